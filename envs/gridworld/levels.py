@@ -1,0 +1,124 @@
+"""GROOVE's procedural grid worlds: random size, walls, objects, time limit and lifetime."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from envs.gridworld.grid import GridWorld
+from envs.gridworld.level import GridLevel, make_level, scatter_objects
+from envs.gridworld.moves import FOUR_MOVES, Moves
+from envs.gridworld.placement import FixedPlacement, RandomPlacement
+from envs.gridworld.views import PlaneView, TabularView
+from envs.laws import Fixed, LogUniform, Uniform, log_uniform
+from lopt.types import Key, Level
+
+Law = Fixed | Uniform | LogUniform
+
+
+@dataclass(frozen=True)
+class All:
+    """GROOVE's level distribution "all", as a function of a key; its fields are the parameters.
+
+    Square grids of side g; `num_walls` distinct indices in [0, wall_range^2) are walls where they lie in the level,
+    index i being the cell (i // g, i % g), which makes about num_walls (g / wall_range)^2 walls; the start and the
+    objects on distinct free cells; the first object's reward U(0, 1), the others' U(-1, 1).
+
+    Example:
+        dist = All(lifetime=LogUniform(10, 250))
+        levels = jax.vmap(dist)(jax.random.split(key, 64))
+        dist.environment.num_states
+
+    Attributes:
+        sizes: least and greatest side g, uniform.
+        objects: least and greatest number of objects, uniform.
+        num_walls: how many wall indices are drawn.
+        wall_range: the side of the index range they are drawn from.
+        max_steps: law of the episodes' time limit.
+        lifetime: law of the number of inner updates. `Fixed(250)` is groove's all_shortlife, its default;
+            `Fixed(1000)` all, `LogUniform(50, 250)` all_randlife, `LogUniform(10, 250)` all_vrandlife.
+        p_terminate: bounds of the log-uniform termination probability of an object.
+        p_respawn: bounds of its log-uniform respawn probability.
+        moves: the action set.
+        placement: fixed object places, or random ones.
+        view: what the agent sees.
+
+    Raises:
+        ValueError: empty ranges, walls that can fill the smallest level, or probabilities outside (0, 1].
+
+    Paper: arXiv 2310.02782, appendix C; arXiv 2402.05828 (random lifetimes).
+    Differs: where the walls leave fewer free cells than the start and the objects need, the level has fewer objects
+        (EmptyJackson/groove puts them on walls).
+    """
+
+    sizes: tuple[int, int] = (4, 10)
+    objects: tuple[int, int] = (1, 5)
+    num_walls: int = 15
+    wall_range: int = 10
+    max_steps: Law = LogUniform(20, 750)
+    lifetime: Law = Fixed(250)
+    p_terminate: tuple[float, float] = (0.01, 1.0)
+    p_respawn: tuple[float, float] = (0.001, 0.1)
+    moves: Moves = FOUR_MOVES
+    placement: FixedPlacement | RandomPlacement = FixedPlacement()
+    view: TabularView | PlaneView = TabularView()
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in {"sizes": self.sizes, "objects": self.objects}.items():
+            if not 1 <= low <= high:
+                raise ValueError(f"All: {name} must be (low, high) with 1 <= low <= high (got {low}, {high})")
+        if not 0 <= self.num_walls < self.sizes[0] ** 2:
+            raise ValueError(
+                f"All: num_walls must leave a free cell in the smallest level, 0 <= num_walls < {self.sizes[0] ** 2} "
+                f"(got {self.num_walls})"
+            )
+        if self.wall_range**2 < self.num_walls:
+            raise ValueError(f"All: wall_range^2 must be >= num_walls (got {self.wall_range}, {self.num_walls})")
+        for name, (low, high) in {"p_terminate": self.p_terminate, "p_respawn": self.p_respawn}.items():
+            if not 0 < low <= high <= 1:
+                raise ValueError(f"All: {name} must be (low, high) with 0 < low <= high <= 1 (got {low}, {high})")
+
+    @property
+    def environment(self) -> GridWorld:
+        """The grid world these levels are played in."""
+        side = self.sizes[1]
+        return GridWorld(side, side, self.objects[1], self.moves, self.placement, self.view)
+
+    def __call__(self, key: Key) -> Level:
+        """One level and its lifetime."""
+        keys = dict(zip(("size", "walls", "cells", "rest", "lifetime"), jax.random.split(key, 5), strict=True))
+        size = Uniform(*self.sizes)(keys["size"])
+        free = self._free(keys["walls"], size)
+        return Level(params=self._level(keys["rest"], keys["cells"], free), lifetime=self.lifetime(keys["lifetime"]))
+
+    def _free(self, key: Key, size: Int[Array, ""]) -> Bool[Array, " C"]:
+        """The free cells of a level of side `size`, on the environment's grid."""
+        side = self.sizes[1]
+        indices = self.wall_range**2
+        wall = jax.random.permutation(key, indices) < self.num_walls
+        row, column = jnp.divmod(jnp.arange(side**2, dtype=jnp.int32), side)
+        is_wall = wall.at[row * size + column].get(mode="fill", fill_value=False)
+        return (row < size) & (column < size) & ~is_wall
+
+    def _level(self, key: Key, key_cells: Key, free: Bool[Array, " C"]) -> GridLevel:
+        key_wanted, key_reward, key_terminate, key_respawn, key_steps = jax.random.split(key, 5)
+        num = self.objects[1]
+        start, cells, present = scatter_objects(key_cells, free, num, Uniform(*self.objects)(key_wanted))
+        reward = jax.random.uniform(key_reward, (num,), minval=-1.0, maxval=1.0)
+        return make_level(
+            free=free,
+            start=start,
+            object_cell=cells,
+            present=present,
+            reward=reward.at[0].set(jnp.abs(reward[0])),
+            p_terminate=log_uniform(key_terminate, (num,), *self.p_terminate),
+            p_respawn=log_uniform(key_respawn, (num,), *self.p_respawn),
+            max_steps=self.max_steps(key_steps),
+        )
+
+
+def rand_all(**changes: Any) -> All:
+    """GROOVE's "rand_all": `All` with random object places seen as planes, lifetime 25,000; `changes` override."""
+    return All(**({"placement": RandomPlacement(), "view": PlaneView(), "lifetime": Fixed(25_000)} | changes))

@@ -1,0 +1,30 @@
+"""Compiled programs kept on disk between runs."""
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def enable_compilation_cache() -> Path:
+    """Turn on JAX's persistent compilation cache for this process and return its folder.
+
+    The folder is `JAX_COMPILATION_CACHE_DIR` where that is set, else `~/.cache/lopt/xla`. Everything is kept,
+    however small and quick to compile. The cache is code that will be run: it belongs to one user and is
+    never shared.
+
+    Raises:
+        ValueError: the folder cannot be made.
+    """
+    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path.home() / ".cache" / "lopt" / "xla")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"compilation cache: cannot make {folder} ({error.strerror}); set JAX_COMPILATION_CACHE_DIR to "
+            "a folder you may write, or switch the cache off with --no-cache"
+        ) from error
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder

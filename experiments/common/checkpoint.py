@@ -1,0 +1,181 @@
+"""Checkpoints that survive `kill -9`, and are trusted only when every byte is there.
+
+`checkpoints/<step>/` holds an orbax folder and `manifest.json`: the tree's structure and a SHA-256 sum of
+every file. A checkpoint is written under a temporary name and renamed when it is complete, so at every
+instant the newest complete one is intact. The state is saved as a flat list of arrays: any registered pytree
+(flax records, optax NamedTuples) keeps its types, typed PRNG keys are saved as their data, and empty arrays,
+which orbax refuses, are remembered by shape.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+FORMAT = 1
+
+
+class Checkpoints:
+    """The checkpoints of one run; keeps the newest `keep`."""
+
+    def __init__(self, folder: str | Path, keep: int = 2):
+        self.folder = Path(folder).absolute()
+        self.keep = keep
+
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, oldest first; incomplete and set-aside ones are not counted."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit() and p.is_dir())
+
+    def latest(self) -> int | None:
+        """The newest step that has a checkpoint."""
+        steps = self.steps()
+        return steps[-1] if steps else None
+
+    def save(self, step: int, state: Any) -> None:
+        """Write a checkpoint and delete those no longer kept. Saving a step again does nothing."""
+        if self._path(step).exists():
+            return
+        temporary = self.folder / f"tmp-{step}"
+        for stale in self.folder.glob("tmp-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        state = jax.tree.map(jnp.asarray, state)
+        _save_arrays(temporary / "state", state)
+        manifest = {"format": FORMAT, "step": step, "leaves": _signature(state), "files": _sums(temporary)}
+        (temporary / "manifest.json").write_text(json.dumps(manifest))
+        os.replace(temporary, self._path(step))
+        for old in self.steps()[: -self.keep]:
+            shutil.rmtree(self._path(old), ignore_errors=True)
+
+    def restore(self, template: Any) -> tuple[int, Any]:
+        """The newest intact checkpoint as `(step, state)`, in the structure and sharding of `template`.
+
+        A damaged one is set aside (renamed) with a printed message, and the one before it is used.
+
+        Raises:
+            ValueError: no checkpoint, none intact, or one that belongs to another structure.
+        """
+        steps = self.steps()
+        template = jax.tree.map(jnp.asarray, template)
+        if not steps:
+            raise ValueError(f"checkpoint: there is none in {self.folder}; start the run without --resume")
+        for step in reversed(steps):
+            damage = _damage(self._path(step))
+            if damage is None:
+                return step, self._read(step, template)
+            self.set_aside(step, "damaged")
+            print(f"checkpoint of step {step} is damaged ({damage}) and was set aside; trying the one before it")
+        raise ValueError(
+            f"checkpoint: all {len(steps)} in {self.folder} are damaged (kept as *.damaged); start again "
+            "with --overwrite, or with another --out"
+        )
+
+    def set_aside(self, step: int, why: str) -> None:
+        """Rename a checkpoint to `<step>.<why>`, so that it is kept but never restored."""
+        target = self.folder / f"{step}.{why}"
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(self._path(step), target)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / str(step)
+
+    def _read(self, step: int, template: Any) -> Any:
+        manifest = json.loads((self._path(step) / "manifest.json").read_text())
+        wrong = _mismatch(manifest["leaves"], _signature(template))
+        if wrong:
+            raise ValueError(
+                f"checkpoint of step {step} in {self.folder} belongs to another program: " + "; ".join(wrong)
+            )
+        return _load_arrays(self._path(step) / "state", template)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _signature(state: Any) -> list[list[Any]]:
+    """`[path, shape, dtype]` of every leaf, in order."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return [[jax.tree_util.keystr(path), list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves]
+
+
+def _mismatch(saved: list[list[Any]], wanted: list[list[Any]], limit: int = 3) -> list[str]:
+    """How two signatures differ: a line for each difference, at most `limit` of a kind."""
+    old = {name: f"{dtype}{shape}" for name, shape, dtype in saved}
+    new = {name: f"{dtype}{shape}" for name, shape, dtype in wanted}
+    missing = [f"{name} is missing from the checkpoint" for name in new.keys() - old.keys()]
+    changed = [f"{k} is {old[k]}, expected {new[k]}" for k in old.keys() & new.keys() if old[k] != new[k]]
+    surplus = [f"{name} is only in the checkpoint" for name in old.keys() - new.keys()]
+    lines = []
+    for kind in (missing, changed, surplus):
+        lines += sorted(kind)[:limit]
+        lines += [f"and {len(kind) - limit} more"] if len(kind) > limit else []
+    return lines
+
+
+def _arrays(state: Any) -> dict[str, jax.Array]:
+    """The leaves that orbax stores: keys as data, empty arrays left out."""
+    leaves = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state)]
+    return {f"{i:05d}": leaf for i, leaf in enumerate(leaves) if leaf.size}
+
+
+def _save_arrays(path: Path, state: Any) -> None:
+    from orbax.checkpoint import v1 as ocp
+
+    arrays = _arrays(state)
+    if arrays:
+        ocp.save(path, arrays)
+
+
+def _load_arrays(path: Path, template: Any) -> Any:
+    from orbax.checkpoint import v1 as ocp
+
+    wanted = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+        for name, leaf in _arrays(template).items()
+    }
+    arrays = {}
+    if wanted:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            arrays = ocp.load(path, wanted)
+    leaves, treedef = jax.tree.flatten(template)
+    restored = []
+    for i, leaf in enumerate(leaves):
+        value = arrays.get(f"{i:05d}")
+        if value is None:
+            value = leaf
+        elif _is_key(leaf):
+            value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))
+        restored.append(value)
+    return jax.tree.unflatten(treedef, restored)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json")
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or None."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        expected = manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its manifest is missing or unreadable"
+    if manifest.get("format") != FORMAT:
+        return f"its format is {manifest.get('format')}, expected {FORMAT}"
+    found = _sums(folder)
+    missing = expected.keys() - found.keys()
+    if missing:
+        return f"{len(missing)} of its files are missing"
+    changed = sum(found[name] != expected[name] for name in expected)
+    return f"{changed} of its files have changed" if changed else None

@@ -1,0 +1,40 @@
+"""Curricula: which level a lifetime that starts now will play, and scores: how much it is worth playing
+again."""
+
+from lopt.curriculum.buffer import ACTIVE, EMPTY, SCORED, Buffer, Extremes, extremes
+from lopt.curriculum.domain_randomisation import DomainRandomisation
+from lopt.curriculum.frozen import FrozenSet
+from lopt.curriculum.groove_compat import GrooveCompat
+from lopt.curriculum.priority import Priority, Proportional, Rank, TopK
+from lopt.curriculum.replay import Replay
+from lopt.curriculum.scores import (
+    AlgorithmicRegret,
+    L1ValueLoss,
+    MaxMC,
+    OracleRegret,
+    PositiveValueLoss,
+    Uniform,
+)
+
+__all__ = [
+    "ACTIVE",
+    "EMPTY",
+    "SCORED",
+    "AlgorithmicRegret",
+    "Buffer",
+    "DomainRandomisation",
+    "Extremes",
+    "FrozenSet",
+    "GrooveCompat",
+    "L1ValueLoss",
+    "MaxMC",
+    "OracleRegret",
+    "PositiveValueLoss",
+    "Priority",
+    "Proportional",
+    "Rank",
+    "Replay",
+    "TopK",
+    "Uniform",
+    "extremes",
+]

@@ -1,0 +1,54 @@
+"""A new level for every lifetime."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from lopt import tree
+from lopt.types import NEW, Assignment, Key, Level, Metrics
+
+
+@dataclass(frozen=True)
+class DomainRandomisation:
+    """Every lifetime plays a level of its own from `generator`; nothing is remembered, scores are ignored.
+
+    generator: samples one level from a key; it is vmapped here, and only for the lanes that need a level.
+
+    Raises: ValueError if the generator cannot be called.
+    Paper: arXiv 1703.06907; the curriculum of LPG (arXiv 2007.08794) and the baseline of arXiv 2310.02782.
+    """
+
+    generator: Callable[[Key], Level]
+
+    def __post_init__(self):
+        if not callable(self.generator):
+            raise ValueError(
+                "DomainRandomisation: generator must be callable "
+                f"(got {self.generator!r}, expected key -> level)"
+            )
+
+    def init(self, key: Key, num_lifetimes: int) -> tuple[Any, Assignment]:
+        """No memory, and a level for every lifetime."""
+        levels = jax.vmap(self.generator)(jax.random.split(key, num_lifetimes))
+        return (), Assignment(levels=levels, slot=jnp.full((num_lifetimes,), NEW, jnp.int32))
+
+    def exchange(
+        self,
+        key: Key,
+        state: Any,
+        assignment: Assignment,
+        scores: Float[Array, " N"],
+        finished: Bool[Array, " N"],
+    ) -> tuple[Any, Assignment]:
+        """A new level for each finished lifetime."""
+        keys = jax.random.split(key, finished.shape[0])
+        levels = tree.masked_map(self.generator, finished, assignment.levels, keys)
+        return state, Assignment(levels=levels, slot=jnp.where(finished, NEW, assignment.slot))
+
+    def metrics(self, state: Any) -> Metrics:
+        """Nothing to log."""
+        return {}

@@ -1,0 +1,67 @@
+"""A fixed set of levels, drawn uniformly."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float
+
+from lopt import tree
+from lopt.types import NEW, Assignment, Key, Level, Metrics
+
+
+class FrozenState(struct.PyTreeNode):
+    """The set, leaves `[L, ...]`: it travels with the state, so that a compiled step holds no copy of it."""
+
+    levels: Level
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenSet:
+    """Every lifetime plays one of L given levels, uniformly and with replacement; scores are ignored.
+
+    levels: the set, leaves `[L, ...]`. They are read once, by `init`, which puts them into the state. Two
+    sets are equal only if they are the same object (arrays do not hash).
+
+    Raises: ValueError if the leaves do not share a leading axis of one level or more.
+    Paper: the handcrafted sets of LPG (arXiv 2007.08794) and the "number of levels" study of arXiv
+    2310.02782.
+    """
+
+    levels: Level
+
+    def __post_init__(self):
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(self.levels)]
+        if not shapes or any(len(s) == 0 or s[0] == 0 or s[0] != shapes[0][0] for s in shapes):
+            raise ValueError(
+                "FrozenSet: the levels' leaves must share a leading axis "
+                f"(got shapes {shapes}, expected [L, ...] with L >= 1)"
+            )
+
+    def init(self, key: Key, num_lifetimes: int) -> tuple[FrozenState, Assignment]:
+        """The set, and one of its levels for every lifetime."""
+        state = FrozenState(levels=jax.tree.map(jnp.asarray, self.levels))
+        slot = jnp.full((num_lifetimes,), NEW, jnp.int32)
+        return state, Assignment(levels=_pick(key, state, num_lifetimes), slot=slot)
+
+    def exchange(
+        self,
+        key: Key,
+        state: FrozenState,
+        assignment: Assignment,
+        scores: Float[Array, " N"],
+        finished: Bool[Array, " N"],
+    ) -> tuple[FrozenState, Assignment]:
+        """Another level of the set for each finished lifetime."""
+        levels = tree.where(finished, _pick(key, state, finished.shape[0]), assignment.levels)
+        return state, Assignment(levels=levels, slot=jnp.where(finished, NEW, assignment.slot))
+
+    def metrics(self, state: FrozenState) -> Metrics:
+        """Nothing to log."""
+        return {}
+
+
+def _pick(key: Key, state: FrozenState, num: int) -> Level:
+    size = jax.tree.leaves(state.levels)[0].shape[0]
+    return tree.take(state.levels, jax.random.randint(key, (num,), 0, size))

@@ -1,0 +1,177 @@
+"""Small Flax (linen) networks. Each is written for one observation; the caller vmaps.
+
+A network for agents is a factory from the number of outputs to a module (`functools.partial(Tabular, num_states)`),
+so that policy, prediction and value each get their own, of their own width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from lopt.types import TabularObs
+
+
+class Tabular(nn.Module):
+    """A row of a table, plus the episode's time times a row: a linear map of the one-hot state, as a gather.
+
+    Initialised as that linear map would be, with fan-in `num_states + 1`.
+    """
+
+    num_states: int
+    features: int
+
+    @nn.compact
+    def __call__(self, obs: TabularObs) -> Float[Array, " features"]:
+        """Outputs for one state."""
+        init = nn.initializers.normal((self.num_states + 1) ** -0.5)
+        rows = self.param("rows", init, (self.num_states, self.features))
+        time = self.param("time", init, (self.features,))
+        return rows[obs.index] + obs.time * time
+
+
+class MLP(nn.Module):
+    """ReLU layers over the observation's leaves, flattened and concatenated."""
+
+    hidden: Sequence[int]
+    features: int
+
+    @nn.compact
+    def __call__(self, obs: Any) -> Float[Array, " features"]:
+        """Outputs for one observation."""
+        x = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(obs)])
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width)(x))
+        return nn.Dense(self.features)(x)
+
+
+class Conv(nn.Module):
+    """3x3 convolutions over the leaves `[height, width, channels]`, then ReLU layers; other leaves join there."""
+
+    channels: Sequence[int]
+    hidden: Sequence[int]
+    features: int
+
+    @nn.compact
+    def __call__(self, obs: Any) -> Float[Array, " features"]:
+        """Outputs for one observation."""
+        leaves = [jnp.asarray(leaf, jnp.float32) for leaf in jax.tree.leaves(obs)]
+        x = jnp.concatenate([leaf for leaf in leaves if leaf.ndim == 3], axis=-1)
+        for width in self.channels:
+            x = nn.relu(nn.Conv(width, (3, 3))(x))
+        rest = [leaf for leaf in leaves if leaf.ndim < 3]
+        return MLP(self.hidden, self.features)([x, *rest])
+
+
+def _sigmoid(x):
+    # XLA's logistic on CPU is an order of magnitude slower than its tanh
+    return 0.5 + 0.5 * jnp.tanh(0.5 * x)
+
+
+def _gates(gx, gh, h):
+    size = h.shape[-1]
+    r = _sigmoid(gx[..., :size] + gh[..., :size])
+    z = _sigmoid(gx[..., size : 2 * size] + gh[..., size : 2 * size])
+    n = jnp.tanh(gx[..., 2 * size :] + r * gh[..., 2 * size :])
+    return r, z, n
+
+
+@jax.custom_vjp
+def gru_update(gx: Float[Array, "*b H3"], gh: Float[Array, "*b H3"], h: Float[Array, "*b H"]) -> Float[Array, "*b H"]:
+    """The element-wise half of a GRU step, from the input's and the state's projections (gates r, z, n).
+
+    r = sigmoid(gx_r + gh_r), z = sigmoid(gx_z + gh_z), n = tanh(gx_n + r gh_n), h' = n + z (h - n).
+    The backward pass is written out so that it keeps r, z, n, gh_n and h and nothing else.
+    """
+    r, z, n = _gates(gx, gh, h)
+    return n + z * (h - n)
+
+
+def _gru_forward(gx, gh, h):
+    r, z, n = _gates(gx, gh, h)
+    return n + z * (h - n), (r, z, n, gh[..., 2 * h.shape[-1] :], h)
+
+
+def _gru_backward(kept, dh):
+    r, z, n, ghn, h = kept
+    dn = dh * (1 - z) * (1 - n * n)
+    dz = dh * (h - n) * z * (1 - z)
+    dr = dn * ghn * r * (1 - r)
+    return jnp.concatenate([dr, dz, dn], -1), jnp.concatenate([dr, dz, dn * r], -1), dh * z
+
+
+gru_update.defvjp(_gru_forward, _gru_backward)
+
+
+class ReverseGRU(nn.Module):
+    """A GRU that runs from the last step to the first; its state is zeroed at a `reset` step before its input.
+
+    The weights are shared by everything the caller vmaps, so that a batch of agents is one matrix product per step.
+    The input's projection stays inside the loop: its operand is a few numbers wide, and writing the projected
+    `[T, ..., 3H]` to memory and reading it back costs more than the product (2x, measured on CPU).
+    """
+
+    size: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "T *b F"], reset: Bool[Array, "T *b"]) -> Float[Array, "T *b H"]:
+        """Hidden states `[T, ..., size]`."""
+        size = self.size
+        lecun, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros_init()
+        orthogonal = nn.initializers.orthogonal()
+
+        def three_orthogonal(key, shape):
+            return jnp.concatenate([orthogonal(k, (shape[0], size)) for k in jax.random.split(key, 3)], -1)
+
+        wi = self.param("input", lecun, (x.shape[-1], 3 * size))
+        bi = self.param("bias", zeros, (3 * size,))
+        wh = self.param("state", three_orthogonal, (size, 3 * size))
+        bn = self.param("bias_candidate", zeros, (size,))
+        bh = jnp.concatenate([jnp.zeros(2 * size, bn.dtype), bn])
+
+        def body(h, step):
+            x, reset = step
+            h = jnp.where(reset[..., None], 0.0, h)
+            h = gru_update(x @ wi + _like(bi, x), h @ wh + _like(bh, x), h)
+            return h, h
+
+        h0 = jnp.zeros((*x.shape[1:-1], size), x.dtype)
+        return jax.lax.scan(body, h0, (x, reset), reverse=True)[1]
+
+
+class ReverseLSTM(nn.Module):
+    """An LSTM that runs from the last step to the first; its state is zeroed at a `reset` step before its input."""
+
+    size: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "T *b F"], reset: Bool[Array, "T *b"]) -> Float[Array, "T *b H"]:
+        """Hidden states `[T, ..., size]`."""
+        size = self.size
+        orthogonal = nn.initializers.orthogonal()
+
+        def four_orthogonal(key, shape):
+            return jnp.concatenate([orthogonal(k, (shape[0], size)) for k in jax.random.split(key, 4)], -1)
+
+        wi = self.param("input", nn.initializers.lecun_normal(), (x.shape[-1], 4 * size))
+        wh = self.param("state", four_orthogonal, (size, 4 * size))
+        bias = self.param("bias", nn.initializers.zeros_init(), (4 * size,))
+
+        def body(carry, step):
+            x, reset = step
+            h, c = jax.tree.map(lambda s: jnp.where(reset[..., None], 0.0, s), carry)
+            i, f, g, o = jnp.split(x @ wi + h @ wh + _like(bias, x), 4, axis=-1)
+            c = _sigmoid(f) * c + _sigmoid(i) * jnp.tanh(g)
+            h = _sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        h0 = jnp.zeros((*x.shape[1:-1], size), x.dtype)
+        return jax.lax.scan(body, (h0, h0), (x, reset), reverse=True)[1]
+
+
+def _like(bias, x):
+    """`bias` with leading axes of one, up to the rank of `x`: rank promotion is an error in our tests."""
+    return bias.reshape((1,) * (x.ndim - 1) + bias.shape)

@@ -1,0 +1,153 @@
+"""Learned policy gradient: a recurrent network reads a trajectory backwards and says what the agent should become."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float
+
+from lopt import policies
+from lopt.nets import ReverseGRU
+from lopt.objectives.time import NoTime
+from lopt.types import AgentOutput, Key, Metrics, Progress, Theta, Trajectory
+
+
+class LPGTargets(struct.PyTreeNode):
+    """What the rule asks of each step: `pi_hat` `[T, B]` weighs log pi(a), `y_hat` `[T, B, M]` are target logits."""
+
+    pi_hat: Float[Array, "T B"]
+    y_hat: Float[Array, "T B M"]
+
+
+class LPGNet(nn.Module):
+    """Embedding, reverse recurrence and the two heads of the rule."""
+
+    prediction_size: int
+    hidden: int
+    embedding: int
+    recurrence: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, "T B F"],
+        y: Float[Array, "T B M"],
+        y_next: Float[Array, "T B M"],
+        terminated: Bool[Array, "T B"],
+        last: Bool[Array, "T B"],
+    ) -> LPGTargets:
+        """Targets from the plain inputs and the predictions at both ends of every step."""
+        embed = nn.Sequential([nn.Dense(self.embedding), nn.relu, nn.Dense(1)], name="embedding")
+        after = jnp.where(terminated[..., None], 0.0, embed(y_next))
+        x = jnp.concatenate([inputs, embed(y), after], axis=-1)
+        h = nn.relu(self.recurrence(self.hidden, name="recurrence")(x, last))
+        pi_hat = nn.Dense(1, name="pi_hat")(h)[..., 0]
+        return LPGTargets(pi_hat=pi_hat, y_hat=nn.Dense(self.prediction_size, name="y_hat")(h))
+
+
+@dataclass(frozen=True)
+class LPG:
+    """The learned policy gradient: theta maps a rollout to targets for the policy and for a prediction vector.
+
+    Inputs per step: r_t, terminated_t, pi(a_t | s_t), phi(y(s_t)), phi(y(s_{t+1})) (0 where terminated), and the
+    time features. A recurrent network runs over them from t = T to 1, reset wherever an episode ended, and gives
+    pi_hat_t and y_hat_t. The agent then minimises
+
+        - mean[ log pi(a_t | s_t) pi_hat_t ]  +  alpha_y mean[ KL(y(s_t) || y_hat_t) ].
+
+    No gradient flows through the inputs (the agent's outputs are constants there), so the only path from theta to
+    the agent is through pi_hat and y_hat.
+
+    Attributes:
+        prediction_size: M, the width of y.
+        hidden: width of the recurrent state.
+        embedding: width of the hidden layer of phi.
+        alpha_y: weight of the prediction's loss.
+        recurrence: `ReverseGRU` or `ReverseLSTM`: width -> module.
+        conditioning: what the rule is told of time; `NoTime()` is LPG.
+
+    Raises:
+        ValueError: a width below one, or a negative `alpha_y`.
+
+    Paper: arXiv 2007.08794, eq. 2-3 and section 3.2; GRU, M = 8 and the inputs as in arXiv 2310.02782.
+    Differs: the paper has an LSTM, M = 30 and the discount factor as an input. EmptyJackson/groove minimises
+        + log pi pi_hat (pi_hat has the other sign), adds 1e-8 inside its logarithms, and treats a time-out as
+        "done": here a truncation is told from a termination; the state is reset but y(s_{t+1}) stays visible.
+    """
+
+    prediction_size: int = 8
+    hidden: int = 256
+    embedding: int = 16
+    alpha_y: float = 0.5
+    recurrence: Callable[..., nn.Module] = ReverseGRU
+    conditioning: Any = NoTime()
+
+    def __post_init__(self) -> None:
+        for name in ("prediction_size", "hidden", "embedding"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"LPG: {name} must be at least 1 (got {getattr(self, name)})")
+        if self.alpha_y < 0:
+            raise ValueError(f"LPG: alpha_y must not be negative (got {self.alpha_y})")
+
+    @property
+    def _net(self) -> LPGNet:
+        return LPGNet(self.prediction_size, self.hidden, self.embedding, self.recurrence)
+
+    def init(self, key: Key) -> Theta:
+        """Meta-parameters: a dictionary of arrays, initialised as Flax does (LeCun normal, orthogonal)."""
+        steps = jnp.zeros((1, 1, self.prediction_size))
+        inputs = jnp.zeros((1, 1, 3 + self.conditioning.features))
+        never = jnp.zeros((1, 1), bool)
+        return self._net.init(key, inputs, steps, steps, never, never)["params"]
+
+    def targets(
+        self, theta: Theta, traj: Trajectory, out: AgentOutput, out_next: AgentOutput, progress: Progress
+    ) -> LPGTargets:
+        """pi_hat `[T, B]` and y_hat `[T, B, M]` for a trajectory."""
+        terminated = traj.discount == 0
+        chosen = jnp.exp(policies.log_prob(out.policy, traj.action))
+        plain = jnp.stack([traj.reward, terminated.astype(jnp.float32), chosen], axis=-1)
+        time = self.conditioning(progress)
+        time = jnp.broadcast_to(time, (*plain.shape[:2], time.shape[-1]))
+        y, y_next = jax.nn.softmax(out.prediction), jax.nn.softmax(out_next.prediction)
+        inputs = jnp.concatenate([plain, time], axis=-1)
+        inputs, y, y_next = jax.lax.stop_gradient((inputs, y, y_next))
+        return self._net.apply({"params": theta}, inputs, y, y_next, terminated, traj.last)
+
+    def loss(
+        self, theta: Theta, out: AgentOutput, traj: Trajectory, targets: LPGTargets, progress: Progress
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The agent's loss, and the squares of the targets that the meta-objective penalises."""
+        policy = -(policies.log_prob(out.policy, traj.action) * targets.pi_hat).mean()
+        prediction = policies.kl(out.prediction, targets.y_hat).mean()
+        y_hat = jax.nn.softmax(targets.y_hat)
+        squares = {"pi_hat_l2": (targets.pi_hat**2).mean(), "y_hat_l2": (y_hat**2).sum(-1).mean()}
+        return policy + self.alpha_y * prediction, squares
+
+
+@dataclass(frozen=True)
+class LPGPenalty:
+    """The meta-objective's regularisers, averaged over the K updates.
+
+    - beta0 H(pi) - beta1 H(y) + beta2 mean[pi_hat^2] + beta3 mean[sum_k y_hat_k^2]
+
+    Paper: arXiv 2007.08794, section 4.1 (values: arXiv 2310.02782, table 2).
+    """
+
+    policy_entropy: float = 5e-2
+    prediction_entropy: float = 1e-3
+    pi_hat_l2: float = 5e-3
+    y_hat_l2: float = 1e-3
+
+    def __call__(self, steps: Metrics) -> Float[Array, ""]:
+        """The penalty, from the metrics `[K]` of one lifetime's updates."""
+        return (
+            -self.policy_entropy * steps["policy_entropy"].mean()
+            - self.prediction_entropy * steps["prediction_entropy"].mean()
+            + self.pi_hat_l2 * steps["pi_hat_l2"].mean()
+            + self.y_hat_l2 * steps["y_hat_l2"].mean()
+        )

@@ -1,0 +1,49 @@
+"""What a rule is told of where the learner stands in its lifetime.
+
+A conditioning is a callable from `Progress` to `[features]`, with `features` its static width. Inputs are of order
+one, so that they do not saturate the gates of the network that reads them.
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lopt.types import Progress
+
+
+@dataclass(frozen=True)
+class NoTime:
+    """Nothing: the rule is the same all life long (LPG)."""
+
+    features: int = 0
+
+    def __call__(self, progress: Progress) -> Float[Array, " 0"]:
+        """An empty vector."""
+        return jnp.zeros((0,))
+
+
+@dataclass(frozen=True)
+class FractionAndLogLifetime:
+    """(n / N, log N - log reference): temporally-aware LPG.
+
+    Paper: arXiv 2402.05828, eq. 9. Differs: log N is taken relative to a reference lifetime, to be of order one.
+    """
+
+    reference: float = 250.0
+    features: int = 2
+
+    def __call__(self, progress: Progress) -> Float[Array, " 2"]:
+        """The two features."""
+        return jnp.stack([progress.fraction, progress.log_lifetime - jnp.log(self.reference)])
+
+
+@dataclass(frozen=True)
+class RawTime:
+    """(n, N) as they are: what the official code feeds its GRU, whose gates it saturates. For comparisons."""
+
+    features: int = 2
+
+    def __call__(self, progress: Progress) -> Float[Array, " 2"]:
+        """The two counts."""
+        return jnp.stack([progress.step, progress.lifetime]).astype(jnp.float32)

@@ -1,0 +1,162 @@
+"""The contracts. Everything is written for one learner, one environment, one trajectory: the caller vmaps.
+
+`key` always comes first and is consumed. A method that learns takes `theta` explicitly, so that it can be
+differentiated or perturbed. Configuration belongs to the object (a frozen dataclass), state is passed and returned.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Array, Bool, Float, Int
+
+from lopt.types import (
+    AgentOutput,
+    Assignment,
+    EstimatorMetrics,
+    Key,
+    Level,
+    Metrics,
+    Progress,
+    Theta,
+    TimeStep,
+    Trajectory,
+)
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """One environment whose level is data (`params`), so that a batch of different levels is a vmap."""
+
+    @property
+    def num_actions(self) -> int:
+        """How many discrete actions there are."""
+        ...
+
+    def reset(self, key: Key, params: Any) -> tuple[Any, Any]:
+        """A fresh episode: `(obs, state)`."""
+        ...
+
+    def step(self, key: Key, state: Any, action: Int[Array, ""], params: Any) -> tuple[TimeStep, Any]:
+        """One step, and the reset when it ends the episode."""
+        ...
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """A rule for learning from one trajectory `[T, B]`.
+
+    Everything recurrent in time happens once, in `targets`; `loss` is pointwise and then a mean, so that the same
+    objective serves a single update and minibatch epochs.
+    """
+
+    @property
+    def prediction_size(self) -> int:
+        """M, the width of the agent's prediction head (0: the agent has none)."""
+        ...
+
+    def init(self, key: Key) -> Theta:
+        """Meta-parameters; `()` for a rule that has none."""
+        ...
+
+    def targets(
+        self, theta: Theta, traj: Trajectory, out: AgentOutput, out_next: AgentOutput, progress: Progress
+    ) -> Any:
+        """Targets `[T, B, ...]` from the outputs on `traj.obs` and `traj.next_obs` (no gradient flows into them)."""
+        ...
+
+    def loss(
+        self, theta: Theta, out: AgentOutput, traj: Trajectory, targets: Any, progress: Progress
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The loss an agent minimises (a scalar), and metrics."""
+        ...
+
+
+@runtime_checkable
+class Lifetime(Protocol):
+    """One learner on one level, differentiable in theta."""
+
+    def init(self, key: Key, theta: Theta, level: Level) -> Any:
+        """A newborn learner."""
+        ...
+
+    def step(self, key: Key, theta: Theta, level: Level, state: Any) -> tuple[Any, Metrics]:
+        """One inner update; returns the state unchanged once `age(state) >= level.lifetime`."""
+        ...
+
+    def meta_loss(self, key: Key, theta: Theta, level: Level, state: Any) -> tuple[Float[Array, ""], Any, Metrics]:
+        """How bad the learner is now: `(loss, state, metrics)`; the state carries what the measurement updated."""
+        ...
+
+    def age(self, state: Any) -> Int[Array, ""]:
+        """Inner updates done."""
+        ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Estimates the gradient of the mean meta-loss over N lifetimes; knows nothing but `Lifetime`.
+
+    Every leaf of its state has the lifetimes as leading axis, so that finished ones can be replaced.
+    """
+
+    def init(self, key: Key, theta: Theta, levels: Level) -> Any:
+        """State for the lifetimes that start on `levels` `[N]`."""
+        ...
+
+    def estimate(self, key: Key, theta: Theta, levels: Level, state: Any) -> tuple[Theta, Any, EstimatorMetrics]:
+        """`(gradient, state, metrics)`: the gradient descends the loss."""
+        ...
+
+    def learners(self, state: Any) -> Any:
+        """The learners' states `[N]`."""
+        ...
+
+    def age(self, state: Any) -> Int[Array, " N"]:
+        """Inner updates each lifetime has done."""
+        ...
+
+
+@runtime_checkable
+class Curriculum(Protocol):
+    """Decides which level a lifetime that starts now will play."""
+
+    def init(self, key: Key, num_lifetimes: int) -> tuple[Any, Assignment]:
+        """An empty memory and the first assignment."""
+        ...
+
+    def exchange(
+        self,
+        key: Key,
+        state: Any,
+        assignment: Assignment,
+        scores: Float[Array, " N"],
+        finished: Bool[Array, " N"],
+    ) -> tuple[Any, Assignment]:
+        """Record the scores of the finished lifetimes and give them new levels, in one step; others stay untouched.
+
+        A score of minus infinity or NaN means "not measured" and is not recorded.
+        """
+        ...
+
+    def metrics(self, state: Any) -> Metrics:
+        """Scalars worth logging."""
+        ...
+
+
+@runtime_checkable
+class Score(Protocol):
+    """How much a level is worth playing again, for one lifetime."""
+
+    def init(self, key: Key, level: Level) -> Any:
+        """State at birth."""
+        ...
+
+    def advance(self, key: Key, level: Level, state: Any, metrics: Metrics) -> Any:
+        """Goes along with the lifetime's K updates; `metrics` are theirs, `[K, ...]`."""
+        ...
+
+    def score(self, key: Key, level: Level, learner: Any, state: Any) -> Float[Array, ""]:
+        """Read once, when the lifetime has ended; minus infinity for "not measured"."""
+        ...
+
+
+__all__ = ["Curriculum", "Environment", "Estimator", "Lifetime", "Objective", "Score"]

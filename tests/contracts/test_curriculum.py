@@ -1,0 +1,265 @@
+"""Laws of every curriculum and of every score."""
+
+from functools import cache, partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from lopt.curriculum import (
+    AlgorithmicRegret,
+    DomainRandomisation,
+    FrozenSet,
+    GrooveCompat,
+    L1ValueLoss,
+    MaxMC,
+    OracleRegret,
+    PositiveValueLoss,
+    Proportional,
+    Replay,
+    TopK,
+    Uniform,
+)
+from lopt.protocols import Curriculum, Score
+from lopt.types import NEW, UNTRACKED, Assignment, Level
+
+N, K, STEPS = 4, 3, 30
+KEY = jax.random.key(0)
+
+
+def generator(key):
+    """Everything follows from one number, so that a mixed-up level is noticed."""
+    name = jax.random.randint(key, (), 0, 1000)
+    return Level(params={"name": name, "goal": name * jnp.arange(2.0)}, lifetime=name % 9 + 1)
+
+
+def a_set():
+    return jax.vmap(generator)(jax.random.split(KEY, 7))
+
+
+CURRICULA = {
+    "DomainRandomisation": lambda: DomainRandomisation(generator),
+    "FrozenSet": lambda: FrozenSet(a_set()),
+    "GrooveCompat": lambda: GrooveCompat(generator=generator, capacity=12),
+    "GrooveCompat, mended": lambda: GrooveCompat(
+        generator=generator, capacity=12, reset_bug=False, top_transform=False
+    ),
+    "Replay": lambda: Replay(generator=generator, capacity=8),
+    "Replay, proportional": lambda: Replay(generator=generator, capacity=8, priority=Proportional(), staleness=0.2),
+    "Replay, top k": lambda: Replay(generator=generator, capacity=8, priority=TopK(3), dedupe=False),
+}
+
+
+@cache
+def curriculum(name):
+    return CURRICULA[name]()
+
+
+@cache
+def life(name):
+    """STEPS exchanges: `(before, scores, finished, after, state)` of each, every one by a single trace."""
+    c = curriculum(name)
+    exchange = jax.jit(chex.assert_max_traces(c.exchange, n=1))
+    rng = np.random.default_rng(0)
+    state, assignment = c.init(KEY, N)
+    state, assignment = jax.tree.map(jnp.asarray, (state, assignment))
+    history = []
+    for key in jax.random.split(KEY, STEPS):
+        before, finished = assignment, jnp.array(rng.random(N) < 0.5)
+        scores = jnp.array(rng.choice([-1.5, -2.5, -7.0, np.nan, -np.inf], N), jnp.float32)
+        state, assignment = exchange(key, state, before, scores, finished)
+        history.append((before, scores, finished, assignment, state))
+    return history
+
+
+for_curricula = pytest.mark.parametrize("name", CURRICULA)
+
+
+@for_curricula
+def test_curriculum_has_the_methods_and_hashes(name):
+    assert isinstance(curriculum(name), Curriculum)
+    assert isinstance(hash(curriculum(name)), int)
+
+
+@for_curricula
+def test_first_assignment(name):
+    state, assignment = curriculum(name).init(KEY, N)
+    assert isinstance(assignment, Assignment)
+    chex.assert_shape(assignment.slot, (N,))
+    chex.assert_type(assignment.slot, jnp.int32)
+    assert all(x.shape[0] == N for x in jax.tree.leaves(assignment.levels))
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
+
+
+@for_curricula
+def test_unfinished_lifetimes_are_untouched(name):
+    for before, _, finished, after, _ in life(name):
+        for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+            np.testing.assert_array_equal(new[~finished], old[~finished])
+
+
+@for_curricula
+def test_no_slot_twice_and_every_finished_lane_has_one_or_is_new(name):
+    for _, _, finished, after, _ in life(name):
+        slot = np.asarray(after.slot)
+        held = slot[slot >= 0]
+        assert len(set(held.tolist())) == len(held)
+        assert (slot[finished] >= NEW).all()
+
+
+@for_curricula
+def test_levels_arrive_whole(name):
+    for *_, after, _ in life(name):
+        number = np.asarray(after.levels.params["name"])
+        np.testing.assert_array_equal(after.levels.lifetime, number % 9 + 1)
+        np.testing.assert_array_equal(after.levels.params["goal"], number[:, None] * np.arange(2.0))
+
+
+@for_curricula
+def test_a_held_slot_holds_the_level_that_is_played(name):
+    for *_, after, state in life(name):
+        for lane in np.flatnonzero(np.asarray(after.slot) >= 0):
+            slot = after.slot[lane]
+            assert int(state.levels.params["name"][slot]) == int(after.levels.params["name"][lane])
+
+
+@for_curricula
+def test_state_and_metrics_are_stable_and_finite(name):
+    c = curriculum(name)
+    *_, state = life(name)[-1]
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, c.init(KEY, N)[0])
+    metrics = c.metrics(state)
+    assert all(jnp.shape(v) == () and jnp.isfinite(v) for v in metrics.values())
+    if "score_max" in metrics:
+        assert float(metrics["score_mean"]) < 0
+
+
+@for_curricula
+def test_exchange_depends_on_its_key_only(name):
+    before, scores, _, _, state = life(name)[-1]
+    c = curriculum(name)
+
+    def go(key):
+        return c.exchange(key, state, before, scores, jnp.ones(N, bool))[1].levels.params["name"]
+
+    one, again, two = jax.jit(jax.vmap(go))(jnp.stack([KEY, KEY, jax.random.key(9)]))
+    np.testing.assert_array_equal(one, again)
+    assert (one != two).any()
+    assert len(set(one.tolist())) > 1
+
+
+@for_curricula
+def test_curriculum_uses_no_key_twice(name):
+    c = curriculum(name)
+    with jax.debug_key_reuse(True):
+        state, assignment = jax.jit(c.init, static_argnums=1)(jax.random.key(0), N)
+        finished = jnp.ones(N, bool)
+        jax.block_until_ready(jax.jit(c.exchange)(jax.random.key(1), state, assignment, jnp.zeros(N), finished))
+
+
+@for_curricula
+def test_untracked_lives_leave_no_score(name):
+    c = curriculum(name)
+    state, assignment = c.init(KEY, N)
+    assignment = assignment.replace(slot=jnp.full((N,), UNTRACKED, jnp.int32))
+    state, after = c.exchange(KEY, state, assignment, jnp.full(N, 77.0, jnp.float32), jnp.ones(N, bool))
+    assert all((x != 77).all() for x in jax.tree.leaves(getattr(state, "score", ())))
+    assert (after.slot >= NEW).all()
+
+
+class Learner(struct.PyTreeNode):
+    """An age and a value."""
+
+    age: jax.Array
+    value: jax.Array
+
+
+class FakeLifetime:
+    """Its value goes up with the level's goal."""
+
+    def init(self, key, theta, level):
+        return Learner(jnp.int32(0), jax.random.normal(key))
+
+    def step(self, key, theta, level, state):
+        live = state.age < level.lifetime
+        gain = jnp.where(live, level.params["goal"].sum() + jax.random.normal(key), 0.0)
+        return Learner(state.age + live, state.value + gain), {}
+
+    def meta_loss(self, key, theta, level, state):
+        return -state.value, state, {}
+
+    def age(self, state):
+        return state.age
+
+
+def value_of(key, level, learner):
+    return learner.value + jax.random.normal(key)
+
+
+SCORES = {
+    "AlgorithmicRegret": AlgorithmicRegret(
+        antagonist=FakeLifetime(), num_updates=K, evaluate=value_of, evaluate_antagonist=value_of
+    ),
+    "L1ValueLoss": L1ValueLoss(),
+    "MaxMC": MaxMC(),
+    "OracleRegret": OracleRegret(oracle=lambda key, level: level.params["goal"].sum(), evaluate=value_of),
+    "PositiveValueLoss": PositiveValueLoss(),
+    "Uniform": Uniform(),
+}
+MEASURED_AT_BIRTH = ("AlgorithmicRegret", "OracleRegret", "Uniform")
+for_scores = pytest.mark.parametrize("name", SCORES)
+
+
+def metrics_of(key):
+    """What K updates of an RL lifetime report, on a level whose returns are all negative."""
+    names = ("positive_value_loss", "l1_value_loss", "value_mean", "best_return")
+    return {n: -1.0 - jax.random.uniform(jax.random.fold_in(key, i), (K,)) for i, n in enumerate(names)}
+
+
+def whole_life(score, key, level):
+    """Birth, three windows and the reading, as the learner does it."""
+    key_birth, key_windows, key_metrics, key_read, key_value = jax.random.split(key, 5)
+
+    def window(state, keys):
+        return score.advance(keys[0], level, state, metrics_of(keys[1])), None
+
+    keys = jax.random.split(key_windows, 3), jax.random.split(key_metrics, 3)
+    state, _ = jax.lax.scan(window, score.init(key_birth, level), keys)
+    learner = Learner(jnp.int32(9), jax.random.normal(key_value))
+    return score.score(key_read, level, learner, state), state
+
+
+@for_scores
+def test_score_has_the_methods_and_hashes(name):
+    assert isinstance(SCORES[name], Score)
+    assert isinstance(hash(SCORES[name]), int)
+
+
+@for_scores
+def test_score_is_a_float_for_one_lifetime_and_vmaps(name):
+    go = partial(whole_life, SCORES[name])
+    keys, levels = jax.random.split(KEY, N), jax.tree.map(lambda x: x[:N], a_set())
+    batched = jax.jit(jax.vmap(lambda k, lv: go(k, lv)[0]))(keys, levels)
+    chex.assert_shape(batched, (N,))
+    chex.assert_type(batched, jnp.float32)
+    assert jnp.isfinite(batched).all()
+    one, state = jax.jit(go)(keys[1], jax.tree.map(lambda x: x[1], levels))
+    np.testing.assert_allclose(one, batched[1], rtol=1e-5)
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
+
+
+@for_scores
+def test_score_uses_no_key_twice(name):
+    with jax.debug_key_reuse(True):
+        jax.block_until_ready(jax.jit(partial(whole_life, SCORES[name]))(jax.random.key(2), generator(KEY)))
+
+
+@for_scores
+def test_score_without_a_measurement_is_minus_infinity(name):
+    level = generator(KEY)
+    state = SCORES[name].init(KEY, level)
+    value = SCORES[name].score(KEY, level, Learner(jnp.int32(0), jnp.float32(0)), state)
+    assert jnp.isfinite(value) if name in MEASURED_AT_BIRTH else value == -jnp.inf

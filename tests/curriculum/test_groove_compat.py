@@ -1,0 +1,107 @@
+"""The published code's two defects, one by one."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lopt.curriculum import GrooveCompat, Proportional
+from lopt.types import UNTRACKED, Level
+
+KEY = jax.random.key(0)
+N, C = 4, 16
+
+
+def generator(key):
+    return Level(params={"x": jax.random.uniform(key)}, lifetime=jnp.int32(3))
+
+
+def compat(reset_bug, top_transform, **changes):
+    return GrooveCompat(generator=generator, capacity=C, reset_bug=reset_bug, top_transform=top_transform, **changes)
+
+
+@partial(jax.jit, static_argnums=0)
+def exchange(curriculum, key, state, assignment, scores, finished):
+    return curriculum.exchange(key, state, assignment, scores, finished)
+
+
+def test_the_lifetimes_start_on_the_first_slots():
+    state, assignment = compat(True, True).init(KEY, N)
+    assert assignment.slot.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(assignment.levels.params["x"], state.levels.params["x"][:N])
+    assert state.new.all()
+
+
+@pytest.mark.parametrize("reset_bug", [True, False])
+def test_reset_bug(reset_bug):
+    """G6: 16 levels, none of them evaluated; after one exchange only those in play and those reset are new."""
+    curriculum = compat(reset_bug, True)
+    state, assignment = curriculum.init(KEY, N)
+    after, same = exchange(curriculum, KEY, state, assignment, jnp.zeros(N), jnp.zeros(N, bool))
+    assert int(after.new.sum()) == (2 * N if reset_bug else C)
+    reset = after.levels.params["x"] != state.levels.params["x"]
+    assert reset.tolist() == [N <= slot < 2 * N for slot in range(C)]
+    assert same.slot.tolist() == assignment.slot.tolist()
+    # what was never played counts as evaluated, with score 0
+    never_played = np.arange(C) >= 2 * N
+    assert (~after.new[never_played]).all() == reset_bug
+    assert (after.score == 0).all()
+
+
+def scored(curriculum, scores):
+    """Every level evaluated and lifetimes on the first slots."""
+    state, assignment = curriculum.init(KEY, N)
+    return state.replace(new=jnp.zeros(C, bool), score=jnp.array(scores, jnp.float32)), assignment
+
+
+def test_the_lowest_that_nobody_plays_are_generated_again():
+    curriculum = compat(False, True)
+    scores = [-9.0, -9, -9, -9, 5, 6, -1, 8, 9, -2, 11, -3, 13, -4, 15, 16]
+    state, assignment = scored(curriculum, scores)
+    after, _ = exchange(curriculum, KEY, state, assignment, jnp.zeros(N), jnp.zeros(N, bool))
+    assert np.flatnonzero(after.new).tolist() == [6, 9, 11, 13]
+    assert np.flatnonzero(after.levels.params["x"] != state.levels.params["x"]).tolist() == [6, 9, 11, 13]
+
+
+def test_top_transform():
+    """G7: the i-th lane takes the i-th highest, whatever the key."""
+    curriculum = compat(False, True, replay_probability=1.0)
+    state, assignment = scored(curriculum, np.arange(C) - 20.0)
+    finished, scores = jnp.array([True, False, True, True]), jnp.array([-30.0, 0, -4.5, -30])
+    for seed in range(5):
+        after, chosen = exchange(curriculum, jax.random.key(seed), state, assignment, scores, finished)
+        # -4.5 (slot 2) is the highest, then slots 15, 14, 13
+        assert chosen.slot.tolist() == [2, 1, 14, 13]
+        assert float(after.replayed) == 1.0
+
+
+def test_without_the_transform_the_priority_decides():
+    scores = np.arange(C) - 20.0
+    steep = compat(False, False, replay_probability=1.0, priority=Proportional(0.01))
+    state, assignment = scored(steep, scores)
+    _, chosen = exchange(steep, KEY, state, assignment, jnp.full(N, -30.0), jnp.ones(N, bool))
+    assert chosen.slot.tolist() == [15, 14, 13, 12]
+    flat = compat(False, False, replay_probability=1.0, priority=Proportional(1e6))
+    args = (state, assignment, jnp.full(N, -30.0), jnp.ones(N, bool))
+    slots = {tuple(exchange(flat, jax.random.key(i), *args)[1].slot.tolist()) for i in range(10)}
+    assert len(slots) == 10
+    assert all(len(set(s)) == N for s in slots)
+
+
+def test_unmeasured_and_untracked_lives_are_dropped():
+    curriculum = compat(False, True, replay_probability=0.0)
+    state, assignment = scored(curriculum, np.arange(C) - 20.0)
+    assignment = assignment.replace(slot=assignment.slot.at[3].set(UNTRACKED))
+    scores = jnp.array([jnp.nan, -jnp.inf, 7.0, 7.0])
+    after, _ = exchange(curriculum, KEY, state, assignment, scores, jnp.ones(N, bool))
+    assert after.score[:3].tolist() == [-20.0, -19.0, 7.0]
+    assert bool(after.new[3])  # nobody held it, and it was among the lowest
+
+
+def test_bad_configuration():
+    with pytest.raises(ValueError, match="at least twice the lifetimes .got 16, lifetimes 9, expected >= 18"):
+        compat(True, True).init(KEY, 9)
+    with pytest.raises(ValueError, match="replay_probability must be a fraction .got 2"):
+        compat(True, True, replay_probability=2.0)
