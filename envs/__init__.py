@@ -1,0 +1,63 @@
+"""Environments whose level is data: grid worlds, delayed chains and probes, and distributions of their levels."""
+
+from envs.chain import (
+    CHAIN_SETS,
+    BitsView,
+    Chain,
+    ChainLevel,
+    ChainSet,
+    ChainState,
+    IndexView,
+    distractor_chain,
+    long_chain,
+    long_noisy_chain,
+    short_chain,
+    short_noisy_chain,
+)
+from envs.distributions import Distribution, Finite, Mixture
+from envs.draws import uniforms
+from envs.laws import Fixed, Law, LogUniform, Uniform, log_uniform
+from envs.probes import (
+    ACTION_FROM_OBS,
+    ACTION_MATTERS,
+    CONSTANT_VALUE,
+    DISCOUNTING,
+    PROBES,
+    VALUE_FROM_OBS,
+    Probe,
+    ProbeLevel,
+    ProbeState,
+)
+
+__all__ = [
+    "ACTION_FROM_OBS",
+    "ACTION_MATTERS",
+    "CHAIN_SETS",
+    "CONSTANT_VALUE",
+    "DISCOUNTING",
+    "PROBES",
+    "VALUE_FROM_OBS",
+    "BitsView",
+    "Chain",
+    "ChainLevel",
+    "ChainSet",
+    "ChainState",
+    "Distribution",
+    "Finite",
+    "Fixed",
+    "IndexView",
+    "Law",
+    "LogUniform",
+    "Mixture",
+    "Probe",
+    "ProbeLevel",
+    "ProbeState",
+    "Uniform",
+    "distractor_chain",
+    "log_uniform",
+    "long_chain",
+    "long_noisy_chain",
+    "short_chain",
+    "short_noisy_chain",
+    "uniforms",
+]

@@ -22,8 +22,7 @@ def uniforms(key: Key, num: int) -> tuple[Float[Array, ""], ...]:
     """
     words = jax.random.key_data(key).reshape(-1)
     return tuple(
-        (_mix(_mix(words[0] + np.uint32(i * _WEYL % 2**32)) ^ words[-1]) >> 8).astype(jnp.float32)
-        * np.float32(2**-24)
+        (_mix(_mix(words[0] + np.uint32(i * _WEYL % 2**32)) ^ words[-1]) >> 8).astype(jnp.float32) * np.float32(2**-24)
         for i in range(num)
     )
 

@@ -20,6 +20,16 @@ class Fixed:
         if self.value < 1:
             raise ValueError(f"Fixed: value must be >= 1 (got {self.value})")
 
+    @property
+    def low(self) -> int:
+        """The least value."""
+        return self.value
+
+    @property
+    def high(self) -> int:
+        """The greatest value."""
+        return self.value
+
     def __call__(self, key: Key) -> Int[Array, ""]:
         """The value, an int32; the key is not needed."""
         return jnp.asarray(self.value, jnp.int32)
@@ -56,6 +66,10 @@ class LogUniform:
         """One draw, an int32."""
         value = log_uniform(key, (), float(self.low), float(self.high))
         return jnp.clip(jnp.round(value).astype(jnp.int32), self.low, self.high)
+
+
+Law = Fixed | Uniform | LogUniform
+"""A law of whole numbers."""
 
 
 def log_uniform(key: Key, shape: tuple[int, ...], low: float, high: float) -> Float[Array, "..."]:

@@ -98,9 +98,7 @@ class GridWorld:
         state = self._start(uniforms(key, self.placement.num_draws(self.num_objects)), params)
         return self._observe(state, params), state
 
-    def step(
-        self, key: Key, state: GridState, action: Int[Array, ""], params: GridLevel
-    ) -> tuple[TimeStep, GridState]:
+    def step(self, key: Key, state: GridState, action: Int[Array, ""], params: GridLevel) -> tuple[TimeStep, GridState]:
         """One step and, where the episode ended, the reset."""
         u = _Uniforms(key, self.num_objects, self.placement.num_draws(self.num_objects))
         after, collected = self._advance(u, state, action, params)

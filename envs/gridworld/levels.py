@@ -1,21 +1,22 @@
-"""GROOVE's procedural grid worlds: random size, walls, objects, time limit and lifetime."""
+"""GROOVE's procedural grid worlds: random size, walls, objects, time limit and lifetime.
+
+`All` is the class; `small`, `medium`, `large`, `debug` and `rand_all` are it with other fields (`changes` override).
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from envs.gridworld.grid import GridWorld
 from envs.gridworld.level import GridLevel, make_level, scatter_objects
 from envs.gridworld.moves import FOUR_MOVES, Moves
 from envs.gridworld.placement import FixedPlacement, RandomPlacement
 from envs.gridworld.views import PlaneView, TabularView
-from envs.laws import Fixed, LogUniform, Uniform, log_uniform
+from envs.laws import Fixed, Law, LogUniform, Uniform, log_uniform
 from lopt.types import Key, Level
-
-Law = Fixed | Uniform | LogUniform
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,30 @@ class All:
         )
 
 
+def small(**changes: Any) -> All:
+    """GROOVE's "small": sides 4-6, at most 3 objects, 7 walls of 6 x 6, 20-100 steps, lifetime 250."""
+    sizes = {"sizes": (4, 6), "objects": (1, 3), "num_walls": 7, "wall_range": 6}
+    return All(**(sizes | {"max_steps": LogUniform(20, 100), "lifetime": Fixed(250)} | changes))
+
+
+def medium(**changes: Any) -> All:
+    """GROOVE's "medium": sides 6-8, 2-4 objects, 10 walls of 8 x 8, 100-250 steps, lifetime 1000."""
+    sizes = {"sizes": (6, 8), "objects": (2, 4), "num_walls": 10, "wall_range": 8}
+    return All(**(sizes | {"max_steps": LogUniform(100, 250), "lifetime": Fixed(1000)} | changes))
+
+
+def large(**changes: Any) -> All:
+    """GROOVE's "large": sides 8-10, 2-5 objects, 15 walls of 10 x 10, 250-750 steps, lifetime 2500."""
+    sizes = {"sizes": (8, 10), "objects": (2, 5), "num_walls": 15, "wall_range": 10}
+    return All(**(sizes | {"max_steps": LogUniform(250, 750), "lifetime": Fixed(2500)} | changes))
+
+
+def debug(**changes: Any) -> All:
+    """GROOVE's "debug": sides 3-4, 1-2 objects, 4 walls of 4 x 4, 5-10 steps, lifetime 4."""
+    sizes = {"sizes": (3, 4), "objects": (1, 2), "num_walls": 4, "wall_range": 4}
+    return All(**(sizes | {"max_steps": LogUniform(5, 10), "lifetime": Fixed(4)} | changes))
+
+
 def rand_all(**changes: Any) -> All:
-    """GROOVE's "rand_all": `All` with random object places seen as planes, lifetime 25,000; `changes` override."""
+    """GROOVE's "rand_all": `All` with random object places seen as planes, lifetime 25,000."""
     return All(**({"placement": RandomPlacement(), "view": PlaneView(), "lifetime": Fixed(25_000)} | changes))

@@ -46,10 +46,10 @@ class PlaneView:
         time: Int[Array, ""],
     ) -> PlaneObs:
         """The observation."""
-        visible = jnp.where(unpack(exists, object_cell.shape[-1]), object_cell, height * width)
-        cells = jnp.concatenate([cell[None], visible])
-        planes = jnp.arange(height * width, dtype=jnp.int32)[:, None] == cells[None, :]
-        return PlaneObs(
-            planes=planes.astype(jnp.float32).reshape(height, width, -1),
-            time=TIME_SCALE * time.astype(jnp.float32),
-        )
+        # A scatter: comparing cells with an index would fuse the whole step into every element of the planes.
+        num_planes = object_cell.shape[-1] + 1
+        visible = jnp.where(unpack(exists, num_planes - 1), object_cell, height * width)
+        row, column = jnp.divmod(jnp.concatenate([cell[None], visible]), width)
+        planes = jnp.zeros((height, width, num_planes), jnp.float32)
+        planes = planes.at[row, column, jnp.arange(num_planes)].set(1.0, mode="drop", unique_indices=True)
+        return PlaneObs(planes=planes, time=TIME_SCALE * time.astype(jnp.float32))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import secrets
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,7 +69,7 @@ class WandbLogger:
             raise _missing("wandb") from error
         record = folder.file("wandb/id.txt")
         if not record.exists():
-            write_text(record, wandb.util.generate_id())
+            write_text(record, secrets.token_hex(4))
         self._run = wandb.init(
             project="lopt",
             name=folder.path.name,
@@ -105,9 +106,10 @@ class TensorboardLogger:
         self._writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step + 1 if step else None)
 
     def log(self, step: int, metrics: dict[str, Any]) -> None:
-        """Write scalars."""
+        """Write the scalars that are finite."""
         for name, value in metrics.items():
-            self._writer.add_scalar(name, float(value), step)
+            if math.isfinite(value):
+                self._writer.add_scalar(name, float(value), step)
 
     def message(self, text: str) -> None:
         """Nothing: messages stay on the terminal."""

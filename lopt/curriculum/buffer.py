@@ -56,9 +56,7 @@ def empty(level: Level, capacity: int) -> Buffer:
     )
 
 
-def release(
-    buffer: Buffer, slot: Int[Array, " N"], scores: Float[Array, " N"], finished: Bool[Array, " N"]
-) -> Buffer:
+def release(buffer: Buffer, slot: Int[Array, " N"], scores: Float[Array, " N"], finished: Bool[Array, " N"]) -> Buffer:
     """The slots of finished lifetimes wait again, with the new score if one was measured.
 
     A slot that no lifetime holds any more (its lane was relabelled from outside) waits again, too.

@@ -16,19 +16,21 @@ from lopt.types import NEW, Assignment, Key, Level, Metrics
 class DomainRandomisation:
     """Every lifetime plays a level of its own from `generator`; nothing is remembered, scores are ignored.
 
-    generator: samples one level from a key; it is vmapped here, and only for the lanes that need a level.
+    Attributes:
+        generator: samples one level from a key; it is vmapped here, and only for the lanes that need a level.
 
-    Raises: ValueError if the generator cannot be called.
+    Raises:
+        ValueError: the generator cannot be called.
+
     Paper: arXiv 1703.06907; the curriculum of LPG (arXiv 2007.08794) and the baseline of arXiv 2310.02782.
     """
 
     generator: Callable[[Key], Level]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not callable(self.generator):
             raise ValueError(
-                "DomainRandomisation: generator must be callable "
-                f"(got {self.generator!r}, expected key -> level)"
+                f"DomainRandomisation: generator must be callable (got {self.generator!r}, expected key -> level)"
             )
 
     def init(self, key: Key, num_lifetimes: int) -> tuple[Any, Assignment]:

@@ -21,17 +21,20 @@ class FrozenState(struct.PyTreeNode):
 class FrozenSet:
     """Every lifetime plays one of L given levels, uniformly and with replacement; scores are ignored.
 
-    levels: the set, leaves `[L, ...]`. They are read once, by `init`, which puts them into the state. Two
-    sets are equal only if they are the same object (arrays do not hash).
+    Attributes:
+        levels: the set, leaves `[L, ...]`. They are read once, by `init`, which puts them into the state. Two sets
+            are equal only if they are the same object (arrays do not hash).
 
-    Raises: ValueError if the leaves do not share a leading axis of one level or more.
+    Raises:
+        ValueError: the leaves do not share a leading axis of one level or more.
+
     Paper: the handcrafted sets of LPG (arXiv 2007.08794) and the "number of levels" study of arXiv
     2310.02782.
     """
 
     levels: Level
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(self.levels)]
         if not shapes or any(len(s) == 0 or s[0] == 0 or s[0] != shapes[0][0] for s in shapes):
             raise ValueError(

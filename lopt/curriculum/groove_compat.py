@@ -33,18 +33,25 @@ class GrooveCompat:
     3. each successor replays with `replay_probability`, if N slots are neither new nor in play; otherwise
        it takes a new slot, uniformly. No slot is taken twice.
 
-    reset_bug (G6): step 1 rebuilds all `new` flags from "is in play". Slots never played become replayable
-    with score 0, and slots in play count as new until their life ends.
-    top_transform (G7): the replaying lane i takes the i-th highest score, with no chance involved (equal
-    scores: the higher slot). Off: drawn without replacement by `priority`; `Proportional()` is the code's
-    other transform.
+    Attributes:
+        generator: samples one level from a key.
+        capacity: slots of the buffer, at least twice the lifetimes.
+        replay_probability: the chance that a lifetime replays a level.
+        priority: without `top_transform`, the weights to draw by (without replacement); `Proportional()` is the
+            code's other transform.
+        reset_bug: step 1 rebuilds all `new` flags from "is in play". Slots never played become replayable with
+            score 0, and slots in play count as new until their life ends.
+        top_transform: the replaying lane i takes the i-th highest score, with no chance involved (equal scores:
+            the higher slot).
 
     With both off this is still not `Replay`: new levels take slots of the buffer, so about N fewer scored
     levels fit, nothing looks for staleness or duplicates, and a low level goes when room is made and not
     when it is beaten. Not reproduced: the score (inject one), the random streams, and scores that are not
     finite, which are dropped here.
 
-    Raises: ValueError for a value out of range, here or in `init`.
+    Raises:
+        ValueError: a value out of range, here or in `init`.
+
     Paper: arXiv 2310.02782; this is its code's behaviour, not the paper's text.
     """
 
@@ -55,7 +62,7 @@ class GrooveCompat:
     reset_bug: bool = True
     top_transform: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not callable(self.generator):
             raise ValueError(
                 f"GrooveCompat: generator must be callable (got {self.generator!r}, expected key -> level)"
@@ -139,9 +146,7 @@ class GrooveCompat:
             new=flags.at[lowest].set(True),
         )
 
-    def _replays(
-        self, key: Key, score: Float[Array, " C"], waiting: Bool[Array, " C"], num: int
-    ) -> Int[Array, " N"]:
+    def _replays(self, key: Key, score: Float[Array, " C"], waiting: Bool[Array, " C"], num: int) -> Int[Array, " N"]:
         """A slot to replay for each lane."""
         if not self.top_transform:
             return draw(key, self.priority.log_weights(score, waiting), num)

@@ -30,15 +30,21 @@ class Rank:
     T -> 0 always takes the best, T -> infinity is uniform. Only the order of the scores matters, so their
     scale and sign do not.
 
-    Raises: ValueError for a temperature that is not positive.
+    Attributes:
+        temperature: T.
+
+    Raises:
+        ValueError: a temperature that is not positive.
+
     Paper: arXiv 2010.03934, rank prioritisation (T is beta there, 0.1 on Procgen).
+
     Differs: equal scores share the best of their ranks, so equal scores have equal weight; peers break ties
     by place in the buffer, which makes a constant score prefer old levels.
     """
 
     temperature: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_temperature("Rank", self.temperature)
 
     def log_weights(self, score: Float[Array, " C"], valid: Bool[Array, " C"]) -> Float[Array, " C"]:
@@ -52,14 +58,20 @@ class Proportional:
     """Weights w = exp(score / T), a softmax: a constant added to all scores changes nothing, and any sign
     is fine.
 
-    Raises: ValueError for a temperature that is not positive.
+    Attributes:
+        temperature: T, in the unit of the scores.
+
+    Raises:
+        ValueError: a temperature that is not positive.
+
     Paper: arXiv 2310.02782 (its code, T = 1).
+
     Differs: arXiv 2010.03934 has score^(1/T), which is undefined for negative scores.
     """
 
     temperature: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_temperature("Proportional", self.temperature)
 
     def log_weights(self, score: Float[Array, " C"], valid: Bool[Array, " C"]) -> Float[Array, " C"]:
@@ -71,14 +83,20 @@ class Proportional:
 class TopK:
     """The softmax of `Proportional` over the k highest scores only; those equal to the k-th are in.
 
-    Raises: ValueError for k below 1 or a temperature that is not positive.
+    Attributes:
+        k: how many.
+        temperature: T, in the unit of the scores.
+
+    Raises:
+        ValueError: k below 1, or a temperature that is not positive.
+
     Differs: jaxued's "topk" ignores its temperature.
     """
 
     k: int
     temperature: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"TopK: k must be at least 1 (got {self.k}, expected >= 1)")
         _check_temperature("TopK", self.temperature)

@@ -29,14 +29,21 @@ class Replay:
     it has been scored. A score that is not finite was not measured: the slot keeps its last score, a new
     level is forgotten. An exchange in which no lifetime has ended changes nothing.
 
-    generator: samples one level from a key; it is vmapped here, and only for the lanes that need a level.
-    capacity: slots of the buffer, at least twice the lifetimes.
-    minimum_fill: scored levels that must wait for anything to be replayed; None for the number of lifetimes.
-    dedupe: a level that is generated again updates its slot instead of taking a second one.
+    Attributes:
+        generator: samples one level from a key; it is vmapped here, and only for the lanes that need a level.
+        capacity: slots of the buffer, at least twice the lifetimes.
+        replay_probability: p, the chance that a lifetime replays a level.
+        priority: how scores become weights.
+        staleness: rho in [0, 1].
+        minimum_fill: scored levels that must wait for anything to be replayed; None for the number of lifetimes.
+        dedupe: a level that is generated again updates its slot instead of taking a second one.
 
-    Raises: ValueError for a value out of range, here or in `init`.
+    Raises:
+        ValueError: a value out of range, here or in `init`.
+
     Paper: arXiv 2310.02782 (capacity 4000, p = 0.5, no staleness); arXiv 2010.03934 (PLR: priorities and
     staleness); arXiv 2110.02439 (robust PLR: new levels against the buffer's lowest).
+
     Differs: GROOVE's code takes the highest scores deterministically and marks its buffer wrongly
     (`GrooveCompat` reproduces both). A slot is given up by score alone; peers use the replay weight, in
     which, with staleness, a level can lose its slot for having been played recently. The learner trains on
@@ -51,21 +58,15 @@ class Replay:
     minimum_fill: int | None = None
     dedupe: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not callable(self.generator):
-            raise ValueError(
-                f"Replay: generator must be callable (got {self.generator!r}, expected key -> level)"
-            )
+            raise ValueError(f"Replay: generator must be callable (got {self.generator!r}, expected key -> level)")
         if self.capacity < 2:
-            raise ValueError(
-                f"Replay: capacity must hold two levels or more (got {self.capacity}, expected >= 2)"
-            )
+            raise ValueError(f"Replay: capacity must hold two levels or more (got {self.capacity}, expected >= 2)")
         for name in ("replay_probability", "staleness"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise ValueError(
-                    f"Replay: {name} must be a fraction (got {value}, expected 0 <= {name} <= 1)"
-                )
+                raise ValueError(f"Replay: {name} must be a fraction (got {value}, expected 0 <= {name} <= 1)")
         if self.minimum_fill is not None and self.minimum_fill < 0:
             raise ValueError(f"Replay: minimum_fill must be a count (got {self.minimum_fill}, expected >= 0)")
 
@@ -145,9 +146,7 @@ class Replay:
             "replay_fraction": state.replayed,
         }
 
-    def _places(
-        self, key: Key, buffer: Buffer, want: Bool[Array, " N"]
-    ) -> tuple[Bool[Array, " N"], Int[Array, " N"]]:
+    def _places(self, key: Key, buffer: Buffer, want: Bool[Array, " N"]) -> tuple[Bool[Array, " N"], Int[Array, " N"]]:
         """Which of the lanes that want a replay get one, and where: the k-th of them the k-th level drawn."""
         num = want.shape[0]
         log_weights = self.log_weights(buffer)

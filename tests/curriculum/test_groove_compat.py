@@ -27,8 +27,12 @@ def exchange(curriculum, key, state, assignment, scores, finished):
     return curriculum.exchange(key, state, assignment, scores, finished)
 
 
+def init(curriculum):
+    return jax.jit(GrooveCompat.init, static_argnums=(0, 2))(curriculum, KEY, N)
+
+
 def test_the_lifetimes_start_on_the_first_slots():
-    state, assignment = compat(True, True).init(KEY, N)
+    state, assignment = init(compat(True, True))
     assert assignment.slot.tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(assignment.levels.params["x"], state.levels.params["x"][:N])
     assert state.new.all()
@@ -38,7 +42,7 @@ def test_the_lifetimes_start_on_the_first_slots():
 def test_reset_bug(reset_bug):
     """G6: 16 levels, none of them evaluated; after one exchange only those in play and those reset are new."""
     curriculum = compat(reset_bug, True)
-    state, assignment = curriculum.init(KEY, N)
+    state, assignment = init(curriculum)
     after, same = exchange(curriculum, KEY, state, assignment, jnp.zeros(N), jnp.zeros(N, bool))
     assert int(after.new.sum()) == (2 * N if reset_bug else C)
     reset = after.levels.params["x"] != state.levels.params["x"]
@@ -52,7 +56,7 @@ def test_reset_bug(reset_bug):
 
 def scored(curriculum, scores):
     """Every level evaluated and lifetimes on the first slots."""
-    state, assignment = curriculum.init(KEY, N)
+    state, assignment = init(curriculum)
     return state.replace(new=jnp.zeros(C, bool), score=jnp.array(scores, jnp.float32)), assignment
 
 
@@ -81,10 +85,10 @@ def test_without_the_transform_the_priority_decides():
     scores = np.arange(C) - 20.0
     steep = compat(False, False, replay_probability=1.0, priority=Proportional(0.01))
     state, assignment = scored(steep, scores)
-    _, chosen = exchange(steep, KEY, state, assignment, jnp.full(N, -30.0), jnp.ones(N, bool))
+    _, chosen = exchange(steep, KEY, state, assignment, jnp.full(N, -30.0, jnp.float32), jnp.ones(N, bool))
     assert chosen.slot.tolist() == [15, 14, 13, 12]
     flat = compat(False, False, replay_probability=1.0, priority=Proportional(1e6))
-    args = (state, assignment, jnp.full(N, -30.0), jnp.ones(N, bool))
+    args = (state, assignment, jnp.full(N, -30.0, jnp.float32), jnp.ones(N, bool))
     slots = {tuple(exchange(flat, jax.random.key(i), *args)[1].slot.tolist()) for i in range(10)}
     assert len(slots) == 10
     assert all(len(set(s)) == N for s in slots)

@@ -1,8 +1,6 @@
 """The replay buffer against a model of it written by hand, and its rules one by one."""
 
-import importlib.util
 from functools import partial
-from pathlib import Path
 
 import chex
 import jax
@@ -14,11 +12,7 @@ from scipy import stats
 from lopt.curriculum import ACTIVE, EMPTY, SCORED, Buffer, Proportional, Rank, Replay, extremes
 from lopt.curriculum.fingerprint import fingerprint
 from lopt.types import NEW, UNTRACKED, Assignment, Level
-
-_SPEC = importlib.util.spec_from_file_location("reference_buffer", Path(__file__).parent / "reference_buffer.py")
-assert _SPEC and _SPEC.loader
-reference_buffer = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(reference_buffer)
+from tests.curriculum.reference_buffer import ReferenceBuffer
 
 N, C, STEPS, SEEDS = 4, 8, 200, 4
 KEY = jax.random.key(0)
@@ -144,7 +138,7 @@ def test_every_exchange_is_the_model_s(replay):
     replays = chances = 0
     fill = N if replay.minimum_fill is None else replay.minimum_fill
     for seed in range(SEEDS):
-        reference = reference_buffer.ReferenceBuffer(C, fill, replay.dedupe)
+        reference = ReferenceBuffer(C, fill, replay.dedupe)
         for before, scores, finished, state, after in random_run(replay, seed):
             old, new, ended = as_lanes(before), as_lanes(after), finished.tolist()
             reference.write([lv for lv, _ in old], [s for _, s in old], scores.tolist(), ended)

@@ -75,7 +75,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path, monkeypatch):
     module.SummaryWriter = SummaryWriter
     monkeypatch.setitem(__import__("sys").modules, "tensorboardX", module)
     logger, seconds = open_logger(RunConfig(log="tensorboard"), RunFolder(tmp_path, False), 0)
-    logger.log(3, {"x": jnp.float32(1)})
+    logger.log(3, {"x": jnp.float32(1), "nan": jnp.nan})
     logger.close()
     assert written == [("x", 1.0, 3), "closed"]
     assert seconds == 0.0

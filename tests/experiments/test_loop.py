@@ -86,8 +86,8 @@ def test_killed_run_resumes_exactly(tmp_path):
         time.sleep(0.01)
     process.kill()
     process.wait()
-    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=True)
-    assert "step 100: done" in done.stdout
+    resumed = train(toy(tmp_path / "killed", steps=100, checkpoint_minutes=100, resume=True))
+    assert (resumed.step, resumed.stopped) == (100, False)
     assert lines(tmp_path / "whole") == lines(tmp_path / "killed")
 
 
@@ -181,3 +181,17 @@ def test_plain_progress_line(tmp_path, capsys):
     assert "step 20/20" in out
     assert "meta_loss" in out
     assert out.count("step ") == 1
+
+
+def test_state_may_hold_one_array_twice(tmp_path):
+    """A target network starts as its network; donated states must not share buffers."""
+    outcome = run(
+        RunConfig(progress=False, checkpoint_minutes=9),
+        RunFolder(tmp_path, False),
+        init=lambda key: (lambda x: {"net": x, "target": x, "weak": 1.0})(jax.random.normal(key, (3,))),
+        step=lambda key, s: ({"net": s["net"] + 1, "target": s["target"], "weak": s["weak"] * 2}, {"x": s["weak"]}),
+        num_steps=4,
+        chunk=2,
+    )
+    assert float(outcome.state["weak"]) == 16.0
+    chex.assert_trees_all_close(outcome.state["net"], outcome.state["target"] + 4)

@@ -27,14 +27,18 @@ class AlgorithmicRegret:
     learner's, so both are done at the same time and only two evaluations are left for the end. The two
     evaluations, like the two lives, use independent keys.
 
-    antagonist: any `Lifetime`; it stops by itself at `level.lifetime`.
-    num_updates: K, the learner's updates per meta-step.
-    evaluate, evaluate_antagonist: `(key, level, learner) -> value`, higher is better.
-    antagonist_theta: the antagonist's meta-parameters, `()` for a hand-made algorithm.
+    Attributes:
+        antagonist: any `Lifetime`; it stops by itself at `level.lifetime`.
+        num_updates: K, the learner's updates per meta-step.
+        evaluate: `(key, level, learner) -> value`, higher is better.
+        evaluate_antagonist: the same for the antagonist.
+        antagonist_theta: the antagonist's meta-parameters, `()` for a hand-made algorithm.
 
-    Raises: ValueError for num_updates below 1, or one that is not the leading axis of the metrics in
-    `advance`.
+    Raises:
+        ValueError: `num_updates` below 1, or not the leading axis of the metrics in `advance`.
+
     Paper: arXiv 2310.02782 (antagonist: A2C).
+
     Differs: its code trains an antagonist from scratch for every lifetime at every meta-step and uses those
     whose lifetime has ended; here each is trained once, in lock-step. The distribution of the score is the
     same.
@@ -46,11 +50,9 @@ class AlgorithmicRegret:
     evaluate_antagonist: Callable[[Key, Level, Any], Float[Array, ""]]
     antagonist_theta: Theta = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.num_updates < 1:
-            raise ValueError(
-                f"AlgorithmicRegret: num_updates must be positive (got {self.num_updates}, expected >= 1)"
-            )
+            raise ValueError(f"AlgorithmicRegret: num_updates must be positive (got {self.num_updates}, expected >= 1)")
 
     def init(self, key: Key, level: Level) -> AntagonistState:
         """A newborn antagonist."""

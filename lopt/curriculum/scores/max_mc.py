@@ -30,6 +30,7 @@ class MaxMC:
     episode ended is "not measured".
 
     Paper: arXiv 2110.02439 (maximum Monte Carlo).
+
     Differs: R_max is of this life and not of every life the level has had; peers start it at 0.
     """
 

@@ -15,9 +15,9 @@ from lopt.types import Key, Level, Metrics
 class OracleRegret:
     """oracle(level) - V(learner after its life).
 
-    oracle: `(key, level) -> value`: the optimal policy's return ("optimal-policy regret") or a random
-    policy's.
-    evaluate: `(key, level, learner) -> value`, in the same unit; higher is better. The keys are independent.
+    Attributes:
+        oracle: `(key, level) -> value`: the optimal policy's return ("optimal-policy regret") or a random policy's.
+        evaluate: `(key, level, learner) -> value`, in the same unit; higher is better. The keys are independent.
 
     Paper: arXiv 2310.02782 (the baselines of its study of antagonists).
     """

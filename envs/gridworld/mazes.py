@@ -1,0 +1,114 @@
+"""Mazes with objects: hand-drawn ones for testing, and an endless supply of random ones."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool
+
+from envs.gridworld.drawings import DRAWINGS
+from envs.gridworld.grid import GridWorld
+from envs.gridworld.kruskal import KruskalMaze
+from envs.gridworld.level import make_level, scatter_objects
+from envs.gridworld.maps import parse_map
+from envs.gridworld.moves import FOUR_MOVES, Moves
+from envs.gridworld.placement import FixedPlacement, RandomPlacement
+from envs.gridworld.views import PlaneView, TabularView
+from envs.laws import Fixed, Law, LogUniform, log_uniform
+from lopt.types import Key, Level
+
+
+@dataclass(frozen=True)
+class DrawnMaze:
+    """One of several drawings of the same size, each equally often.
+
+    Raises:
+        ValueError: no drawings, drawings that cannot be read, or of different sizes.
+    """
+
+    drawings: tuple[tuple[str, ...], ...] = DRAWINGS
+
+    def __post_init__(self) -> None:
+        shapes = {parse_map(rows).shape for rows in self.drawings}
+        if len(shapes) != 1:
+            raise ValueError(f"DrawnMaze: drawings must have one size (got {sorted(shapes)})")
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return len(self.drawings[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return len(self.drawings[0][0])
+
+    def __call__(self, key: Key) -> Bool[Array, " C"]:
+        """The free cells of one drawing."""
+        free = np.stack([parse_map(rows).reshape(-1) for rows in self.drawings])
+        return jnp.asarray(free)[jax.random.randint(key, (), 0, len(free))]
+
+
+@dataclass(frozen=True)
+class Mazes:
+    """Mazes with `num_objects` rewarding objects on random cells: rewards U(0, 1), probabilities log-uniform.
+
+    Attributes:
+        maze: where the walls come from: `DrawnMaze()`, `DrawnMaze((LABYRINTH_RINGS,))`, `KruskalMaze(13, 13)`.
+        num_objects: objects per level.
+        max_steps: law of the time limit of an episode.
+        lifetime: law of the number of inner updates.
+        p_terminate: bounds of the log-uniform termination probability of an object.
+        p_respawn: bounds of its log-uniform respawn probability.
+        moves: the action set.
+        placement: fixed object places, or random ones.
+        view: what the agent sees.
+
+    Raises:
+        ValueError: no objects, or probabilities outside (0, 1].
+
+    Paper: arXiv 2310.02782, appendix C (the values).
+    Differs: the nine default drawings are ours, of the same kinds and size as those of minimax that
+        EmptyJackson/groove uses; returns on them are not comparable.
+    """
+
+    maze: DrawnMaze | KruskalMaze = DrawnMaze()
+    num_objects: int = 3
+    max_steps: Law = LogUniform(25, 50)
+    lifetime: Law = Fixed(2500)
+    p_terminate: tuple[float, float] = (0.01, 1.0)
+    p_respawn: tuple[float, float] = (0.001, 0.1)
+    moves: Moves = FOUR_MOVES
+    placement: FixedPlacement | RandomPlacement = FixedPlacement()
+    view: TabularView | PlaneView = TabularView()
+
+    def __post_init__(self) -> None:
+        if self.num_objects < 1:
+            raise ValueError(f"Mazes: num_objects must be >= 1 (got {self.num_objects})")
+        for name, (low, high) in {"p_terminate": self.p_terminate, "p_respawn": self.p_respawn}.items():
+            if not 0 < low <= high <= 1:
+                raise ValueError(f"Mazes: {name} must be (low, high) with 0 < low <= high <= 1 (got {low}, {high})")
+
+    @property
+    def environment(self) -> GridWorld:
+        """The grid world these levels are played in."""
+        return GridWorld(self.maze.height, self.maze.width, self.num_objects, self.moves, self.placement, self.view)
+
+    def __call__(self, key: Key) -> Level:
+        """One level and its lifetime."""
+        key_maze, key_cells, key_reward, key_end, key_back, key_steps, key_lifetime = jax.random.split(key, 7)
+        num = self.num_objects
+        free = self.maze(key_maze)
+        start, cells, present = scatter_objects(key_cells, free, num, jnp.asarray(num, jnp.int32))
+        params = make_level(
+            free=free,
+            start=start,
+            object_cell=cells,
+            present=present,
+            reward=jax.random.uniform(key_reward, (num,)),
+            p_terminate=log_uniform(key_end, (num,), *self.p_terminate),
+            p_respawn=log_uniform(key_back, (num,), *self.p_respawn),
+            max_steps=self.max_steps(key_steps),
+        )
+        return Level(params=params, lifetime=self.lifetime(key_lifetime))

@@ -1,0 +1,141 @@
+"""Pictures every study draws: learning curves from `metrics.jsonl`, and estimates with their intervals."""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.common.logging import read_metrics
+from experiments.common.stats import Interval
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, told apart by colour-blind readers."""
+
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "axes.edgecolor": "#808080",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "savefig.dpi": 130,
+}
+
+
+@contextmanager
+def figure(path: str | Path, rows: int = 1, columns: int = 1, size: tuple[float, float] = (3.6, 2.6), **options: Any):
+    """Context that yields `(figure, axes[rows, columns])` in the house style and saves the picture at the end.
+
+    `size` is that of one panel in inches; `options` go to `matplotlib.figure.Figure.subplots`.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        drawing = Figure((size[0] * columns, size[1] * rows), layout="constrained")
+        FigureCanvasAgg(drawing)
+        yield drawing, drawing.subplots(rows, columns, squeeze=False, **options)
+        drawing.savefig(path)
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred moving mean over `window` values that leaves NaN out and shortens at the ends."""
+    known = np.isfinite(values)
+    ones = np.ones(max(1, min(window, len(values))))
+    total = np.convolve(np.where(known, values, 0.0), ones, "same")
+    count = np.convolve(known.astype(float), ones, "same")
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def curves(
+    metrics: str | Path | Sequence[Mapping[str, float]],
+    path: str | Path,
+    panels: Mapping[str, Sequence[str]] | None = None,
+    xlabel: str = "step",
+    window: int | None = None,
+) -> bool:
+    """Draw metrics over steps: raw values pale, their moving mean (a twentieth of the run, unless given) on top.
+
+    `panels` maps a title to the metrics drawn in it; without it every metric gets a panel, but for the clock's. Returns
+    False, without a picture, where no metric has two values.
+    """
+    rows = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else read_metrics(metrics)
+    names = dict.fromkeys(name for row in rows for name in row if name != "step" and not name.startswith("time/"))
+    series = {name: _series(rows, name) for name in names}
+    wanted = panels if panels is not None else {name: [name] for name in names}
+    filled = {
+        title: [name for name in group if name in series and len(series[name][0]) > 1]
+        for title, group in wanted.items()
+    }
+    filled = {title: group for title, group in filled.items() if group}
+    if not filled:
+        return False
+    columns = 2 if len(filled) == 4 else min(3, len(filled))
+    with figure(path, math.ceil(len(filled) / columns), columns) as (_, axes):
+        for axis, (title, group) in zip(axes.flat, filled.items(), strict=False):
+            for name, color in zip(group, COLORS, strict=False):
+                _curve(axis, *series[name], window, color, name)
+            axis.set(title=title, xlabel=xlabel)
+            if len(group) > 1:
+                axis.legend(loc="upper right")  # "best" takes seconds where there are many points
+        for axis in axes.flat[len(filled) :]:
+            axis.set_visible(False)
+    return True
+
+
+def intervals(table: Mapping[str, Mapping[str, Interval]], path: str | Path, xlabel: str, zero: bool = False) -> None:
+    """Draw estimates as points with 95 % intervals: one band per row of the table, one colour per method.
+
+    `table[row][method]` is an `Interval`; a method may be absent from a row. `zero` marks zero, for differences.
+    """
+    methods = list(dict.fromkeys(method for row in table.values() for method in row))
+    height = 0.7 + 0.12 * len(table) * (len(methods) + 1.5)
+    with figure(path, size=(6.0, max(1.6, height))) as (drawing, axes):
+        axis = axes[0, 0]
+        for i, row in enumerate(table.values()):
+            for j, method in enumerate(methods):
+                if method in row:
+                    y = i + 0.7 * ((j + 0.5) / len(methods) - 0.5)
+                    _interval(
+                        axis, y, row[method], COLORS[j % len(COLORS)], method if i == _first(table, method) else None
+                    )
+        if zero:
+            axis.axvline(0, color="#808080", linewidth=1)
+        axis.set(yticks=range(len(table)), yticklabels=list(table), xlabel=xlabel)
+        axis.set_ylim(len(table) - 0.5, -0.5)
+        axis.grid(False, axis="y")
+        if len(methods) > 1:
+            drawing.legend(loc="outside upper center", ncols=min(4, len(methods)))
+
+
+def _series(rows: Sequence[Mapping[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    points = [(row["step"], row[name]) for row in rows if math.isfinite(row.get(name, math.nan))]
+    return np.array([x for x, _ in points], float), np.array([y for _, y in points], float)
+
+
+def _curve(axis: Any, x: np.ndarray, y: np.ndarray, window: int | None, color: str, label: str) -> None:
+    width = max(1, len(x) // 20) if window is None else window
+    if width > 1:
+        axis.plot(x, y, color=color, linewidth=0.6, alpha=0.3)
+    marker = "." if len(x) <= 20 else None
+    axis.plot(x, smooth(y, width), color=color, linewidth=1.6, marker=marker, label=label)
+
+
+def _interval(axis: Any, y: float, estimate: Interval, color: str, label: str | None) -> None:
+    axis.plot([estimate.low, estimate.high], [y, y], color=color, linewidth=3, alpha=0.45, solid_capstyle="butt")
+    axis.plot([estimate.value], [y], color=color, marker="o", markersize=4.5, linestyle="none", label=label)
+
+
+def _first(table: Mapping[str, Mapping[str, Interval]], method: str) -> int:
+    return next(i for i, row in enumerate(table.values()) if method in row)

@@ -1,0 +1,1 @@
+"""What the studies on grid worlds (groove, lpg) share: configuration, assembly, the final table, pictures."""

@@ -1,0 +1,125 @@
+"""From a configuration to the objects it stands for."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import optax
+
+from envs.gridworld import TabularView
+from envs.laws import Fixed, LogUniform
+from experiments.gridworld.config import StudyConfig
+from experiments.gridworld.names import LEVELS, PRIORITIES, RECURRENCES, TIMES
+from lopt import curriculum, nets
+from lopt.agents import HeadFactory, MeanReturn, NetHead, RLLifetime, TableHead, ValueBaseline
+from lopt.meta import MetaGradient, MetaLearner
+from lopt.objectives import A2C, LPG, LPGPenalty
+from lopt.types import Key, MetaState
+
+
+@dataclass(frozen=True)
+class Study:
+    """The parts of a run: the rule, the lives it shapes, what they are compared with, and the outer loop."""
+
+    distribution: Any
+    rule: LPG
+    lifetime: RLLifetime
+    antagonist: RLLifetime
+    learner: MetaLearner
+    max_steps: int
+    """No episode is longer."""
+
+    def init(self, key: Key) -> MetaState:
+        """The state before the first meta-step."""
+        key_rule, key_learner = jax.random.split(key)
+        return self.learner.init(key_learner, self.rule.init(key_rule))
+
+
+def build(config: StudyConfig) -> Study:
+    """Assemble a study."""
+    defects, agent, meta = config.reproduces, config.agent, config.meta
+    levels = config.levels
+    law = Fixed(levels.lifetime) if levels.shortest is None else LogUniform(levels.shortest, levels.lifetime)
+    distribution = LEVELS[config.levels.distribution](lifetime=law)
+    env = distribution.environment
+    rule = _rule(config)
+    actor, critic = _heads(config, env, agent.policy_rate), _heads(config, env, agent.value_rate)
+    sizes = {"num_envs": agent.num_envs, "rollout_length": agent.rollout_length}
+    frozen = partial(NetHead, partial(nets.Tabular, env.num_states), optax.set_to_zero())
+    baseline = ValueBaseline((frozen if "G1" in defects else critic)(1), agent.gamma, agent.lam)
+    lifetime = RLLifetime(env, rule, actor, critic, baseline=baseline, mean_advantage="G2" in defects, **sizes)
+    a2c = A2C(agent.gamma, agent.lam, agent.entropy_weight, mean_advantage="G2" in defects)
+    antagonist = RLLifetime(env, a2c, actor, critic, **sizes)
+    max_steps = int(distribution.max_steps.high)
+    score = _score(config, lifetime, antagonist, max_steps)
+    estimator = MetaGradient(lifetime, meta.num_updates, _penalty(config), meta.chunk_size, meta.remat)
+    learner = MetaLearner(estimator, _curriculum(config, distribution), score, _optimizer(config), meta.num_lifetimes)
+    return Study(distribution, rule, lifetime, antagonist, learner, max_steps)
+
+
+def _rule(config: StudyConfig) -> LPG:
+    rule = config.rule
+    time = "raw" if "G3" in config.reproduces and rule.time == "normalised" else rule.time
+    return LPG(
+        rule.prediction_size, rule.hidden, rule.embedding, rule.alpha_y, RECURRENCES[rule.recurrence], TIMES[time]()
+    )
+
+
+def _penalty(config: StudyConfig) -> LPGPenalty:
+    meta = config.meta
+    return LPGPenalty(meta.policy_entropy, meta.prediction_entropy, meta.pi_hat_l2, meta.y_hat_l2)
+
+
+def _heads(config: StudyConfig, env: Any, rate: float) -> HeadFactory:
+    """Tables where a state is an index, networks where it is planes."""
+    agent = config.agent
+    if isinstance(env.view, TabularView):
+        return partial(TableHead, env.num_states, rate, agent.max_norm)
+    net = (
+        partial(nets.Conv, agent.net_channels, agent.net_hidden)
+        if agent.net_channels
+        else partial(nets.MLP, agent.net_hidden)
+    )
+    return partial(NetHead, net, optax.adam(agent.net_rate))
+
+
+def _optimizer(config: StudyConfig) -> optax.GradientTransformation:
+    meta = config.meta
+    rate = optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, alpha=meta.final_rate)
+    return optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(rate))
+
+
+def _curriculum(config: StudyConfig, distribution: Any) -> Any:
+    kept, defects = config.curriculum, config.reproduces
+    if config.score == "uniform":
+        return curriculum.DomainRandomisation(distribution)
+    priority = PRIORITIES[kept.priority](kept.temperature)
+    shared = {"generator": distribution, "capacity": kept.buffer, "replay_probability": kept.replay_probability}
+    if defects & {"G6", "G7"}:
+        return curriculum.GrooveCompat(
+            priority=priority, reset_bug="G6" in defects, top_transform="G7" in defects, **shared
+        )
+    return curriculum.Replay(priority=priority, staleness=kept.staleness, **shared)
+
+
+def _score(config: StudyConfig, lifetime: RLLifetime, antagonist: RLLifetime, max_steps: int) -> Any:
+    episodes = config.curriculum.episodes
+
+    def returns(life: RLLifetime) -> MeanReturn:
+        return MeanReturn(life.env, life.agent.act, episodes, max_steps)
+
+    if config.score == "alg_regret":
+        return curriculum.AlgorithmicRegret(
+            antagonist=antagonist,
+            num_updates=config.meta.num_updates,
+            evaluate=returns(lifetime),
+            evaluate_antagonist=returns(antagonist),
+        )
+    simple = {
+        "uniform": curriculum.Uniform,
+        "pvl": curriculum.PositiveValueLoss,
+        "l1": curriculum.L1ValueLoss,
+        "maxmc": curriculum.MaxMC,
+    }
+    return simple[config.score]()

@@ -1,0 +1,194 @@
+"""The configuration of meta-training on grid worlds; every field says its unit and where its value comes from."""
+
+from dataclasses import dataclass, field
+
+from experiments.common.cli import choose
+from experiments.common.config import Run, RunConfig
+from experiments.gridworld.names import COMPATIBLE, LEVELS, PRIORITIES, RECURRENCES, SCORES, TIMES
+
+
+@dataclass(frozen=True)
+class LevelsConfig:
+    """Which levels, and how long an agent lives on one."""
+
+    distribution: str = "all"
+    """Level distribution: all, small, medium, large, or a set of the LPG paper (see names.LEVELS)."""
+    lifetime: int = 250
+    """Inner updates of a life; 250 is groove's default ("all_shortlife")."""
+    shortest: int | None = None
+    """If given, lifetimes are log-uniform between this and `lifetime` (TA paper: 10 or 50)."""
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """The learned policy gradient."""
+
+    hidden: int = 256
+    """Width of the recurrent state (LPG and GROOVE: 256)."""
+    prediction_size: int = 8
+    """Width of the prediction vector y (GROOVE: 8, LPG: 30)."""
+    embedding: int = 16
+    """Hidden width of y's embedding (GROOVE: 16)."""
+    alpha_y: float = 0.5
+    """Weight of the prediction's loss (GROOVE: 0.5)."""
+    recurrence: str = "gru"
+    """gru (GROOVE) or lstm (LPG)."""
+    time: str = "none"
+    """What the rule is told of time: none (LPG), normalised (n/N, log N), raw (groove's n, N)."""
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The agents and the antagonist."""
+
+    num_envs: int = 64
+    """Environments an agent plays side by side (GROOVE: 64)."""
+    rollout_length: int = 20
+    """Steps per update (GROOVE: 20)."""
+    policy_rate: float = 40.0
+    """SGD learning rate of a tabular policy (GROOVE: 40)."""
+    value_rate: float = 4.0
+    """SGD learning rate of a tabular prediction or value (groove's code: 4)."""
+    max_norm: float = 0.5
+    """Gradient norm at which a tabular agent's updates are clipped (GROOVE: 0.5)."""
+    net_rate: float = 1e-3
+    """Adam learning rate of agents with networks, on levels seen as planes (GROOVE: 1e-3)."""
+    net_hidden: tuple[int, ...] = (32,)
+    """Hidden widths of those networks (GROOVE: 32)."""
+    net_channels: tuple[int, ...] = ()
+    """Channels of 3x3 convolutions before them; none by default."""
+    gamma: float = 0.99
+    """Discount factor (GROOVE: 0.99)."""
+    lam: float = 0.95
+    """GAE's lambda (GROOVE: 0.95)."""
+    entropy_weight: float = 0.01
+    """A2C's entropy bonus (GROOVE: 0.01)."""
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """The outer loop."""
+
+    num_steps: int = 5000
+    """Meta-steps (groove's README: 5,000)."""
+    num_lifetimes: int = 64
+    """Lifetimes trained side by side (GROOVE: 512)."""
+    num_updates: int = 5
+    """K, inner updates per meta-step (LPG: 5)."""
+    learning_rate: float = 1e-4
+    """Adam's learning rate for the rule (GROOVE: 1e-4)."""
+    final_rate: float = 1.0
+    """The learning rate falls to this fraction of itself (cosine); 1 keeps it constant."""
+    max_norm: float = 1.0
+    """The meta-gradient's norm is clipped to this (groove's Adam path forgets to clip)."""
+    policy_entropy: float = 5e-2
+    """beta0: reward for the policy's entropy (GROOVE: 0.05)."""
+    prediction_entropy: float = 1e-3
+    """beta1: reward for y's entropy (GROOVE: 1e-3)."""
+    pi_hat_l2: float = 5e-3
+    """beta2: penalty on pi_hat squared (GROOVE: 5e-3)."""
+    y_hat_l2: float = 1e-3
+    """beta3: penalty on y_hat squared (GROOVE: 1e-3)."""
+    chunk_size: int | None = 16
+    """Lifetimes differentiated at once (bounds memory, a divisor of num_lifetimes); None for all."""
+    remat: bool = False
+    """Recompute inner updates in the backward pass: less memory for more time."""
+    steps_per_chunk: int = 20
+    """Meta-steps per compiled call: how often metrics are logged and signals are seen."""
+
+
+@dataclass(frozen=True)
+class CurriculumConfig:
+    """Level replay (GROOVE); ignored with score uniform."""
+
+    buffer: int = 4000
+    """Levels kept (GROOVE: 4000); at least twice the lifetimes."""
+    replay_probability: float = 0.5
+    """Chance that a new life replays a kept level (GROOVE: 0.5)."""
+    priority: str = "rank"
+    """rank (weights rank^(-1/temperature)) or proportional."""
+    temperature: float = 0.3
+    """Of the priority; small is greedy (PLR: 0.3 on grid worlds)."""
+    staleness: float = 0.0
+    """Share of the replay weight that goes by age (GROOVE: none; PLR: 0.1)."""
+    episodes: int = 64
+    """Episodes that measure a finished agent for its level's score (GROOVE: 64)."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What is measured on levels that were never trained on."""
+
+    every: int = 500
+    """Meta-steps between measurements."""
+    levels: int = 32
+    """Held-out levels of the learning curve."""
+    final_levels: int = 64
+    """Held-out levels of the final table (other ones)."""
+    seeds: int = 4
+    """Agent seeds of the final table."""
+    episodes: int = 16
+    """Episodes that measure an agent."""
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Meta-trains a learned policy gradient on procedural grid worlds, and compares it with A2C on new levels.
+
+    Raises:
+        ValueError: an unknown name, or sizes that do not fit together.
+    """
+
+    run: Run = RunConfig(out="runs/groove")
+    score: str = "alg_regret"
+    """What makes a level worth replaying: alg_regret, uniform (no replay: plain LPG), pvl, l1, maxmc,
+    optimal_regret, random_regret."""
+    compat: tuple[str, ...] = ()
+    """Choices of the official code to reproduce, for comparing curves: any of G1 G2 G3 G6 G7, or groove for all."""
+    levels: LevelsConfig = field(default_factory=LevelsConfig)
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    meta: MetaConfig = field(default_factory=MetaConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        choose("score", self.score, SCORES)
+        choose("level distribution", self.levels.distribution, LEVELS)
+        choose("recurrence", self.rule.recurrence, RECURRENCES)
+        choose("time conditioning", self.rule.time, TIMES)
+        choose("priority", self.curriculum.priority, PRIORITIES)
+        for name in self.compat:
+            choose("compat", name, COMPATIBLE)
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        meta, kept = self.meta, self.curriculum.buffer
+        if meta.chunk_size is not None and (meta.chunk_size < 1 or meta.num_lifetimes % meta.chunk_size):
+            raise ValueError(
+                f"meta.chunk-size must divide meta.num-lifetimes (got {meta.chunk_size} and {meta.num_lifetimes}); "
+                f"it can be {_divisors(meta.num_lifetimes)}"
+            )
+        if self.score != "uniform" and kept < 2 * meta.num_lifetimes:
+            raise ValueError(
+                f"curriculum.buffer must be at least twice meta.num-lifetimes (got {kept} and {meta.num_lifetimes}, "
+                f"expected >= {2 * meta.num_lifetimes})"
+            )
+        if not 1 <= (self.levels.shortest or 1) <= self.levels.lifetime:
+            raise ValueError(
+                f"levels.shortest must be between 1 and levels.lifetime (got {self.levels.shortest} and "
+                f"{self.levels.lifetime})"
+            )
+        for name, value in {"eval.levels": self.eval.levels, "eval.final-levels": self.eval.final_levels}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1 (got {value})")
+
+    @property
+    def reproduces(self) -> frozenset[str]:
+        """The defects of the official code to reproduce."""
+        everything = frozenset(COMPATIBLE) - {"groove"}
+        return everything if "groove" in self.compat else frozenset(self.compat)
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)

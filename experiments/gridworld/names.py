@@ -1,0 +1,41 @@
+"""The names that the command line knows, and what they stand for."""
+
+from functools import partial
+
+from envs.gridworld import All
+from lopt import curriculum, nets, objectives
+
+RECURRENCES = {"gru": nets.ReverseGRU, "lstm": nets.ReverseLSTM}
+
+TIMES = {
+    "none": objectives.NoTime,
+    "normalised": objectives.FractionAndLogLifetime,
+    "raw": objectives.RawTime,
+}
+
+PRIORITIES = {"rank": curriculum.Rank, "proportional": curriculum.Proportional}
+
+SCORES = {
+    "alg_regret": "return of an A2C agent minus the learner's, both after the same life on the level",
+    "uniform": "no replay: every life gets a new level (plain LPG)",
+    "pvl": "mean positive advantage",
+    "l1": "mean absolute advantage",
+    "maxmc": "best return seen minus the mean value",
+    "optimal_regret": "optimal return minus the learner's",
+    "random_regret": "random policy's return minus the learner's",
+}
+
+COMPATIBLE = {
+    "G1": "the value baseline is never trained",
+    "G2": "every step of a rollout gets the rollout's mean advantage",
+    "G3": "time-conditioned rules get raw n and N",
+    "G6": "the level buffer's flags are rebuilt from the wrong array",
+    "G7": "the highest scores are replayed, without weights",
+    "groove": "all of these",
+}
+
+LEVELS = {
+    "all": All,
+    "small": partial(All, sizes=(4, 6), objects=(1, 3), num_walls=7, wall_range=6),
+}
+"""From a law of the lifetime (`lifetime=...`) to a distribution of levels."""

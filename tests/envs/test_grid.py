@@ -1,0 +1,187 @@
+"""The grid world's step: against the plain reference, and rule by rule."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.draws import uniforms
+from envs.gridworld import (
+    FOUR_MOVES,
+    NINE_MOVES,
+    NINE_MOVES_COLLECT,
+    All,
+    GridWorld,
+    Moves,
+    PlaneView,
+    RandomPlacement,
+    make_level,
+    unpack,
+)
+from envs.laws import LogUniform
+from tests.envs.reference_grid import OFFSETS_5, OFFSETS_9, ReferenceGrid
+
+BUSY = {"sizes": (3, 5), "num_walls": 4, "wall_range": 5, "max_steps": LogUniform(5, 40), "p_respawn": (0.05, 1.0)}
+CASES = {
+    "5 actions": (All(**BUSY), {"offsets": OFFSETS_5}),
+    "9 actions": (All(**BUSY, moves=NINE_MOVES), {"offsets": OFFSETS_9}),
+    "18 actions": (All(**BUSY, moves=NINE_MOVES_COLLECT), {"offsets": OFFSETS_9, "collect": True}),
+    "random": (
+        All(**BUSY, placement=RandomPlacement(), view=PlaneView()),
+        {"offsets": OFFSETS_5, "moving": True},
+    ),
+}
+LEVELS, STEPS = 6, 150
+
+
+@functools.cache
+def rollouts(case):
+    """`(levels, actions, uniforms, first, steps)` of uniformly random actions, all numpy."""
+    dist, _ = CASES[case]
+    world = dist.environment
+    draws = world.num_objects * (3 if world.placement == RandomPlacement() else 1) + 1
+
+    @jax.jit
+    def run(key):
+        key_levels, key_reset, key_steps, key_actions = jax.random.split(key, 4)
+        levels = jax.vmap(dist)(jax.random.split(key_levels, LEVELS)).params
+        keys_reset = jax.random.split(key_reset, LEVELS)
+        first, state = jax.vmap(world.reset)(keys_reset, levels)
+        keys = jax.random.split(key_steps, (STEPS, LEVELS))
+        actions = jax.random.randint(key_actions, (STEPS, LEVELS), 0, world.num_actions)
+
+        def body(state, x):
+            timestep, new = jax.vmap(world.step)(*x[:1], state, x[1], levels)
+            return new, (timestep, state, new)
+
+        _, steps = jax.lax.scan(body, state, (keys, actions))
+        spread = jax.vmap(lambda key: jnp.stack(uniforms(key, draws)))
+        return levels, actions, jax.vmap(spread)(keys), jax.vmap(lambda key: spread_reset(key))(keys_reset), first, steps
+
+    def spread_reset(key):
+        return jnp.stack(uniforms(key, world.num_objects))
+
+    return jax.tree.map(np.asarray, run(jax.random.key(1)))
+
+
+def same(obs, expected):
+    index, planes, time = expected
+    np.testing.assert_allclose(obs.time, 0.001 * time, rtol=1e-6)
+    if "planes" in vars(obs):
+        np.testing.assert_array_equal(obs.planes, planes)
+    else:
+        assert obs.index == index
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_reference(case):
+    levels, actions, numbers, numbers_reset, first, (timestep, _, _) = rollouts(case)
+    world = CASES[case][0].environment
+    collected = returned = ended = 0
+    for n in range(LEVELS):
+        level = jax.tree.map(lambda x, n=n: x[n], levels)
+        reference = ReferenceGrid(level, world.height, world.width, **CASES[case][1])
+        reference.reset(numbers_reset[n])
+        same(jax.tree.map(lambda x, n=n: x[n], first), reference.observe())
+        for t in range(STEPS):
+            got = jax.tree.map(lambda x, t=t, n=n: x[t, n], timestep)
+            obs, reward, terminated, truncated, final, hit, back = reference.step(actions[t, n], numbers[t, n])
+            same(got.obs, obs)
+            same(got.final_obs, final)
+            np.testing.assert_allclose(got.reward, reward, rtol=1e-6)
+            assert (got.discount == 0, got.truncated) == (terminated, truncated)
+            assert not hit & set(back), "an object came back in the step that collected it"
+            collected, returned, ended = collected + len(hit), returned + len(back), ended + terminated + truncated
+    assert min(collected, returned, ended) > 3, "the comparison saw too little"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_agent_and_objects_stay_on_free_cells(case):
+    levels, _, _, _, _, (timestep, before, after) = rollouts(case)
+    for state in (before, after):
+        assert all(levels.free[n][state.cell[:, n]].all() for n in range(LEVELS))
+    if case != "random":
+        return
+    exists = np.asarray(unpack(after.exists, after.places.shape[-1]))
+    for n in range(LEVELS):
+        for t in range(STEPS):
+            places = after.places[t, n][exists[t, n]]
+            assert levels.free[n][places].all() and len(set(places)) == len(places)
+            if timestep.discount[t, n] == 0 or timestep.truncated[t, n]:
+                assert after.cell[t, n] not in places, "an object was placed on the agent"
+
+
+def empty_level(world, start=0, **objects):
+    """A level without walls and, unless told otherwise, with one worthless object in the last cell."""
+    num, cells = world.num_objects, world.num_cells
+    fields = {
+        "object_cell": jnp.full(num, cells - 1, jnp.int32),
+        "present": jnp.arange(num) < 1,
+        "reward": jnp.zeros(num),
+        "p_terminate": jnp.zeros(num),
+        "p_respawn": jnp.zeros(num),
+        "max_steps": jnp.int32(100),
+    }
+    return make_level(jnp.ones(cells, bool), jnp.int32(start), **(fields | objects))
+
+
+@pytest.mark.parametrize("moves", [FOUR_MOVES, NINE_MOVES])
+def test_moves_are_blocked_at_borders_and_do_not_slide(moves):
+    world = GridWorld(3, 4, 1, moves)
+    cells = jnp.arange(12, dtype=jnp.int32)
+    actions = jnp.arange(world.num_actions, dtype=jnp.int32)
+    move = jax.vmap(jax.vmap(world.move, (None, 0, None)), (0, None, None))
+    landed = np.asarray(move(cells, actions, empty_level(world))[0])
+    for cell in range(12):
+        for action, (down, right) in enumerate(moves.offsets):
+            row, column = cell // 4 + down, cell % 4 + right
+            inside = 0 <= row < 3 and 0 <= column < 4
+            assert landed[cell, action] == (row * 4 + column if inside else cell)
+
+
+def test_cells_0_and_1_are_used():
+    levels = jax.vmap(All(num_walls=0, sizes=(3, 3), wall_range=3))(jax.random.split(jax.random.key(0), 200)).params
+    assert {0, 1} <= set(np.asarray(levels.start).tolist())
+    world = GridWorld(3, 3, 1, placement=RandomPlacement(), view=PlaneView())
+    level = empty_level(world, start=8)
+    _, states = jax.vmap(world.reset, (0, None))(jax.random.split(jax.random.key(0), 200), level)
+    counts = np.bincount(np.asarray(states.places)[:, 0], minlength=9)
+    assert counts[8] == 0 and (counts[:8] > 5).all()
+
+
+def test_termination_wins_over_the_time_limit():
+    world = GridWorld(1, 2, 1)
+    last = {"max_steps": jnp.int32(1), "reward": jnp.ones(1)}
+    key, right, stay = jax.random.key(0), jnp.int32(3), jnp.int32(4)
+    for p_terminate, action, discount, truncated in [(1.0, right, 0, False), (0.0, right, 1, True), (1.0, stay, 1, True)]:
+        level = empty_level(world, p_terminate=jnp.full(1, p_terminate), **last)
+        timestep, state = world.step(key, world.reset(key, level)[1], action, level)
+        assert (timestep.discount, timestep.truncated) == (discount, truncated)
+        assert timestep.last and state.cell == 0 and state.time == 0 and state.exists == 1
+        assert timestep.final_obs.index == (1 if action == right else 2)
+
+
+def test_a_certain_respawn_takes_one_step():
+    world = GridWorld(1, 2, 1)
+    level = empty_level(world, p_respawn=jnp.ones(1), reward=jnp.ones(1))
+    _, state = world.reset(jax.random.key(0), level)
+    rewards = []
+    for action in (3, 4, 4, 4):
+        timestep, state = world.step(jax.random.key(action), state, jnp.int32(action), level)
+        rewards.append(float(timestep.reward))
+    assert rewards == [1, 0, 1, 0], "collected, back, collected by staying, back"
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="height and width"):
+        GridWorld(0, 3, 1)
+    with pytest.raises(ValueError, match="num_objects"):
+        GridWorld(3, 3, 0)
+    with pytest.raises(ValueError, match="int32"):
+        GridWorld(13, 13, 28)
+    with pytest.raises(ValueError, match="distinct"):
+        Moves(((0, 1), (0, 1)))
+    with pytest.raises(ValueError, match="offsets"):
+        Moves(((0, 2),))

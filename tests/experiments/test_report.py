@@ -1,0 +1,84 @@
+"""Pictures, report and results."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.common.folder import RunFolder
+from experiments.common.plots import curves, intervals, smooth
+from experiments.common.report import image, table, write_report, write_results
+from experiments.common.stats import Interval
+from tests.experiments.toy import ToyConfig
+
+
+def png_size(path):
+    header = path.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
+
+
+ROWS = [{"step": i, "a": float(i), "b": math.nan if i % 2 else 1.0, "time/x": 1.0} for i in range(60)]
+
+
+def test_curves_draw_what_was_asked_for(tmp_path):
+    assert curves(ROWS, tmp_path / "two.png")
+    assert curves(ROWS, tmp_path / "one.png", {"both": ["a", "b", "unknown"], "empty": ["unknown"]})
+    two, one = png_size(tmp_path / "two.png"), png_size(tmp_path / "one.png")
+    assert two[0] > 1.8 * one[0]
+    assert not curves(ROWS[:1], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_curves_read_a_metrics_file(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": {i}, "a": null, "b": {i}}}\n' for i in range(5)))
+    assert curves(tmp_path / "metrics.jsonl", tmp_path / "c.png")
+
+
+def test_smoothing_is_a_mean_of_what_is_known():
+    np.testing.assert_allclose(smooth(np.array([1.0, math.nan, 3.0, 5.0]), 3), [1, 2, 4, 4])
+    np.testing.assert_allclose(smooth(np.arange(3.0), 1), np.arange(3.0))
+    np.testing.assert_allclose(smooth(np.arange(3.0), 9), [0.5, 1, 1.5])
+
+
+def test_intervals(tmp_path):
+    rows = {"x": {"A": Interval(1, 0, 2), "B": Interval(2, 1, 3)}, "y": {"B": Interval(0, -1, 1)}}
+    intervals(rows, tmp_path / "i.png", "return", zero=True)
+    assert png_size(tmp_path / "i.png")[0] > 500
+
+
+def test_plots_leave_pyplot_alone(tmp_path):
+    curves(ROWS, tmp_path / "a.png")
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_table():
+    assert table(("rule", "IQM"), [("a|b", 0.12345), ("c", 2)]) == (
+        "| rule | IQM |\n| --- | ---: |\n| a\\|b | 0.123 |\n| c | 2 |"
+    )
+    with pytest.raises(ValueError, match="2 cells"):
+        table(("a", "b"), [(1,)])
+
+
+def test_report_and_results(tmp_path):
+    folder = RunFolder(tmp_path, False, "python -m toy --lr 0.1")
+    body = table(("rule", "IQM"), [("a", Interval(1, 0.5, 2))])
+    write_report(folder, "A toy", ToyConfig(), {"Result": body, "Picture": image("my curves.png", "what was learned")})
+    text = (tmp_path / "report.md").read_text()
+    for part in (
+        "# A toy",
+        "python -m toy --lr 0.1",
+        "| a | 1 [0.5, 2] |",
+        "![what was learned](my%20curves.png)",
+        "| `task.size` | 8 |",
+        "| `seed` | 0 |",
+    ):
+        assert part in text
+    write_results(folder, {"iqm": Interval(1, 0.5, math.inf), "all": np.array([1.0, np.nan]), "n": np.int64(3)})
+    assert json.loads((tmp_path / "results.json").read_text()) == {
+        "iqm": {"value": 1, "low": 0.5, "high": "inf"},
+        "all": [1.0, "nan"],
+        "n": 3,
+    }

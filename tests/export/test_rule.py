@@ -1,0 +1,151 @@
+"""Rule files: exact, self-describing, and never half-read."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lopt.export import Card, Rule, load_rule, save_rule
+
+CARD = Card("lopt.LPG", {"width": 8, "sizes": [1, 2]}, "python -m experiments.groove", 3, 100, {"iqm": 0.5})
+
+
+@pytest.fixture
+def theta(key):
+    return nn.Sequential([nn.Dense(4), nn.Dense(2)]).init(key, jnp.ones(3))["params"]
+
+
+def test_round_trip_is_exact(tmp_path, theta):
+    theta = theta | {"steps": np.int32(7), "flag": np.array(True), "empty": {}, "none": np.zeros((0, 3), np.float32)}
+    assert save_rule(tmp_path / "new" / "rule", theta, CARD) == tmp_path / "new" / "rule.json"
+    rule = load_rule(tmp_path / "new" / "rule")
+    assert isinstance(rule, Rule)
+    assert jax.tree.structure(rule.theta) == jax.tree.structure(theta)
+    chex.assert_trees_all_equal(rule.theta, theta)
+    chex.assert_trees_all_equal_dtypes(rule.theta, theta)
+    assert rule.card.lopt_version
+    assert dataclasses.replace(rule.card, lopt_version="") == CARD
+
+
+@pytest.mark.parametrize("theta", [{}, np.arange(3.0), {"a": {"b": {}}}])
+def test_odd_trees(tmp_path, theta):
+    save_rule(tmp_path / "r", theta, CARD)
+    loaded = load_rule(tmp_path / "r").theta
+    assert jax.tree.structure(loaded) == jax.tree.structure(theta)
+    chex.assert_trees_all_equal(loaded, theta)
+
+
+@pytest.mark.parametrize("name", ["rule", "rule.npz", "rule.json"])
+def test_any_of_the_names_will_do(tmp_path, name):
+    save_rule(tmp_path / name, {"a": np.ones(2)}, CARD)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rule.json", "rule.npz"]
+    assert load_rule(str(tmp_path / name)).card.kind == "lopt.LPG"
+
+
+def test_dots_in_a_name_are_kept(tmp_path):
+    save_rule(tmp_path / "lpg-0.1", {"a": np.ones(2)}, CARD)
+    assert (tmp_path / "lpg-0.1.npz").exists()
+    assert load_rule(tmp_path / "lpg-0.1").theta["a"].sum() == 2
+
+
+def test_the_card_can_be_read_by_people(tmp_path, theta):
+    card = json.loads(save_rule(tmp_path / "rule", theta, CARD).read_text())
+    assert card["format"] == "lopt-rule"
+    assert card["version"] == 1
+    assert card["arrays"]["layers_0/kernel"] == "float32[3, 4]"
+    assert card["command"] == "python -m experiments.groove"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save_rule(tmp_path / "rule", {"a": np.arange(1000.0)}, CARD)
+    return tmp_path / "rule"
+
+
+def edit(path, **changes):
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in (card | changes).items() if v is not None}))
+
+
+DAMAGE = {
+    "no npz": (lambda npz, card: npz.unlink(), r"rule.npz does not exist.*copy both"),
+    "no card": (lambda npz, card: card.unlink(), r"rule.json does not exist.*copy both"),
+    "truncated": (lambda npz, card: npz.write_bytes(npz.read_bytes()[:900]), "does not fit its card"),
+    "other arrays": (lambda npz, card: np.savez(npz, a=np.ones(3)), "does not fit its card"),
+    "half a card": (lambda npz, card: card.write_text('{"format"'), "is not JSON.*export the rule again"),
+    "other JSON": (lambda npz, card: card.write_text("[1]"), "no rule card"),
+    "other format": (lambda npz, card: edit(card, format="x"), "no rule card"),
+    "newer": (lambda npz, card: edit(card, version=2), "version 2.*reads version 1.*upgrade"),
+    "no kind": (lambda npz, card: edit(card, kind=None), "lacks its kind"),
+    "no hash": (lambda npz, card: edit(card, sha256=None), "lacks its kind or its sha256"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_said_plainly(saved, name):
+    damage, message = DAMAGE[name]
+    damage(saved.with_suffix(".npz"), saved.with_suffix(".json"))
+    with pytest.raises(ValueError, match=message):
+        load_rule(saved)
+
+
+def test_a_forged_hash_does_not_run_code(saved):
+    import hashlib
+
+    npz = saved.with_suffix(".npz")
+    with open(npz, "wb") as file:
+        np.savez(file, a=np.array([object()], dtype=object))
+    edit(saved.with_suffix(".json"), sha256=hashlib.sha256(npz.read_bytes()).hexdigest())
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_rule(saved)
+
+
+@pytest.mark.parametrize(
+    "theta", [{"a/b": np.ones(1)}, {"": np.ones(1)}, {1: np.ones(1)}, {"a": object()}, {"a": "text"}, [np.ones(2)] * 2]
+)
+def test_what_cannot_be_saved(tmp_path, theta):
+    if isinstance(theta, list):
+        theta = {"a": [np.ones(2), np.ones(3)]}
+    with pytest.raises(ValueError):
+        save_rule(tmp_path / "r", theta, CARD)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cards_are_checked():
+    with pytest.raises(ValueError, match="kind"):
+        Card("")
+    with pytest.raises(ValueError, match="plain JSON"):
+        Card("x", {"f": print})
+    with pytest.raises(ValueError, match="plain JSON"):
+        Card("x", metrics={"loss": float("nan")})
+
+
+def test_a_crash_while_saving_keeps_the_old_rule(saved, monkeypatch):
+    def crash(*args):
+        raise OSError("killed here")
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(OSError):
+        save_rule(saved, {"a": np.zeros(3)}, CARD)
+    assert load_rule(saved).theta["a"].shape == (1000,)
+
+
+def test_reading_needs_no_jax():
+    code = (
+        "import sys, importlib.util\n"
+        "spec = importlib.util.spec_from_file_location('rule', sys.argv[1])\n"
+        "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
+        "print('jax' in sys.modules)"
+    )
+    import lopt.export.rule
+
+    out = subprocess.run([sys.executable, "-c", code, lopt.export.rule.__file__], capture_output=True, text=True)
+    assert out.stdout.strip() == "False"
