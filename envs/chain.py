@@ -170,11 +170,9 @@ class ChainSet:
 
     def __call__(self, key: Key) -> Level:
         """One level and its lifetime."""
-        key_length, key_good, key_lifetime = jax.random.split(key, 3)
-        good = jax.random.randint(key_good, (), 0, 2, jnp.int32)
-        return Level(
-            params=ChainLevel(length=self.lengths(key_length), good_action=good), lifetime=self.lifetime(key_lifetime)
-        )
+        u_length, u_good, u_lifetime = jax.random.uniform(key, (3,))
+        params = ChainLevel(length=self.lengths(u_length), good_action=(u_good < 0.5).astype(jnp.int32))
+        return Level(params=params, lifetime=self.lifetime(u_lifetime))
 
 
 def short_chain(**changes: Any) -> ChainSet:

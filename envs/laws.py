@@ -1,13 +1,13 @@
-"""Laws that whole numbers such as lifetimes and time limits are drawn from."""
+"""Laws that numbers such as lifetimes and time limits are drawn from, each written as its quantile function.
+
+A law is called with a number uniform on [0, 1), so that a level needs one bulk draw for all its numbers.
+"""
 
 import math
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-
-from lopt.types import Key
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Fixed:
         """The greatest value."""
         return self.value
 
-    def __call__(self, key: Key) -> Int[Array, ""]:
-        """The value, an int32; the key is not needed."""
-        return jnp.asarray(self.value, jnp.int32)
+    def __call__(self, u: Float[Array, ""]) -> Int[Array, ""]:
+        """The value, an int32, whatever u is."""
+        return jnp.full_like(u, self.value, jnp.int32)
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Uniform:
         if not 1 <= self.low <= self.high:
             raise ValueError(f"Uniform: need 1 <= low <= high (got {self.low}, {self.high})")
 
-    def __call__(self, key: Key) -> Int[Array, ""]:
-        """One draw, an int32."""
-        return jax.random.randint(key, (), self.low, self.high + 1, jnp.int32)
+    def __call__(self, u: Float[Array, ""]) -> Int[Array, ""]:
+        """The number at quantile u, an int32."""
+        return jnp.clip(self.low + (u * (self.high - self.low + 1)).astype(jnp.int32), self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class LogUniform:
         if not 1 <= self.low <= self.high:
             raise ValueError(f"LogUniform: need 1 <= low <= high (got {self.low}, {self.high})")
 
-    def __call__(self, key: Key) -> Int[Array, ""]:
-        """One draw, an int32."""
-        value = log_uniform(key, (), float(self.low), float(self.high))
+    def __call__(self, u: Float[Array, ""]) -> Int[Array, ""]:
+        """The number at quantile u, an int32."""
+        value = log_uniform(u, float(self.low), float(self.high))
         return jnp.clip(jnp.round(value).astype(jnp.int32), self.low, self.high)
 
 
@@ -72,7 +72,6 @@ Law = Fixed | Uniform | LogUniform
 """A law of whole numbers."""
 
 
-def log_uniform(key: Key, shape: tuple[int, ...], low: float, high: float) -> Float[Array, "..."]:
-    """exp(U(log low, log high)) in [low, high], float32."""
-    draws = jax.random.uniform(key, shape, minval=math.log(low), maxval=math.log(high))
-    return jnp.clip(jnp.exp(draws), low, high)
+def log_uniform(u: Float[Array, "..."], low: float, high: float) -> Float[Array, "..."]:
+    """The number at quantile u of the log-uniform law on [low, high]: low (high / low)^u."""
+    return jnp.clip(jnp.exp(math.log(low) + u * (math.log(high) - math.log(low))), low, high)

@@ -5,8 +5,6 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from lopt.types import Key
-
 
 class GridLevel(struct.PyTreeNode):
     """One grid-world level, padded to the static sizes of the `GridWorld` it is played in.
@@ -51,10 +49,12 @@ def make_level(
 ) -> GridLevel:
     """A level in canonical dtypes, its redundant fields filled in and its absent objects parked at the start."""
     start = jnp.asarray(start, jnp.int32)
+    num_free = jnp.sum(free, dtype=jnp.int32)
+    rank = jnp.where(free, jnp.cumsum(free), num_free + jnp.cumsum(~free)) - 1
     return GridLevel(
         free=free,
-        free_cells=jnp.argsort(~free, stable=True).astype(jnp.int32),
-        num_free=jnp.sum(free, dtype=jnp.int32),
+        free_cells=jnp.zeros(free.shape, jnp.int32).at[rank].set(jnp.arange(free.size, dtype=jnp.int32)),
+        num_free=num_free,
         start=start,
         object_cell=jnp.where(present, object_cell, start).astype(jnp.int32),
         present=present,
@@ -66,13 +66,13 @@ def make_level(
 
 
 def scatter_objects(
-    key: Key, free: Bool[Array, " C"], num_objects: int, wanted: Int[Array, ""]
+    u: Float[Array, " C"], free: Bool[Array, " C"], num_objects: int, wanted: Int[Array, ""]
 ) -> tuple[Int[Array, ""], Int[Array, " O"], Bool[Array, " O"]]:
     """`(start, object_cell, present)`: the start and O = `num_objects` objects on distinct random free cells.
 
     The first `wanted` objects are present, but no more than there are free cells beside the start: a level that
-    its walls leave too little room has fewer objects rather than objects on walls.
+    its walls leave too little room has fewer objects rather than objects on walls. `u` are uniform numbers.
     """
-    cells = jax.lax.top_k(jnp.where(free, jax.random.uniform(key, free.shape), -1.0), num_objects + 1)[1]
+    cells = jax.lax.top_k(jnp.where(free, u, -1.0), num_objects + 1)[1]
     room = jnp.minimum(wanted, jnp.sum(free, dtype=jnp.int32) - 1)
     return cells[0], cells[1:], jnp.arange(num_objects, dtype=jnp.int32) < room

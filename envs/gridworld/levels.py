@@ -8,10 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from envs.gridworld.grid import GridWorld
-from envs.gridworld.level import GridLevel, make_level, scatter_objects
+from envs.gridworld.level import make_level, scatter_objects
 from envs.gridworld.moves import FOUR_MOVES, Moves
 from envs.gridworld.placement import FixedPlacement, RandomPlacement
 from envs.gridworld.views import PlaneView, TabularView
@@ -89,35 +90,32 @@ class All:
 
     def __call__(self, key: Key) -> Level:
         """One level and its lifetime."""
-        keys = dict(zip(("size", "walls", "cells", "rest", "lifetime"), jax.random.split(key, 5), strict=True))
-        size = Uniform(*self.sizes)(keys["size"])
-        free = self._free(keys["walls"], size)
-        return Level(params=self._level(keys["rest"], keys["cells"], free), lifetime=self.lifetime(keys["lifetime"]))
+        num = self.objects[1]
+        parts = (self.wall_range**2, self.sizes[1] ** 2, num, num, num, 4)
+        u = jax.random.uniform(key, (sum(parts),))
+        walls, cells, reward, terminate, respawn, rest = jnp.split(u, np.cumsum(parts)[:-1])
+        free = self._free(walls, Uniform(*self.sizes)(rest[0]))
+        start, object_cell, present = scatter_objects(cells, free, num, Uniform(*self.objects)(rest[1]))
+        reward = 2 * reward - 1
+        params = make_level(
+            free=free,
+            start=start,
+            object_cell=object_cell,
+            present=present,
+            reward=reward.at[0].set(jnp.abs(reward[0])),
+            p_terminate=log_uniform(terminate, *self.p_terminate),
+            p_respawn=log_uniform(respawn, *self.p_respawn),
+            max_steps=self.max_steps(rest[2]),
+        )
+        return Level(params=params, lifetime=self.lifetime(rest[3]))
 
-    def _free(self, key: Key, size: Int[Array, ""]) -> Bool[Array, " C"]:
-        """The free cells of a level of side `size`, on the environment's grid."""
+    def _free(self, u: Float[Array, " R"], size: Int[Array, ""]) -> Bool[Array, " C"]:
+        """The free cells of a level of side `size` on the environment's grid; the indices with the largest u are walls."""
+        wall = jnp.zeros(u.shape, bool).at[jax.lax.top_k(u, self.num_walls)[1]].set(True)
         side = self.sizes[1]
-        indices = self.wall_range**2
-        wall = jax.random.permutation(key, indices) < self.num_walls
         row, column = jnp.divmod(jnp.arange(side**2, dtype=jnp.int32), side)
         is_wall = wall.at[row * size + column].get(mode="fill", fill_value=False)
         return (row < size) & (column < size) & ~is_wall
-
-    def _level(self, key: Key, key_cells: Key, free: Bool[Array, " C"]) -> GridLevel:
-        key_wanted, key_reward, key_terminate, key_respawn, key_steps = jax.random.split(key, 5)
-        num = self.objects[1]
-        start, cells, present = scatter_objects(key_cells, free, num, Uniform(*self.objects)(key_wanted))
-        reward = jax.random.uniform(key_reward, (num,), minval=-1.0, maxval=1.0)
-        return make_level(
-            free=free,
-            start=start,
-            object_cell=cells,
-            present=present,
-            reward=reward.at[0].set(jnp.abs(reward[0])),
-            p_terminate=log_uniform(key_terminate, (num,), *self.p_terminate),
-            p_respawn=log_uniform(key_respawn, (num,), *self.p_respawn),
-            max_steps=self.max_steps(key_steps),
-        )
 
 
 def small(**changes: Any) -> All:

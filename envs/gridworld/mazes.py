@@ -97,18 +97,20 @@ class Mazes:
 
     def __call__(self, key: Key) -> Level:
         """One level and its lifetime."""
-        key_maze, key_cells, key_reward, key_end, key_back, key_steps, key_lifetime = jax.random.split(key, 7)
-        num = self.num_objects
-        free = self.maze(key_maze)
-        start, cells, present = scatter_objects(key_cells, free, num, jnp.asarray(num, jnp.int32))
+        key_maze, key_numbers = jax.random.split(key)
+        free, num = self.maze(key_maze), self.num_objects
+        parts = (free.size, num, num, num, 2)
+        u = jax.random.uniform(key_numbers, (sum(parts),))
+        cells, reward, terminate, respawn, rest = jnp.split(u, np.cumsum(parts)[:-1])
+        start, object_cell, present = scatter_objects(cells, free, num, jnp.asarray(num, jnp.int32))
         params = make_level(
             free=free,
             start=start,
-            object_cell=cells,
+            object_cell=object_cell,
             present=present,
-            reward=jax.random.uniform(key_reward, (num,)),
-            p_terminate=log_uniform(key_end, (num,), *self.p_terminate),
-            p_respawn=log_uniform(key_back, (num,), *self.p_respawn),
-            max_steps=self.max_steps(key_steps),
+            reward=reward,
+            p_terminate=log_uniform(terminate, *self.p_terminate),
+            p_respawn=log_uniform(respawn, *self.p_respawn),
+            max_steps=self.max_steps(rest[0]),
         )
-        return Level(params=params, lifetime=self.lifetime(key_lifetime))
+        return Level(params=params, lifetime=self.lifetime(rest[1]))

@@ -70,13 +70,13 @@ class GridSet:
 
     def __call__(self, key: Key) -> Level:
         """One level and its lifetime."""
-        key_cells, key_steps, key_lifetime = jax.random.split(key, 3)
         free = jnp.asarray(parse_map(self.rows).reshape(-1))
-        num_objects = len(self.objects)
-        start, cells, present = scatter_objects(key_cells, free, num_objects, jnp.asarray(num_objects, jnp.int32))
+        num = len(self.objects)
+        cells, rest = jnp.split(jax.random.uniform(key, (free.size + 2,)), (free.size,))
+        start, object_cell, present = scatter_objects(cells, free, num, jnp.asarray(num, jnp.int32))
         reward, p_terminate, p_respawn = jnp.asarray(self.objects, jnp.float32).T
-        params = make_level(free, start, cells, present, reward, p_terminate, p_respawn, self.max_steps(key_steps))
-        return Level(params=params, lifetime=self.lifetime(key_lifetime))
+        params = make_level(free, start, object_cell, present, reward, p_terminate, p_respawn, self.max_steps(rest[0]))
+        return Level(params=params, lifetime=self.lifetime(rest[1]))
 
 
 _DENSE = (*2 * ((1.0, 0.0, 0.05),), (-1.0, 0.5, 0.1), (-1.0, 0.0, 0.5))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import optax
 
-from envs.gridworld import TabularView
+from envs.gridworld import TabularView, optimal_return, random_return
 from envs.laws import Fixed, LogUniform
 from experiments.gridworld.config import StudyConfig
 from experiments.gridworld.names import LEVELS, PRIORITIES, RECURRENCES, TIMES
@@ -51,7 +51,7 @@ def build(config: StudyConfig) -> Study:
     lifetime = RLLifetime(env, rule, actor, critic, baseline=baseline, mean_advantage="G2" in defects, **sizes)
     a2c = A2C(agent.gamma, agent.lam, agent.entropy_weight, mean_advantage="G2" in defects)
     antagonist = RLLifetime(env, a2c, actor, critic, **sizes)
-    max_steps = int(distribution.max_steps.high)
+    max_steps = getattr(distribution.max_steps, "high", None) or distribution.max_steps.value
     score = _score(config, lifetime, antagonist, max_steps)
     estimator = MetaGradient(lifetime, meta.num_updates, _penalty(config), meta.chunk_size, meta.remat)
     learner = MetaLearner(estimator, _curriculum(config, distribution), score, _optimizer(config), meta.num_lifetimes)
@@ -115,6 +115,14 @@ def _score(config: StudyConfig, lifetime: RLLifetime, antagonist: RLLifetime, ma
             num_updates=config.meta.num_updates,
             evaluate=returns(lifetime),
             evaluate_antagonist=returns(antagonist),
+        )
+    exact = {"optimal_regret": optimal_return, "random_regret": random_return}
+    if config.score in exact:
+        if not isinstance(lifetime.env.view, TabularView):
+            raise ValueError(f"score {config.score} is exact and needs tabular levels; try alg_regret")
+        value = exact[config.score]
+        return curriculum.OracleRegret(
+            oracle=lambda key, level: value(lifetime.env, level.params), evaluate=returns(lifetime)
         )
     simple = {
         "uniform": curriculum.Uniform,

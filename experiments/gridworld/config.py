@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
+from experiments.common.loop import check_sizes
 from experiments.gridworld.names import COMPATIBLE, LEVELS, PRIORITIES, RECURRENCES, SCORES, TIMES
 
 
@@ -12,7 +13,8 @@ class LevelsConfig:
     """Which levels, and how long an agent lives on one."""
 
     distribution: str = "all"
-    """Level distribution: all, small, medium, large, or a set of the LPG paper (see names.LEVELS)."""
+    """all, small, medium, large, rand_all, mazes, generated_mazes, or a set of the LPG paper: dense, sparse,
+    long_horizon, longer_horizon, long_dense, and the same with random objects, rand_dense, ..."""
     lifetime: int = 250
     """Inner updates of a life; 250 is groove's default ("all_shortlife")."""
     shortest: int | None = None
@@ -179,7 +181,23 @@ class StudyConfig:
                 f"levels.shortest must be between 1 and levels.lifetime (got {self.levels.shortest} and "
                 f"{self.levels.lifetime})"
             )
-        for name, value in {"eval.levels": self.eval.levels, "eval.final-levels": self.eval.final_levels}.items():
+        if meta.num_updates < 1 or meta.num_lifetimes < 1:
+            raise ValueError(
+                f"meta.num-updates and meta.num-lifetimes must be at least 1 (got {meta.num_updates} and "
+                f"{meta.num_lifetimes})"
+            )
+        check_sizes(meta.num_steps, meta.steps_per_chunk)
+        if self.eval.every < 1 or self.eval.every % meta.steps_per_chunk:
+            raise ValueError(
+                f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
+                f"{meta.steps_per_chunk})"
+            )
+        for name, value in {
+            "eval.seeds": self.eval.seeds,
+            "eval.episodes": self.eval.episodes,
+            "eval.levels": self.eval.levels,
+            "eval.final-levels": self.eval.final_levels,
+        }.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 (got {value})")
 

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.gridworld import TabularView, optimal_return
+from envs.gridworld import TabularView, optimal_return, random_return
 from experiments.common.stats import Interval
 from experiments.gridworld.build import Study
 from experiments.gridworld.config import StudyConfig
@@ -60,26 +59,27 @@ class Gauge:
         return jax.jit(many)
 
     def random(self, key: Key, levels: Level) -> jax.Array:
-        """Mean returns `[L]` of the uniform random policy."""
+        """Mean returns `[L]` of the uniformly random policy: exact on tabular levels, else over many episodes."""
         env = self.study.lifetime.env
-        number = levels.lifetime.shape[0]
+        if isinstance(env.view, TabularView):
+            return jax.jit(partial(jax.lax.map, partial(random_return, env)))(levels.params)
 
         def one(key, level):
             uniform = jnp.zeros(env.num_actions)
-            episodes = 8 * self.episodes
-            return episode_returns(
-                key, env, level.params, lambda obs: uniform, episodes, self.study.max_steps
-            ).mean()
+            played = episode_returns(
+                key, env, level.params, lambda obs: uniform, 16 * self.episodes, self.study.max_steps
+            )
+            return played.mean()
 
-        return jax.jit(jax.vmap(one))(jax.random.split(key, number), levels)
+        return jax.jit(jax.vmap(one))(jax.random.split(key, levels.lifetime.shape[0]), levels)
 
 
 def optimal(study: Study, levels: Level) -> np.ndarray | None:
     """Exact optimal returns `[L]`; None where the levels are not tabular."""
-    if not isinstance(study.lifetime.env.view, TabularView):
+    env = study.lifetime.env
+    if not isinstance(env.view, TabularView):
         return None
-    exact = jax.jit(partial(jax.lax.map, partial(optimal_return, study.lifetime.env)))
-    return np.asarray(exact(levels.params))
+    return np.asarray(jax.jit(partial(jax.lax.map, partial(optimal_return, env)))(levels.params))
 
 
 def normalised(returns: np.ndarray, random: np.ndarray, a2c: np.ndarray) -> float:
@@ -107,8 +107,8 @@ def normalised_interval(
     return Interval(normalised(returns, random, a2c), float(low), float(high))
 
 
-def table(config: StudyConfig, study: Study, theta: Theta, untrained: Theta) -> dict[str, Any]:
-    """Returns on the held-out levels of the final table: `{"levels": [L] facts, "returns": {name: [seeds, L]}}`."""
+def table(config: StudyConfig, study: Study, theta: Theta, untrained: Theta) -> dict[str, np.ndarray]:
+    """Mean returns `[agent seeds, levels]` on the held-out levels of the final table, by who was measured."""
     levels = held_out(config, study, HELD_OUT_TABLE, config.eval.final_levels)
     gauge = Gauge(study, config.levels.lifetime, config.eval.episodes)
     ruled, taught = gauge.returns(study.lifetime), gauge.returns(study.antagonist)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from envs.gridworld import All
+from envs.gridworld import All, KruskalMaze, Mazes, large, medium, rand_all, sets, small
 from lopt import curriculum, nets, objectives
 
 RECURRENCES = {"gru": nets.ReverseGRU, "lstm": nets.ReverseLSTM}
@@ -36,6 +36,13 @@ COMPATIBLE = {
 
 LEVELS = {
     "all": All,
-    "small": partial(All, sizes=(4, 6), objects=(1, 3), num_walls=7, wall_range=6),
+    "small": small,
+    "medium": medium,
+    "large": large,
+    "rand_all": rand_all,
+    "mazes": Mazes,
+    "generated_mazes": partial(Mazes, KruskalMaze(13, 13)),
+    **{f.__name__: f for f in (*sets.TABULAR_SETS, *sets.RANDOM_SETS)},
+    **{f.__name__: f for f in (sets.groove_longer_horizon, sets.groove_rand_small, sets.groove_rand_small_sparse)},
 }
 """From a law of the lifetime (`lifetime=...`) to a distribution of levels."""

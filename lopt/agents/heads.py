@@ -6,7 +6,7 @@ gradient of its parameters and hands it to an optax optimizer; a table touches t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -26,10 +26,14 @@ class HeadState(struct.PyTreeNode):
     opt_state: Any
 
 
+@runtime_checkable
 class Head(Protocol):
     """What `NetHead` and `TableHead` have in common."""
 
-    features: int
+    @property
+    def features(self) -> int:
+        """The number of outputs."""
+        ...
 
     def init(self, key: Key, obs: Any) -> HeadState:
         """A newborn head, from one observation."""
@@ -69,7 +73,7 @@ class NetHead:
 
     def apply(self, params: Params, obs: Any) -> Float[Array, " F"]:
         """The outputs for one observation."""
-        return self.net(self.features).apply({"params": params}, obs)
+        return cast(jax.Array, self.net(self.features).apply({"params": params}, obs))
 
     def update(self, state: HeadState, obs: Any, grads: Float[Array, "T B F"], alive: Bool[Array, ""]) -> HeadState:
         """One step of the optimizer."""
@@ -112,7 +116,7 @@ class TableHead:
 
     def apply(self, params: Params, obs: TabularObs) -> Float[Array, " F"]:
         """The outputs for one observation."""
-        return nets.Tabular(self.num_states, self.features).apply({"params": params}, obs)
+        return cast(jax.Array, nets.Tabular(self.num_states, self.features).apply({"params": params}, obs))
 
     def update(
         self, state: HeadState, obs: TabularObs, grads: Float[Array, "T B F"], alive: Bool[Array, ""]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -116,7 +116,8 @@ class LPG:
         y, y_next = jax.nn.softmax(out.prediction), jax.nn.softmax(out_next.prediction)
         inputs = jnp.concatenate([plain, time], axis=-1)
         inputs, y, y_next = jax.lax.stop_gradient((inputs, y, y_next))
-        return self._net.apply({"params": theta}, inputs, y, y_next, terminated, traj.last)
+        targets = self._net.apply({"params": theta}, inputs, y, y_next, terminated, traj.last)
+        return cast(LPGTargets, targets)
 
     def loss(
         self, theta: Theta, out: AgentOutput, traj: Trajectory, targets: LPGTargets, progress: Progress

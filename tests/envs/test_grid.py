@@ -58,7 +58,14 @@ def rollouts(case):
 
         _, steps = jax.lax.scan(body, state, (keys, actions))
         spread = jax.vmap(lambda key: jnp.stack(uniforms(key, draws)))
-        return levels, actions, jax.vmap(spread)(keys), jax.vmap(lambda key: spread_reset(key))(keys_reset), first, steps
+        return (
+            levels,
+            actions,
+            jax.vmap(spread)(keys),
+            jax.vmap(lambda key: spread_reset(key))(keys_reset),
+            first,
+            steps,
+        )
 
     def spread_reset(key):
         return jnp.stack(uniforms(key, world.num_objects))
@@ -155,7 +162,11 @@ def test_termination_wins_over_the_time_limit():
     world = GridWorld(1, 2, 1)
     last = {"max_steps": jnp.int32(1), "reward": jnp.ones(1)}
     key, right, stay = jax.random.key(0), jnp.int32(3), jnp.int32(4)
-    for p_terminate, action, discount, truncated in [(1.0, right, 0, False), (0.0, right, 1, True), (1.0, stay, 1, True)]:
+    for p_terminate, action, discount, truncated in [
+        (1.0, right, 0, False),
+        (0.0, right, 1, True),
+        (1.0, stay, 1, True),
+    ]:
         level = empty_level(world, p_terminate=jnp.full(1, p_terminate), **last)
         timestep, state = world.step(key, world.reset(key, level)[1], action, level)
         assert (timestep.discount, timestep.truncated) == (discount, truncated)

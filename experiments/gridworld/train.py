@@ -1,0 +1,107 @@
+"""Meta-training on grid worlds: the run that `experiments.groove` and `experiments.lpg` share."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.common.cli import command_line, resume_command
+from experiments.common.config import plain
+from experiments.common.folder import RunFolder, open_folder
+from experiments.common.logging import Logger
+from experiments.common.loop import Hook, Outcome, run
+from experiments.gridworld import measure, pictures
+from experiments.gridworld.build import Study, build
+from experiments.gridworld.config import StudyConfig
+from experiments.gridworld.report import write
+from lopt.curriculum import Buffer
+from lopt.export import Card, save_rule
+from lopt.types import Key, MetaState, Theta
+
+
+def main(config: StudyConfig) -> None:
+    """Meta-train, then measure the rule on levels it has not seen."""
+    study = build(config)
+    folder = open_folder(config, command_line())
+    outcome = train(config, study, folder)
+    if outcome.stopped:
+        print(f"stopped at meta-step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
+        return
+    theta = jax.device_get(outcome.state.theta)
+    export(config, folder, theta, outcome.step)
+    print("measuring the rule on held-out levels ...", flush=True)
+    returns = measure.table(config, study, theta, untrained(config, study))
+    write(config, study, folder, returns)
+    print(f"report: {folder.path / 'report.md'}")
+
+
+def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
+    """The meta-training run itself."""
+    hooks = [Hook(config.eval.every, Validation(config, study))]
+    if config.score != "uniform":
+        hooks.append(Hook(config.eval.every, partial(keep_extremes, folder)))
+    return run(
+        config.run,
+        folder,
+        init=study.init,
+        step=study.learner.step,
+        num_steps=config.meta.num_steps,
+        chunk=config.meta.steps_per_chunk,
+        hooks=hooks,
+        headline=("reward", "policy_entropy"),
+        finite=("meta_loss",),
+    )
+
+
+class Validation:
+    """The learning curve: newborn agents live under the rule on held-out levels, always the same ones."""
+
+    def __init__(self, config: StudyConfig, study: Study):
+        self.config, self.study = config, study
+        self.reference: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
+        """Log the mean return, and the score on the scale random = 0, A2C = 1."""
+        theta, root = state.theta, jax.random.key(0)
+        if self.reference is None:
+            self._prepare(root)
+        returns = np.asarray(self.ruled(root, theta, self.levels))
+        score = measure.normalised(returns, *self.reference)
+        logger.log(step, {"held_out/return": float(returns.mean()), "held_out/a2c_normalised": score})
+        logger.message(f"meta-step {step}: held-out return {returns.mean():.3f}, A2C-normalised {score:.2f}")
+
+    def _prepare(self, root: Key) -> None:
+        """Measure what the rule is compared with, once."""
+        config, study = self.config, self.study
+        self.levels = measure.held_out(config, study, measure.HELD_OUT_CURVE, config.eval.levels)
+        gauge = measure.Gauge(study, config.levels.lifetime, config.eval.episodes)
+        self.ruled = gauge.returns(study.lifetime)
+        a2c = np.asarray(gauge.returns(study.antagonist)(root, (), self.levels))
+        self.reference = np.asarray(gauge.random(root, self.levels)), a2c
+
+
+def keep_extremes(folder: RunFolder, key: Key, step: int, state: MetaState, logger: Logger) -> None:
+    """Save the levels that the curriculum prefers and shuns now, for the report."""
+    if isinstance(state.curriculum, Buffer):
+        pictures.save_extremes(folder.file(f"levels/{step:07d}.npz"), state.curriculum)
+
+
+def untrained(config: StudyConfig, study: Study) -> Theta:
+    """The rule before the first meta-step."""
+    key_init, _, _ = jax.random.split(jax.random.key(config.run.seed), 3)
+    return jax.tree.map(jnp.asarray, jax.jit(study.init)(key_init).theta)
+
+
+def export(config: StudyConfig, folder: RunFolder, theta: Theta, steps: int) -> Path:
+    """Write `rule.npz` and `rule.json`."""
+    card = Card(
+        kind="lopt.objectives.LPG",
+        config=plain(config.rule),
+        command=folder.command,
+        seed=config.run.seed,
+        meta_steps=steps,
+        notes=f"grid worlds '{config.levels.distribution}', lifetimes of {config.levels.lifetime} updates",
+    )
+    return save_rule(folder.file("rule"), theta, card)

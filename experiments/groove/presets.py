@@ -1,0 +1,41 @@
+"""The sizes at which GROOVE is run."""
+
+from experiments.common.config import RunConfig
+from experiments.gridworld.config import (
+    AgentConfig,
+    CurriculumConfig,
+    EvalConfig,
+    LevelsConfig,
+    MetaConfig,
+    RuleConfig,
+    StudyConfig,
+)
+
+QUICK = StudyConfig(
+    run=RunConfig(out="runs/groove"),
+    levels=LevelsConfig(lifetime=50),
+    rule=RuleConfig(hidden=32),
+    agent=AgentConfig(num_envs=16),
+    meta=MetaConfig(num_steps=600, num_lifetimes=32, learning_rate=3e-3, chunk_size=None),
+    curriculum=CurriculumConfig(buffer=500, episodes=16),
+    eval=EvalConfig(every=100, levels=32, seeds=2),
+)
+
+SMALL = StudyConfig(
+    run=RunConfig(out="runs/groove"),
+    levels=LevelsConfig(lifetime=250),
+    rule=RuleConfig(hidden=64),
+    agent=AgentConfig(num_envs=32),
+    meta=MetaConfig(num_steps=4000, num_lifetimes=32, learning_rate=1e-3, chunk_size=None),
+    curriculum=CurriculumConfig(buffer=1000, episodes=32),
+    eval=EvalConfig(every=400, levels=32, seeds=4),
+)
+
+PAPER = StudyConfig(
+    run=RunConfig(out="runs/groove"),
+    levels=LevelsConfig(lifetime=250),
+    meta=MetaConfig(num_steps=5000, num_lifetimes=512),
+    eval=EvalConfig(every=200, final_levels=256, seeds=10, episodes=64),
+)
+
+PRESETS = {"quick": QUICK, "small": SMALL, "paper": PAPER}
