@@ -56,13 +56,17 @@ class BitsView:
     def __call__(self, u: tuple[Any, ...], state: ChainState, max_length: int, shown: bool) -> Float[Array, " bits"]:
         """The observation."""
         right = (state.position > 0) & (state.first == state.good)
-        bits = [state.good == 1, right, *(number < 0.5 for number in u)]
-        return jnp.stack(bits).astype(jnp.float32)
+        relevant = jnp.stack([state.good == 1, right]).astype(jnp.float32)
+        if not self.distractors:
+            return relevant
+        words = (jnp.stack(u) * 2**16).astype(jnp.int32)
+        noise = (words[:, None] >> jnp.arange(16, dtype=jnp.int32)[None]) & 1
+        return jnp.concatenate([relevant, noise.reshape(-1)[: self.distractors].astype(jnp.float32)])
 
     @property
     def num_draws(self) -> int:
-        """How many uniform numbers an observation takes."""
-        return self.distractors
+        """How many uniform numbers an observation takes: one for 16 bits."""
+        return -(-self.distractors // 16)
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class ChainSet:
 
     def __call__(self, key: Key) -> Level:
         """One level and its lifetime."""
-        u_length, u_good, u_lifetime = jax.random.uniform(key, (3,))
+        u_length, u_good, u_lifetime = uniforms(key, 3)
         params = ChainLevel(length=self.lengths(u_length), good_action=(u_good < 0.5).astype(jnp.int32))
         return Level(params=params, lifetime=self.lifetime(u_lifetime))
 

@@ -1,12 +1,13 @@
 """Distributions of levels: functions of a key that return a `Level`, and that know their environment."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from envs.draws import uniforms
 from lopt.protocols import Environment
 from lopt.types import Key, Level
 
@@ -54,7 +55,8 @@ class Finite:
 
     def __call__(self, key: Key) -> Level:
         """One of the levels."""
-        i = jax.random.randint(key, (), 0, self.num_levels)
+        (u,) = uniforms(key, 1)
+        i = jnp.minimum((u * self.num_levels).astype(jnp.int32), self.num_levels - 1)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[i], self.levels)
 
 
@@ -95,5 +97,7 @@ class Mixture:
     def __call__(self, key: Key) -> Level:
         """One level of one part."""
         key_part, key_level = jax.random.split(key)
-        logits = jnp.asarray([math.log(weight) for weight in self.weights or (1.0,) * len(self.parts)])
-        return jax.lax.switch(jax.random.categorical(key_part, logits), self.parts, key_level)
+        bounds = np.cumsum(self.weights or (1.0,) * len(self.parts))
+        (u,) = uniforms(key_part, 1)
+        part = jnp.sum(u >= jnp.asarray(bounds[:-1] / bounds[-1], jnp.float32), dtype=jnp.int32)
+        return jax.lax.switch(part, self.parts, key_level)

@@ -30,7 +30,7 @@ class Fixed:
         """The greatest value."""
         return self.value
 
-    def __call__(self, u: Float[Array, ""]) -> Int[Array, ""]:
+    def __call__(self, u: Float[Array, "*n"]) -> Int[Array, "*n"]:
         """The value, an int32, whatever u is."""
         return jnp.full_like(u, self.value, jnp.int32)
 
@@ -46,7 +46,7 @@ class Uniform:
         if not 1 <= self.low <= self.high:
             raise ValueError(f"Uniform: need 1 <= low <= high (got {self.low}, {self.high})")
 
-    def __call__(self, u: Float[Array, ""]) -> Int[Array, ""]:
+    def __call__(self, u: Float[Array, "*n"]) -> Int[Array, "*n"]:
         """The number at quantile u, an int32."""
         return jnp.clip(self.low + (u * (self.high - self.low + 1)).astype(jnp.int32), self.low, self.high)
 
@@ -62,7 +62,7 @@ class LogUniform:
         if not 1 <= self.low <= self.high:
             raise ValueError(f"LogUniform: need 1 <= low <= high (got {self.low}, {self.high})")
 
-    def __call__(self, u: Float[Array, ""]) -> Int[Array, ""]:
+    def __call__(self, u: Float[Array, "*n"]) -> Int[Array, "*n"]:
         """The number at quantile u, an int32."""
         value = log_uniform(u, float(self.low), float(self.high))
         return jnp.clip(jnp.round(value).astype(jnp.int32), self.low, self.high)
@@ -72,6 +72,6 @@ Law = Fixed | Uniform | LogUniform
 """A law of whole numbers."""
 
 
-def log_uniform(u: Float[Array, "..."], low: float, high: float) -> Float[Array, "..."]:
+def log_uniform(u: Float[Array, "*n"], low: float, high: float) -> Float[Array, "*n"]:
     """The number at quantile u of the log-uniform law on [low, high]: low (high / low)^u."""
     return jnp.clip(jnp.exp(math.log(low) + u * (math.log(high) - math.log(low))), low, high)

@@ -12,6 +12,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from envs.draws import uniforms
 from lopt.types import Key, Level, TabularObs, TimeStep
 
 END = -1
@@ -83,7 +84,8 @@ class Probe:
 
     def reset(self, key: Key, params: ProbeLevel) -> tuple[TabularObs, ProbeState]:
         """A fresh episode."""
-        index = jax.random.randint(key, (), 0, self.num_starts, jnp.int32)
+        (u,) = uniforms(key, 1)
+        index = (u * self.num_starts).astype(jnp.int32)
         state = ProbeState(index=index, time=jnp.zeros((), jnp.int32))
         return _observe(state), state
 

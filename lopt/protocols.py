@@ -60,7 +60,10 @@ class Objective(Protocol):
     def targets(
         self, theta: Theta, traj: Trajectory, out: AgentOutput, out_next: AgentOutput, progress: Progress
     ) -> Any:
-        """Targets `[T, B, ...]` from the outputs on `traj.obs` and `traj.next_obs` (no gradient flows into them)."""
+        """Targets `[T, B, ...]` from the outputs on `traj.obs` and `traj.next_obs`.
+
+        To the agent they are constants: its update differentiates `loss` alone. A meta-gradient goes through them.
+        """
         ...
 
     def loss(

@@ -43,10 +43,9 @@ class KruskalMaze:
 
     def __call__(self, key: Key) -> Bool[Array, " C"]:
         """The free cells of one maze."""
-        key_order, key_loops = jax.random.split(key)
         cells, rooms, num_rooms = _walls(self.height, self.width)
-        order = jax.random.permutation(key_order, len(cells))
-        opened = jax.random.bernoulli(key_loops, float(self.loops), (len(cells),))
+        rank, chance = jax.random.uniform(key, (2, len(cells)))
+        order = jnp.argsort(rank).astype(jnp.int32)
 
         def visit(component: Int[Array, " R"], wall: Int[Array, ""]) -> tuple[Int[Array, " R"], Bool[Array, ""]]:
             a, b = component[jnp.asarray(rooms)[wall]]
@@ -55,7 +54,7 @@ class KruskalMaze:
         _, joins = jax.lax.scan(visit, jnp.arange(num_rooms, dtype=jnp.int32), order)
         row, column = np.divmod(np.arange(self.height * self.width), self.width)
         is_room = jnp.asarray((row % 2 == 0) & (column % 2 == 0))
-        return is_room.at[jnp.asarray(cells)[order]].set(joins | opened)
+        return is_room.at[jnp.asarray(cells)[order]].set(joins | (chance < self.loops))
 
 
 def _walls(height: int, width: int) -> tuple[np.ndarray, np.ndarray, int]:

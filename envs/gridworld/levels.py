@@ -110,7 +110,7 @@ class All:
         return Level(params=params, lifetime=self.lifetime(rest[3]))
 
     def _free(self, u: Float[Array, " R"], size: Int[Array, ""]) -> Bool[Array, " C"]:
-        """The free cells of a level of side `size` on the environment's grid; the indices with the largest u are walls."""
+        """The free cells of a level of side `size`; the wall indices are those with the largest u."""
         wall = jnp.zeros(u.shape, bool).at[jax.lax.top_k(u, self.num_walls)[1]].set(True)
         side = self.sizes[1]
         row, column = jnp.divmod(jnp.arange(side**2, dtype=jnp.int32), side)

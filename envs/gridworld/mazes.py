@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
+from envs.draws import uniforms
 from envs.gridworld.drawings import DRAWINGS
 from envs.gridworld.grid import GridWorld
 from envs.gridworld.kruskal import KruskalMaze
@@ -47,7 +48,8 @@ class DrawnMaze:
     def __call__(self, key: Key) -> Bool[Array, " C"]:
         """The free cells of one drawing."""
         free = np.stack([parse_map(rows).reshape(-1) for rows in self.drawings])
-        return jnp.asarray(free)[jax.random.randint(key, (), 0, len(free))]
+        (u,) = uniforms(key, 1)
+        return jnp.asarray(free)[jnp.minimum((u * len(free)).astype(jnp.int32), len(free) - 1)]
 
 
 @dataclass(frozen=True)

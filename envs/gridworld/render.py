@@ -31,7 +31,7 @@ def render(
     rows, columns = free.any(1).nonzero()[0], free.any(0).nonzero()[0]
     if ax is None:
         _, ax = plt.subplots(figsize=(0.5 * (columns[-1] + 1), 0.5 * (rows[-1] + 1)), layout="constrained")
-    points = _draw_floor(ax, free, rows[-1] + 1, columns[-1] + 1)
+    points = _draw_floor(ax, free, int(rows[-1]) + 1, int(columns[-1]) + 1)
     row, column = divmod(int(level.start), width)
     ax.add_patch(
         plt.Rectangle((column - 0.36, row - 0.36), 0.72, 0.72, fill=False, ec=START, lw=0.08 * points, zorder=3)

@@ -78,7 +78,7 @@ def run(
     check_logger(config)
     stop = StopRequest(config.max_minutes)
     key_init, key_steps, key_hooks = jax.random.split(jax.random.key(config.seed), 3)
-    state = jax.tree.map(_strong, jax.jit(init)(key_init))
+    state = jax.tree.map(_strong, once(init)(key_init))
     start = 0
     if folder.resumed:
         start, state = folder.checkpoints.restore(state)
@@ -94,6 +94,15 @@ def run(
             return loop.run(advance, state, start)
     finally:
         logger.close()
+
+
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, jitted for a single call: the compiler does not optimise, which is where its time goes."""
+
+    def call(*args):
+        return jax.jit(function).lower(*args).compile(compiler_options={"xla_backend_optimization_level": 0})(*args)
+
+    return call
 
 
 def check_sizes(num_steps: int, chunk: int, hooks: Sequence[Hook] = ()) -> None:

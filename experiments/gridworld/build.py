@@ -62,7 +62,13 @@ def _rule(config: StudyConfig) -> LPG:
     rule = config.rule
     time = "raw" if "G3" in config.reproduces and rule.time == "normalised" else rule.time
     return LPG(
-        rule.prediction_size, rule.hidden, rule.embedding, rule.alpha_y, RECURRENCES[rule.recurrence], TIMES[time]()
+        prediction_size=rule.prediction_size,
+        hidden=rule.hidden,
+        embedding=rule.embedding,
+        alpha_y=rule.alpha_y,
+        recurrence=RECURRENCES[rule.recurrence],
+        conditioning=TIMES[time](),
+        input_gradient="G23" not in config.reproduces,
     )
 
 

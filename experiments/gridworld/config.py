@@ -146,7 +146,8 @@ class StudyConfig:
     """What makes a level worth replaying: alg_regret, uniform (no replay: plain LPG), pvl, l1, maxmc,
     optimal_regret, random_regret."""
     compat: tuple[str, ...] = ()
-    """Choices of the official code to reproduce, for comparing curves: any of G1 G2 G3 G6 G7, or groove for all."""
+    """Choices of the official code to reproduce, for comparing curves: any of G1 G2 G3 G6 G7 G23 (see names.py),
+    or groove for all."""
     levels: LevelsConfig = field(default_factory=LevelsConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)

@@ -31,6 +31,7 @@ COMPATIBLE = {
     "G3": "time-conditioned rules get raw n and N",
     "G6": "the level buffer's flags are rebuilt from the wrong array",
     "G7": "the highest scores are replayed, without weights",
+    "G23": "no meta-gradient flows through the rule's inputs, so that y_hat is never learned",
     "groove": "all of these",
 }
 

@@ -4,14 +4,13 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.common.cli import command_line, resume_command
 from experiments.common.config import plain
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger
-from experiments.common.loop import Hook, Outcome, run
+from experiments.common.loop import Hook, Outcome, once, run
 from experiments.gridworld import measure, pictures
 from experiments.gridworld.build import Study, build
 from experiments.gridworld.config import StudyConfig
@@ -91,7 +90,7 @@ def keep_extremes(folder: RunFolder, key: Key, step: int, state: MetaState, logg
 def untrained(config: StudyConfig, study: Study) -> Theta:
     """The rule before the first meta-step."""
     key_init, _, _ = jax.random.split(jax.random.key(config.run.seed), 3)
-    return jax.tree.map(jnp.asarray, jax.jit(study.init)(key_init).theta)
+    return once(study.init)(key_init).theta
 
 
 def export(config: StudyConfig, folder: RunFolder, theta: Theta, steps: int) -> Path:

@@ -1,5 +1,10 @@
 """python -m experiments.lpg [--preset quick|small|paper] [--levels.distribution ...] [--help]"""
 
+from experiments.common.memory import restart_with_huge_pages
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+
 import dataclasses
 
 from experiments.common.cli import launch

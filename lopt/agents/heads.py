@@ -6,7 +6,7 @@ gradient of its parameters and hands it to an optax optimizer; a table touches t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import flax.linen as nn
 import jax

@@ -145,8 +145,7 @@ class RLLifetime:
     ) -> tuple[AgentState, Metrics]:
         """One update, and the entropies of the updated agent on what it saw."""
         progress = Progress(step=state.age, lifetime=level.lifetime)
-        fixed = jax.lax.stop_gradient(state.agent)
-        out, out_next = self.agent.outputs(fixed, traj.obs), self.agent.outputs(fixed, traj.next_obs)
+        out, out_next = self.agent.outputs(state.agent, traj.obs), self.agent.outputs(state.agent, traj.next_obs)
         targets = self.objective.targets(theta, traj, out, out_next, progress)
 
         def loss(out):

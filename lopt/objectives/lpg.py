@@ -59,8 +59,9 @@ class LPG:
 
         - mean[ log pi(a_t | s_t) pi_hat_t ]  +  alpha_y mean[ KL(y(s_t) || y_hat_t) ].
 
-    No gradient flows through the inputs (the agent's outputs are constants there), so the only path from theta to
-    the agent is through pi_hat and y_hat.
+    The targets are constants for the agent: its own gradient does not flow through the inputs. The meta-gradient
+    does: y_hat moves y, y is an input of later updates, and that is the one way for theta to learn what to predict
+    and how to bootstrap from it.
 
     Attributes:
         prediction_size: M, the width of y.
@@ -69,6 +70,8 @@ class LPG:
         alpha_y: weight of the prediction's loss.
         recurrence: `ReverseGRU` or `ReverseLSTM`: width -> module.
         conditioning: what the rule is told of time; `NoTime()` is LPG.
+        input_gradient: whether the meta-gradient flows through the inputs. False reproduces EmptyJackson/groove, whose
+            stop-gradient there blocks it: y_hat then learns from its regularisers alone, and y stays uniform.
 
     Raises:
         ValueError: a width below one, or a negative `alpha_y`.
@@ -85,6 +88,7 @@ class LPG:
     alpha_y: float = 0.5
     recurrence: Callable[..., nn.Module] = ReverseGRU
     conditioning: Any = NoTime()
+    input_gradient: bool = True
 
     def __post_init__(self) -> None:
         for name in ("prediction_size", "hidden", "embedding"):
@@ -115,7 +119,8 @@ class LPG:
         time = jnp.broadcast_to(time, (*plain.shape[:2], time.shape[-1]))
         y, y_next = jax.nn.softmax(out.prediction), jax.nn.softmax(out_next.prediction)
         inputs = jnp.concatenate([plain, time], axis=-1)
-        inputs, y, y_next = jax.lax.stop_gradient((inputs, y, y_next))
+        if not self.input_gradient:
+            inputs, y, y_next = jax.lax.stop_gradient((inputs, y, y_next))
         targets = self._net.apply({"params": theta}, inputs, y, y_next, terminated, traj.last)
         return cast(LPGTargets, targets)
 

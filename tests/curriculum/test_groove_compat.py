@@ -81,6 +81,25 @@ def test_top_transform():
         assert float(after.replayed) == 1.0
 
 
+def test_equal_scores_go_from_the_last_slot_down():
+    curriculum = compat(False, True, replay_probability=1.0)
+    state, assignment = scored(curriculum, [0.0] * C)
+    args = (state, assignment, jnp.zeros(N), jnp.ones(N, bool))
+    assert exchange(curriculum, KEY, *args)[1].slot.tolist() == [15, 14, 13, 12]
+
+
+@pytest.mark.parametrize(("waiting", "replays"), [(N - 1, 0), (N, N)])
+def test_replays_need_as_many_waiting_levels_as_lifetimes(waiting, replays):
+    curriculum = compat(False, True, replay_probability=1.0)
+    state, assignment = scored(curriculum, np.arange(C) + 0.0)
+    # the lanes end unmeasured, so that their slots stay new
+    state = state.replace(new=jnp.arange(C) < C - waiting)
+    args = (state, assignment, jnp.full(N, jnp.nan, jnp.float32), jnp.ones(N, bool))
+    after, chosen = exchange(curriculum, KEY, *args)
+    assert float(after.replayed) == replays / N
+    assert all(slot >= C - waiting for slot in chosen.slot.tolist()) == (replays > 0)
+
+
 def test_without_the_transform_the_priority_decides():
     scores = np.arange(C) - 20.0
     steep = compat(False, False, replay_probability=1.0, priority=Proportional(0.01))

@@ -37,40 +37,31 @@ LEVELS, STEPS = 6, 150
 
 
 @functools.cache
+def drawn():
+    """`(levels, keys [1 + T, N], uniform numbers [1 + T, N, 16])`: every case starts with the same ones."""
+    levels = jax.jit(jax.vmap(All(**BUSY)))(jax.random.split(jax.random.key(1), LEVELS)).params
+    keys = jax.random.split(jax.random.key(2), (1 + STEPS, LEVELS))
+    spread = jax.jit(jax.vmap(jax.vmap(lambda key: jnp.stack(uniforms(key, 16)))))
+    return levels, keys, np.asarray(spread(keys))
+
+
+@functools.cache
 def rollouts(case):
-    """`(levels, actions, uniforms, first, steps)` of uniformly random actions, all numpy."""
-    dist, _ = CASES[case]
-    world = dist.environment
-    draws = world.num_objects * (3 if world.placement == RandomPlacement() else 1) + 1
+    """`(levels, actions, first observations, (time steps, states before, states after))`, all numpy."""
+    world, (levels, keys, _) = CASES[case][0].environment, drawn()
+    actions = np.random.default_rng(0).integers(world.num_actions, size=(STEPS, LEVELS), dtype=np.int32)
 
     @jax.jit
-    def run(key):
-        key_levels, key_reset, key_steps, key_actions = jax.random.split(key, 4)
-        levels = jax.vmap(dist)(jax.random.split(key_levels, LEVELS)).params
-        keys_reset = jax.random.split(key_reset, LEVELS)
-        first, state = jax.vmap(world.reset)(keys_reset, levels)
-        keys = jax.random.split(key_steps, (STEPS, LEVELS))
-        actions = jax.random.randint(key_actions, (STEPS, LEVELS), 0, world.num_actions)
+    def run(keys, actions, levels):
+        first, state = jax.vmap(world.reset)(keys[0], levels)
 
         def body(state, x):
-            timestep, new = jax.vmap(world.step)(*x[:1], state, x[1], levels)
+            timestep, new = jax.vmap(world.step)(x[0], state, x[1], levels)
             return new, (timestep, state, new)
 
-        _, steps = jax.lax.scan(body, state, (keys, actions))
-        spread = jax.vmap(lambda key: jnp.stack(uniforms(key, draws)))
-        return (
-            levels,
-            actions,
-            jax.vmap(spread)(keys),
-            jax.vmap(lambda key: spread_reset(key))(keys_reset),
-            first,
-            steps,
-        )
+        return first, jax.lax.scan(body, state, (keys[1:], actions))[1]
 
-    def spread_reset(key):
-        return jnp.stack(uniforms(key, world.num_objects))
-
-    return jax.tree.map(np.asarray, run(jax.random.key(1)))
+    return jax.tree.map(np.asarray, (levels, actions, *run(keys, actions, levels)))
 
 
 def same(obs, expected):
@@ -84,17 +75,18 @@ def same(obs, expected):
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_reference(case):
-    levels, actions, numbers, numbers_reset, first, (timestep, _, _) = rollouts(case)
+    levels, actions, first, (timestep, _, _) = rollouts(case)
+    numbers = drawn()[2]
     world = CASES[case][0].environment
     collected = returned = ended = 0
     for n in range(LEVELS):
         level = jax.tree.map(lambda x, n=n: x[n], levels)
         reference = ReferenceGrid(level, world.height, world.width, **CASES[case][1])
-        reference.reset(numbers_reset[n])
+        reference.reset(numbers[0, n])
         same(jax.tree.map(lambda x, n=n: x[n], first), reference.observe())
         for t in range(STEPS):
             got = jax.tree.map(lambda x, t=t, n=n: x[t, n], timestep)
-            obs, reward, terminated, truncated, final, hit, back = reference.step(actions[t, n], numbers[t, n])
+            obs, reward, terminated, truncated, final, hit, back = reference.step(actions[t, n], numbers[1 + t, n])
             same(got.obs, obs)
             same(got.final_obs, final)
             np.testing.assert_allclose(got.reward, reward, rtol=1e-6)
@@ -106,12 +98,12 @@ def test_equals_the_reference(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_agent_and_objects_stay_on_free_cells(case):
-    levels, _, _, _, _, (timestep, before, after) = rollouts(case)
+    levels, _, _, (timestep, before, after) = rollouts(case)
     for state in (before, after):
         assert all(levels.free[n][state.cell[:, n]].all() for n in range(LEVELS))
     if case != "random":
         return
-    exists = np.asarray(unpack(after.exists, after.places.shape[-1]))
+    exists = np.asarray(unpack(jnp.asarray(after.exists), after.places.shape[-1]))
     for n in range(LEVELS):
         for t in range(STEPS):
             places = after.places[t, n][exists[t, n]]
@@ -140,7 +132,7 @@ def test_moves_are_blocked_at_borders_and_do_not_slide(moves):
     cells = jnp.arange(12, dtype=jnp.int32)
     actions = jnp.arange(world.num_actions, dtype=jnp.int32)
     move = jax.vmap(jax.vmap(world.move, (None, 0, None)), (0, None, None))
-    landed = np.asarray(move(cells, actions, empty_level(world))[0])
+    landed = np.asarray(jax.jit(move)(cells, actions, empty_level(world))[0])
     for cell in range(12):
         for action, (down, right) in enumerate(moves.offsets):
             row, column = cell // 4 + down, cell % 4 + right
@@ -149,11 +141,10 @@ def test_moves_are_blocked_at_borders_and_do_not_slide(moves):
 
 
 def test_cells_0_and_1_are_used():
-    levels = jax.vmap(All(num_walls=0, sizes=(3, 3), wall_range=3))(jax.random.split(jax.random.key(0), 200)).params
-    assert {0, 1} <= set(np.asarray(levels.start).tolist())
     world = GridWorld(3, 3, 1, placement=RandomPlacement(), view=PlaneView())
     level = empty_level(world, start=8)
-    _, states = jax.vmap(world.reset, (0, None))(jax.random.split(jax.random.key(0), 200), level)
+    reset = jax.jit(jax.vmap(world.reset, (0, None)))
+    _, states = reset(jax.random.split(jax.random.key(0), 200), level)
     counts = np.bincount(np.asarray(states.places)[:, 0], minlength=9)
     assert counts[8] == 0 and (counts[:8] > 5).all()
 
@@ -161,14 +152,14 @@ def test_cells_0_and_1_are_used():
 def test_termination_wins_over_the_time_limit():
     world = GridWorld(1, 2, 1)
     last = {"max_steps": jnp.int32(1), "reward": jnp.ones(1)}
-    key, right, stay = jax.random.key(0), jnp.int32(3), jnp.int32(4)
+    key, right, stay, step = jax.random.key(0), jnp.int32(3), jnp.int32(4), jax.jit(world.step)
     for p_terminate, action, discount, truncated in [
         (1.0, right, 0, False),
         (0.0, right, 1, True),
         (1.0, stay, 1, True),
     ]:
         level = empty_level(world, p_terminate=jnp.full(1, p_terminate), **last)
-        timestep, state = world.step(key, world.reset(key, level)[1], action, level)
+        timestep, state = step(key, world.reset(key, level)[1], action, level)
         assert (timestep.discount, timestep.truncated) == (discount, truncated)
         assert timestep.last and state.cell == 0 and state.time == 0 and state.exists == 1
         assert timestep.final_obs.index == (1 if action == right else 2)
@@ -178,9 +169,9 @@ def test_a_certain_respawn_takes_one_step():
     world = GridWorld(1, 2, 1)
     level = empty_level(world, p_respawn=jnp.ones(1), reward=jnp.ones(1))
     _, state = world.reset(jax.random.key(0), level)
-    rewards = []
+    rewards, step = [], jax.jit(world.step)
     for action in (3, 4, 4, 4):
-        timestep, state = world.step(jax.random.key(action), state, jnp.int32(action), level)
+        timestep, state = step(jax.random.key(action), state, jnp.int32(action), level)
         rewards.append(float(timestep.reward))
     assert rewards == [1, 0, 1, 0], "collected, back, collected by staying, back"
 

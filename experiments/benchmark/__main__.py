@@ -1,0 +1,124 @@
+"""python -m experiments.benchmark [lpg] [groove] [start]: seconds per meta-step, memory and start-up, as ratios."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from experiments.common.cli import choose, report_errors
+from experiments.common.config import write_json
+from experiments.common.memory import low_fault_memory
+from experiments.common.report import table
+
+BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "start": ""}
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults) and `start` (start-up)."""
+
+    what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start")
+    """Which benchmarks."""
+    lifetimes: int = 64
+    """Lifetimes side by side."""
+    envs: int = 64
+    """Environments per lifetime."""
+    hidden: int = 256
+    """Width of the rule's GRU."""
+    chunk: int = 16
+    """Lifetimes differentiated at once."""
+    repeats: int = 5
+    """Timed meta-steps (the median is reported)."""
+    out: str = ""
+    """If given, the figures are also written to this JSON file."""
+
+
+def worker(config: BenchmarkConfig, score: str) -> dict:
+    """One measurement in a fresh process without a compilation cache."""
+    job = {
+        "score": score,
+        "lifetimes": config.lifetimes,
+        "envs": config.envs,
+        "hidden": config.hidden,
+        "chunk": config.chunk,
+        "repeats": config.repeats,
+        "buffer": max(4000, 2 * config.lifetimes),
+    }
+    command = [sys.executable, "-m", "experiments.benchmark.worker", json.dumps(job)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=low_fault_memory(dict(os.environ)))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def start_up() -> dict[str, float]:
+    """Seconds to import, and until the first meta-steps of the quick preset, without and with a compilation cache."""
+
+    def timed(code: str, **env: str) -> float:
+        measured = f"import time; t = time.perf_counter()\n{code}\nprint(time.perf_counter() - t)"
+        command = [sys.executable, "-c", measured]
+        times = []
+        for _ in range(3):
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | env)
+            times.append(float(done.stdout.splitlines()[-1]))
+        return min(times)
+
+    figures = {"import optax": timed("import optax"), "import lopt": timed("import lopt")}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("cold", "warm"):
+            run = [sys.executable, "-m", "experiments.groove", "--out", f"{folder}/{name}", "--no-progress"]
+            run += ["--meta.steps-per-chunk", "1", "--meta.num-steps", "1", "--eval.every", "1"]
+            figures[f"first meta-step, {name}"] = _first_step(run, folder)
+    return figures
+
+
+def _first_step(command: list[str], folder: str) -> float:
+    """Seconds from starting the command to its first logged meta-step."""
+    import time
+
+    start = time.perf_counter()
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"}
+    log = Path(command[command.index("--out") + 1]) / "metrics.jsonl"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    try:
+        while process.poll() is None:
+            if log.exists() and log.stat().st_size:
+                return time.perf_counter() - start
+            time.sleep(0.02)
+        raise ValueError(f"{' '.join(command)} ended with {process.returncode} before its first meta-step")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main() -> None:
+    """Measure, print a table, and perhaps write it."""
+    config = tyro.cli(BenchmarkConfig, prog="python -m experiments.benchmark")
+    for name in config.what:
+        choose("benchmark", name, BENCHMARKS)
+    figures: dict = {}
+    for name in config.what:
+        figures[name] = start_up() if name == "start" else worker(config, BENCHMARKS[name])
+    rows = []
+    for name in ("lpg", "groove"):
+        if name in figures:
+            data = figures[name]
+            floor = data["floor_products"] + data["floor_gates"]
+            rows.append((name, data["seconds"], data["seconds"] / data["floor_products"], data["seconds"] / floor))
+            rows[-1] += (data["peak_gib"], data["first_step_after"], data["matmul_gflops"])
+    if rows:
+        header = ("meta-step", "seconds", "x products", "x products and gates", "peak GiB", "first after s", "GFLOP/s")
+        print(table(header, rows))
+    if "lpg" in figures and "groove" in figures:
+        print(f"\nGROOVE costs {figures['groove']['seconds'] / figures['lpg']['seconds']:.2f} LPG meta-steps")
+    if "start" in figures:
+        print("\n" + table(("start-up", "seconds"), list(figures["start"].items())))
+    if config.out:
+        write_json(Path(config.out), figures)
+
+
+if __name__ == "__main__":
+    report_errors(main)

@@ -1,0 +1,55 @@
+"""One measurement in a process of its own (so that its peak memory is its own): prints one line of JSON."""
+
+import json
+import resource
+import sys
+import time
+
+STARTED = time.perf_counter()
+
+
+def meta_step(score: str, lifetimes: int, envs: int, hidden: int, chunk: int, repeats: int, buffer: int) -> dict:
+    """Seconds per meta-step at the official code's defaults (T = 20, K = 5), compilation and peak memory."""
+    import jax
+
+    from experiments.benchmark.ceiling import gru_floor_seconds, matmul_gflops, tanh_nanoseconds
+    from experiments.gridworld.build import build
+    from experiments.gridworld.config import AgentConfig, CurriculumConfig, MetaConfig, RuleConfig, StudyConfig
+
+    config = StudyConfig(
+        score=score,
+        rule=RuleConfig(hidden=hidden),
+        agent=AgentConfig(num_envs=envs),
+        meta=MetaConfig(num_lifetimes=lifetimes, chunk_size=min(chunk, lifetimes)),
+        curriculum=CurriculumConfig(buffer=buffer),
+    )
+    study, key = build(config), jax.random.key(0)
+    state = jax.jit(study.init)(key)
+    step = jax.jit(study.learner.step, donate_argnums=1).lower(key, state).compile()
+    state, metrics = step(jax.random.fold_in(key, 0), state)
+    jax.block_until_ready(metrics)
+    first = time.perf_counter() - STARTED
+    times = []
+    for i in range(1, repeats + 1):
+        start = time.perf_counter()
+        state, metrics = step(jax.random.fold_in(key, i), state)
+        jax.block_until_ready((state.theta, metrics))
+        times.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    transitions = lifetimes * envs * config.agent.rollout_length * config.meta.num_updates
+    gflops, tanh = matmul_gflops(), tanh_nanoseconds()
+    products, gates = gru_floor_seconds(transitions, hidden, gflops, tanh)
+    return {
+        "seconds": sorted(times)[len(times) // 2],
+        "all_seconds": times,
+        "first_step_after": first,
+        "peak_gib": peak,
+        "matmul_gflops": gflops,
+        "tanh_ns": tanh,
+        "floor_products": products,
+        "floor_gates": gates,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(meta_step(**json.loads(sys.argv[1]))))

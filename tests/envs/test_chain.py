@@ -1,0 +1,110 @@
+"""Delayed chains: only the first action counts, and the observation tells what it should."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs import (
+    CHAIN_SETS,
+    BitsView,
+    Chain,
+    ChainLevel,
+    ChainSet,
+    ChainState,
+    Fixed,
+    IndexView,
+    Uniform,
+    distractor_chain,
+    long_chain,
+    long_noisy_chain,
+    short_chain,
+    short_noisy_chain,
+)
+
+LENGTH, EPISODES = 5, 400
+
+
+@functools.cache
+def episodes(world):
+    """`(actions, good actions, first observations, steps [E, T])` of whole episodes with random actions."""
+    level = ChainLevel(length=jnp.int32(LENGTH), good_action=jnp.int32(1))
+
+    @jax.jit
+    def run(key):
+        key_reset, key_step, key_action = jax.random.split(key, 3)
+        first, state = jax.vmap(world.reset, (0, None))(jax.random.split(key_reset, EPISODES), level)
+        actions = jax.random.randint(key_action, (LENGTH, EPISODES), 0, 2)
+        step = jax.vmap(world.step, (0, 0, 0, None))
+        keys = jax.random.split(key_step, (LENGTH, EPISODES))
+        _, steps = jax.lax.scan(lambda s, x: step(x[0], s, x[1], level)[::-1], state, (keys, actions))
+        return actions, state.good, first, steps
+
+    return jax.tree.map(np.asarray, run(jax.random.key(0)))
+
+
+def test_only_the_first_action_is_paid():
+    actions, good, _, steps = episodes(Chain())
+    np.testing.assert_array_equal(good, 1)
+    np.testing.assert_array_equal(steps.reward[-1], np.where(actions[0] == 1, 1, -1))
+    np.testing.assert_array_equal(steps.reward[:-1], 0)
+    np.testing.assert_array_equal(steps.discount, (np.arange(LENGTH) < LENGTH - 1)[:, None] * np.ones(EPISODES))
+    assert not steps.truncated.any()
+    positions = np.arange(1, LENGTH + 1)[:, None]
+    np.testing.assert_array_equal(steps.final_obs.index, 2 * positions + actions[0])
+    np.testing.assert_array_equal(steps.obs.index[-1], 0)
+
+
+def test_redrawn_good_action_is_shown():
+    world = Chain(redraw=True, noisy=True)
+    actions, good, first, steps = episodes(world)
+    assert abs(good.mean() - 0.5) < 0.15
+    np.testing.assert_array_equal(first.index, 2 * (world.max_length + 1) * good)
+    np.testing.assert_array_equal(steps.final_obs.index // (2 * (world.max_length + 1)), np.tile(good, (LENGTH, 1)))
+    np.testing.assert_array_equal(steps.reward[-1], np.where(actions[0] == good, 1, -1))
+    next_good = steps.obs.index[-1] // (2 * (world.max_length + 1))
+    assert 0.3 < (next_good != good).mean() < 0.7, "redrawn at the reset"
+    np.testing.assert_array_equal(steps.reward[0], 0)
+    assert set(np.unique(steps.reward[1:-1])) == {-1, 1} and abs(steps.reward[1:-1].mean()) < 0.15
+
+
+def test_bits():
+    world = Chain(redraw=True, view=BitsView(20))
+    actions, good, first, steps = episodes(world)
+    assert first.shape == (EPISODES, 22) and first.dtype == np.float32
+    np.testing.assert_array_equal(first[:, 0], good)
+    np.testing.assert_array_equal(first[:, 1], 0)
+    np.testing.assert_array_equal(steps.final_obs[..., 1], np.tile(actions[0] == good, (LENGTH, 1)))
+    noise = steps.final_obs[..., 2:]
+    assert abs(noise.mean() - 0.5) < 0.02
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.05, "new at every step"
+    np.testing.assert_array_equal(steps.obs[:-1], steps.final_obs[:-1])
+
+
+def test_paper_values():
+    expected = {
+        short_chain: (30, False, IndexView()),
+        short_noisy_chain: (30, True, IndexView()),
+        long_chain: (50, False, IndexView()),
+        long_noisy_chain: (50, True, IndexView()),
+        distractor_chain: (30, False, BitsView(20)),
+    }
+    assert set(CHAIN_SETS) == set(expected)
+    for make, (high, noisy, view) in expected.items():
+        dist = make()
+        assert dist.lengths == Uniform(5, high) and dist.lifetime == Fixed(2500)
+        assert dist.environment == Chain(high, noisy, False, view)
+        assert make(redraw=True).environment.num_states == 4 * (high + 1) == 2 * dist.environment.num_states
+    levels = jax.jit(jax.vmap(long_chain()))(jax.random.split(jax.random.key(0), 2000))
+    assert set(np.asarray(levels.params.length).tolist()) == set(range(5, 51))
+    assert abs(levels.params.good_action.mean() - 0.5) < 0.06
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="max_length"):
+        Chain(1)
+    with pytest.raises(ValueError, match="at least 2"):
+        ChainSet(lengths=Uniform(1, 5))
+    assert ChainState(*3 * (jnp.int32(0),)).position == 0

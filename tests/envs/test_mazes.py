@@ -1,0 +1,60 @@
+"""Every maze is connected, and mazes have the stated laws."""
+
+import jax
+import numpy as np
+import pytest
+from scipy.ndimage import label
+
+from envs import Fixed
+from envs.gridworld import DrawnMaze, KruskalMaze, Mazes, parse_map
+from envs.gridworld.drawings import DRAWINGS, LABYRINTH_RINGS
+
+
+def components(free):
+    return label(free)[1]
+
+
+@pytest.mark.parametrize("i", range(len(DRAWINGS)))
+def test_drawings_are_connected_and_different(i):
+    free = parse_map(DRAWINGS[i])
+    assert free.shape == (13, 13) and components(free) == 1 and free.sum() >= 70
+    assert all((free != parse_map(other)).sum() > 10 for other in DRAWINGS[:i])
+
+
+def test_random_mazes_with_loops():
+    maze = KruskalMaze(13, 13, 0.2)
+    free = np.asarray(jax.jit(jax.vmap(maze))(jax.random.split(jax.random.key(0), 100))).reshape(-1, 13, 13)
+    assert all(components(one) == 1 for one in free)
+    assert abs(free.sum((1, 2)).mean() - 49 - 48 - 0.2 * 36) < 1
+
+
+def test_levels():
+    for maze in (DrawnMaze(), KruskalMaze(13, 13)):
+        dist = Mazes(maze)
+        levels = jax.jit(jax.vmap(dist))(jax.random.split(jax.random.key(1), 300))
+        params = jax.tree.map(np.asarray, levels.params)
+        assert (levels.lifetime == 2500).all() and params.present.all()
+        assert params.max_steps.min() >= 25 and params.max_steps.max() <= 50
+        assert params.reward.min() >= 0 and params.reward.max() <= 1 and abs(params.reward.mean() - 0.5) < 0.05
+        assert params.p_terminate.min() >= 0.01 and params.p_respawn.max() <= 0.1
+        assert all(params.free[n][[params.start[n], *params.object_cell[n]]].all() for n in range(300))
+        seen = {free.tobytes() for free in params.free}
+        assert len(seen) == (9 if maze == DrawnMaze() else 300)
+        assert all(components(free) == 1 for free in params.free.reshape(-1, 13, 13))
+    assert (params.num_free == 49 + 48).all(), "a spanning tree of 49 rooms"
+    assert Mazes().environment.num_states == 169 * 8 and Mazes().lifetime == Fixed(2500)
+    only = DrawnMaze((LABYRINTH_RINGS,))(jax.random.key(0))
+    np.testing.assert_array_equal(only.reshape(13, 13), parse_map(LABYRINTH_RINGS))
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="odd"):
+        KruskalMaze(12, 13)
+    with pytest.raises(ValueError, match="loops"):
+        KruskalMaze(13, 13, 1.5)
+    with pytest.raises(ValueError, match="one size"):
+        DrawnMaze((("..",), ("...",)))
+    with pytest.raises(ValueError, match="num_objects"):
+        Mazes(num_objects=0)
+    with pytest.raises(ValueError, match="p_terminate"):
+        Mazes(p_terminate=(0.0, 1.0))

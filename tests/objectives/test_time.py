@@ -1,0 +1,32 @@
+"""What rules are told of time."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lopt.objectives import FractionAndLogLifetime, NoTime, RawTime
+from lopt.types import Progress
+
+
+def at(step, lifetime):
+    return Progress(step=jnp.int32(step), lifetime=jnp.int32(lifetime))
+
+
+@pytest.mark.parametrize(
+    ("conditioning", "expected"),
+    [
+        (NoTime(), []),
+        (FractionAndLogLifetime(), [0.3, np.log(100 / 250)]),
+        (FractionAndLogLifetime(reference=100.0), [0.3, 0]),
+        (RawTime(), [30, 100]),
+    ],
+)
+def test_features(conditioning, expected):
+    features = conditioning(at(30, 100))
+    assert features.shape == (conditioning.features,)
+    assert features.dtype == jnp.float32
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_features_are_finite_for_a_life_of_no_length():
+    assert np.isfinite(FractionAndLogLifetime()(at(0, 0))).all()

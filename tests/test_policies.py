@@ -1,0 +1,85 @@
+"""Categorical policies: closed forms, sampling, and logits at the edge."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lopt import policies
+from tests.reference import naive
+from tests.reference.quick import jit
+
+EXTREME = jnp.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, -1e4]])
+sample = jit(policies.sample)
+
+
+@jit
+def everything(x, y, action):
+    return policies.log_prob(x, action), policies.entropy(x), policies.kl(x, y)
+
+
+def logits(seed=0, shape=(4, 3, 5)):
+    return np.random.default_rng(seed).normal(0, 2, shape)
+
+
+def test_samples_have_the_right_frequencies():
+    p, num = np.array([0.5, 0.02, 0.18, 0.3]), 20_000
+    drawn = sample(jax.random.key(0), jnp.broadcast_to(jnp.log(p) + 3.0, (num, 4)).astype(jnp.float32))
+    counts = np.bincount(drawn, minlength=4)
+    assert drawn.dtype == jnp.int32
+    # 27.9 is exceeded once in 250,000 times with three degrees of freedom
+    assert ((counts - num * p) ** 2 / (num * p)).sum() < 27.9
+
+
+def test_samples_of_different_rows_and_keys_are_independent():
+    fair = jnp.zeros((4000, 2))
+    a, b = (np.asarray(sample(jax.random.key(k), fair)) for k in (0, 1))
+    assert abs(np.corrcoef(a, b)[0, 1]) < 0.08
+    assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 0.08
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-23])
+def test_impossible_actions_are_never_drawn(uniform, monkeypatch):
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.full(shape, uniform, jnp.float32))
+    rng = np.random.default_rng(1)
+    impossible = rng.random((500, 6)) < 0.5
+    impossible[np.arange(500), rng.integers(6, size=500)] = False
+    rows = jnp.array(np.where(impossible, -1e4, rng.normal(size=(500, 6))), jnp.float32)
+    drawn = np.asarray(jit(lambda rows: policies.sample(jax.random.key(0), rows))(rows))
+    assert not impossible[np.arange(500), drawn].any()
+
+
+def test_extreme_logits_sample_the_certain_action():
+    drawn = sample(jax.random.key(0), jnp.broadcast_to(EXTREME[0], (1000, 3)))
+    np.testing.assert_array_equal(drawn, np.zeros(1000))
+
+
+def test_closed_forms():
+    x, y = logits(0), logits(1)
+    action = np.random.default_rng(2).integers(5, size=x.shape[:-1])
+    p, q = naive.softmax(x), naive.softmax(y)
+    entropy, kl = -(p * np.log(p)).sum(-1), (p * np.log(p / q)).sum(-1)
+    chosen = np.log(np.take_along_axis(p, action[..., None], -1)[..., 0])
+    found = everything(jnp.array(x, jnp.float32), jnp.array(y, jnp.float32), jnp.array(action))
+    for value, expected in zip(found, (chosen, entropy, kl), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+    flat = everything(jnp.zeros(x.shape), jnp.full(x.shape, 3.0), jnp.array(action))
+    for value, expected in zip(flat, (-np.log(5), np.log(5), 0), strict=True):
+        np.testing.assert_allclose(value, np.full(kl.shape, expected), rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_are_finite_at_extreme_logits():
+    action, other = jnp.array([1, 2, 2]), EXTREME[:, ::-1]
+
+    def total(x, y):
+        return sum(value.sum() for value in everything.__wrapped__(x, y, action))
+
+    value, grads = jit(jax.value_and_grad(total, argnums=(0, 1)))(EXTREME, other)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in grads)
+
+
+def test_score_function_gradient():
+    x, action = jnp.array(logits(3, (6, 4)), jnp.float32), jnp.array([0, 1, 2, 3, 0, 1])
+    grads = jit(jax.grad(lambda x: policies.log_prob(x, action).sum()))(x)
+    np.testing.assert_allclose(grads, np.eye(4)[action] - naive.softmax(np.asarray(x)), rtol=1e-5, atol=1e-6)
