@@ -83,8 +83,12 @@ def optimal(study: Study, levels: Level) -> np.ndarray | None:
 
 
 def normalised(returns: np.ndarray, random: np.ndarray, a2c: np.ndarray) -> float:
-    """(mean return - random's) / (A2C's - random's), of means over levels and seeds: 0 is random, 1 is A2C."""
-    return float((returns.mean() - random.mean()) / (a2c.mean() - random.mean()))
+    """(mean return - random's) / (A2C's - random's), of means over levels and seeds: 0 is random, 1 is A2C.
+
+    NaN where A2C and the random policy do equally well.
+    """
+    gap = a2c.mean() - random.mean()
+    return float((returns.mean() - random.mean()) / gap) if gap else float("nan")
 
 
 def normalised_interval(
@@ -103,7 +107,7 @@ def normalised_interval(
         rows = rng.integers(0, num_seeds, (num_seeds, num_levels))
         others = rng.integers(0, a2c.shape[0], (a2c.shape[0], num_levels))
         samples[i] = normalised(returns[rows, level], random[level], a2c[others, level])
-    low, high = np.percentile(samples, [2.5, 97.5])
+    low, high = np.nanpercentile(samples, [2.5, 97.5])
     return Interval(normalised(returns, random, a2c), float(low), float(high))
 
 

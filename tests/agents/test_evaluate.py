@@ -11,7 +11,7 @@ from lopt import policies
 from lopt.agents import AgentState, HeadState, MeanReturn, episode_returns, live, reset
 from lopt.objectives import A2C
 from lopt.types import TabularObs
-from tests.reference.lives import life
+from tests.reference.lives import a2c, life
 from tests.reference.pair import Pair, level
 from tests.reference.quick import jit
 
@@ -95,7 +95,7 @@ def test_mean_return_of_a_learner():
 
 
 def test_a_whole_life():
-    lifetime, one, key, bound = life(A2C(), baseline=None), level(lifetime=3), jax.random.key(2), 5
+    lifetime, one, key, bound = a2c(), level(lifetime=3), jax.random.key(2), 5
     grown = jit(lambda key: live(key, lifetime, (), one, bound))(key)
     key_birth, key_life = jax.random.split(key)
     init, step = jit(lifetime.init), jit(lifetime.step)

@@ -52,7 +52,7 @@ def several_updates(head, weights, params, obs):
     return (probe * jnp.sin(state.params["rows"])).sum() + state.params["time"].sum() ** 2, (state.params, squares)
 
 
-@pytest.mark.parametrize(("max_norm", "clips"), [(0.5, UPDATES), (1.4, 1), (100.0, 0)])
+@pytest.mark.parametrize(("max_norm", "clips"), [(0.5, UPDATES), (0.82, 2)])
 def test_a_table_is_the_network_it_stands_for(max_norm, clips):
     rng = np.random.default_rng(1)
     with jax.enable_x64(True):

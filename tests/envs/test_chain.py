@@ -23,6 +23,7 @@ from envs import (
     short_chain,
     short_noisy_chain,
 )
+from tests.envs.keys import make_keys
 
 LENGTH, EPISODES = 5, 400
 
@@ -32,17 +33,16 @@ def episodes(world):
     """`(actions, good actions, first observations, steps [E, T])` of whole episodes with random actions."""
     level = ChainLevel(length=jnp.int32(LENGTH), good_action=jnp.int32(1))
 
+    actions = np.random.default_rng(0).integers(2, size=(LENGTH, EPISODES), dtype=np.int32)
+    step = jax.vmap(world.step, (0, 0, 0, None))
+
     @jax.jit
-    def run(key):
-        key_reset, key_step, key_action = jax.random.split(key, 3)
-        first, state = jax.vmap(world.reset, (0, None))(jax.random.split(key_reset, EPISODES), level)
-        actions = jax.random.randint(key_action, (LENGTH, EPISODES), 0, 2)
-        step = jax.vmap(world.step, (0, 0, 0, None))
-        keys = jax.random.split(key_step, (LENGTH, EPISODES))
-        _, steps = jax.lax.scan(lambda s, x: step(x[0], s, x[1], level)[::-1], state, (keys, actions))
+    def run(keys, actions):
+        first, state = jax.vmap(world.reset, (0, None))(keys[0], level)
+        _, steps = jax.lax.scan(lambda s, x: step(x[0], s, x[1], level)[::-1], state, (keys[1:], actions))
         return actions, state.good, first, steps
 
-    return jax.tree.map(np.asarray, run(jax.random.key(0)))
+    return jax.tree.map(np.asarray, run(make_keys(0, 1 + LENGTH, EPISODES), actions))
 
 
 def test_only_the_first_action_is_paid():
@@ -97,7 +97,7 @@ def test_paper_values():
         assert dist.lengths == Uniform(5, high) and dist.lifetime == Fixed(2500)
         assert dist.environment == Chain(high, noisy, False, view)
         assert make(redraw=True).environment.num_states == 4 * (high + 1) == 2 * dist.environment.num_states
-    levels = jax.jit(jax.vmap(long_chain()))(jax.random.split(jax.random.key(0), 2000))
+    levels = jax.jit(jax.vmap(long_chain()))(make_keys(0, 2000))
     assert set(np.asarray(levels.params.length).tolist()) == set(range(5, 51))
     assert abs(levels.params.good_action.mean() - 0.5) < 0.06
 

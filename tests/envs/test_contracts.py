@@ -15,13 +15,13 @@ from envs.gridworld import (
     NINE_MOVES_COLLECT,
     All,
     GridSet,
-    Mazes,
     PlaneView,
     RandomPlacement,
     open_map,
 )
 from lopt.protocols import Environment
 from lopt.types import PlaneObs, TabularObs, TimeStep
+from tests.envs.keys import make_keys
 
 SMALL = All(sizes=(3, 4), objects=(1, 3), num_walls=4, wall_range=4, max_steps=LogUniform(3, 9))
 RANDOM = GridSet(
@@ -36,7 +36,6 @@ DISTRIBUTIONS = {
     "grid, 18 actions": replace(SMALL, moves=NINE_MOVES_COLLECT),
     "grid, planes": replace(SMALL, view=PlaneView()),
     "grid, random": RANDOM,
-    "maze": Mazes(max_steps=LogUniform(3, 9)),
     "chain": ChainSet(lengths=Uniform(2, 6), noisy=True),
     "chain, redrawn": ChainSet(lengths=Uniform(2, 6), redraw=True),
     "chain, bits": ChainSet(lengths=Uniform(2, 6), view=BitsView(3)),
@@ -55,7 +54,7 @@ def draw(dist):
 
 def levels_of(case, seed):
     dist = LEVELS.get(case, DISTRIBUTIONS[case])
-    return draw(dist)(jax.random.split(jax.random.key(seed), N)).params
+    return draw(dist)(make_keys(seed, N)).params
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def inputs(case, seed):
     """`(keys [1 + T, N, B], actions [T, N, B])`."""
     num_actions = DISTRIBUTIONS[case].environment.num_actions
     actions = np.random.default_rng(seed).integers(num_actions, size=(T, N, B), dtype=np.int32)
-    return jax.random.split(jax.random.key(seed), (1 + T, N, B)), actions
+    return make_keys(seed, 1 + T, N, B), actions
 
 
 @functools.cache

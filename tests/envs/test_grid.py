@@ -21,6 +21,7 @@ from envs.gridworld import (
     unpack,
 )
 from envs.laws import LogUniform
+from tests.envs.keys import make_keys
 from tests.envs.reference_grid import OFFSETS_5, OFFSETS_9, ReferenceGrid
 
 BUSY = {"sizes": (3, 5), "num_walls": 4, "wall_range": 5, "max_steps": LogUniform(5, 40), "p_respawn": (0.05, 1.0)}
@@ -39,8 +40,8 @@ LEVELS, STEPS = 6, 150
 @functools.cache
 def drawn():
     """`(levels, keys [1 + T, N], uniform numbers [1 + T, N, 16])`: every case starts with the same ones."""
-    levels = jax.jit(jax.vmap(All(**BUSY)))(jax.random.split(jax.random.key(1), LEVELS)).params
-    keys = jax.random.split(jax.random.key(2), (1 + STEPS, LEVELS))
+    levels = jax.jit(jax.vmap(All(**BUSY)))(make_keys(1, LEVELS)).params
+    keys = make_keys(2, 1 + STEPS, LEVELS)
     spread = jax.jit(jax.vmap(jax.vmap(lambda key: jnp.stack(uniforms(key, 16)))))
     return levels, keys, np.asarray(spread(keys))
 
@@ -144,7 +145,7 @@ def test_cells_0_and_1_are_used():
     world = GridWorld(3, 3, 1, placement=RandomPlacement(), view=PlaneView())
     level = empty_level(world, start=8)
     reset = jax.jit(jax.vmap(world.reset, (0, None)))
-    _, states = reset(jax.random.split(jax.random.key(0), 200), level)
+    _, states = reset(make_keys(0, 200), level)
     counts = np.bincount(np.asarray(states.places)[:, 0], minlength=9)
     assert counts[8] == 0 and (counts[:8] > 5).all()
 

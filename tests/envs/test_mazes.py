@@ -8,6 +8,7 @@ from scipy.ndimage import label
 from envs import Fixed
 from envs.gridworld import DrawnMaze, KruskalMaze, Mazes, parse_map
 from envs.gridworld.drawings import DRAWINGS, LABYRINTH_RINGS
+from tests.envs.keys import make_keys
 
 
 def components(free):
@@ -21,28 +22,28 @@ def test_drawings_are_connected_and_different(i):
     assert all((free != parse_map(other)).sum() > 10 for other in DRAWINGS[:i])
 
 
-def test_random_mazes_with_loops():
-    maze = KruskalMaze(13, 13, 0.2)
-    free = np.asarray(jax.jit(jax.vmap(maze))(jax.random.split(jax.random.key(0), 100))).reshape(-1, 13, 13)
-    assert all(components(one) == 1 for one in free)
-    assert abs(free.sum((1, 2)).mean() - 49 - 48 - 0.2 * 36) < 1
+def test_random_mazes():
+    both = KruskalMaze(13, 13), KruskalMaze(13, 13, 0.2)
+    draw = jax.jit(jax.vmap(lambda key: tuple(maze(key).reshape(13, 13) for maze in both)))
+    trees, loops = map(np.asarray, draw(make_keys(0, 100)))
+    assert all(components(free) == 1 for free in (*trees, *loops))
+    assert (trees.sum((1, 2)) == 49 + 48).all(), "a spanning tree of 49 rooms"
+    assert len({free.tobytes() for free in trees}) == 100
+    assert (loops >= trees).all() and abs((loops & ~trees).sum((1, 2)).mean() - 0.2 * 36) < 1
 
 
 def test_levels():
-    for maze in (DrawnMaze(), KruskalMaze(13, 13)):
-        dist = Mazes(maze)
-        levels = jax.jit(jax.vmap(dist))(jax.random.split(jax.random.key(1), 300))
-        params = jax.tree.map(np.asarray, levels.params)
-        assert (levels.lifetime == 2500).all() and params.present.all()
-        assert params.max_steps.min() >= 25 and params.max_steps.max() <= 50
-        assert params.reward.min() >= 0 and params.reward.max() <= 1 and abs(params.reward.mean() - 0.5) < 0.05
-        assert params.p_terminate.min() >= 0.01 and params.p_respawn.max() <= 0.1
-        assert all(params.free[n][[params.start[n], *params.object_cell[n]]].all() for n in range(300))
-        seen = {free.tobytes() for free in params.free}
-        assert len(seen) == (9 if maze == DrawnMaze() else 300)
-        assert all(components(free) == 1 for free in params.free.reshape(-1, 13, 13))
-    assert (params.num_free == 49 + 48).all(), "a spanning tree of 49 rooms"
-    assert Mazes().environment.num_states == 169 * 8 and Mazes().lifetime == Fixed(2500)
+    dist = Mazes()
+    levels = jax.jit(jax.vmap(dist))(make_keys(1, 300))
+    params = jax.tree.map(np.asarray, levels.params)
+    assert (levels.lifetime == 2500).all() and params.present.all()
+    assert params.max_steps.min() >= 25 and params.max_steps.max() <= 50
+    assert params.reward.min() >= 0 and params.reward.max() <= 1 and abs(params.reward.mean() - 0.5) < 0.05
+    assert params.p_terminate.min() >= 0.01 and params.p_respawn.max() <= 0.1
+    assert all(params.free[n][[params.start[n], *params.object_cell[n]]].all() for n in range(300))
+    assert len({free.tobytes() for free in params.free}) == len(DRAWINGS) == 9
+    world = dist.environment
+    assert (world.num_states, dist.lifetime, Mazes(KruskalMaze(13, 13)).environment) == (169 * 8, Fixed(2500), world)
     only = DrawnMaze((LABYRINTH_RINGS,))(jax.random.key(0))
     np.testing.assert_array_equal(only.reshape(13, 13), parse_map(LABYRINTH_RINGS))
 

@@ -18,6 +18,7 @@ from envs.gridworld import (
     random_return,
 )
 from envs.laws import Fixed
+from tests.envs.keys import make_keys
 from tests.envs.reference_grid import OFFSETS_5, OFFSETS_9
 
 TINY = {"sizes": (2, 3), "objects": (2, 2), "num_walls": 2, "wall_range": 3, "max_steps": Fixed(4)}
@@ -32,7 +33,7 @@ NUM = 8
 def exact(case):
     """`(levels, optimal returns, random returns)`."""
     dist = CASES[case][0]
-    levels = jax.jit(jax.vmap(dist))(jax.random.split(jax.random.key(5), NUM)).params
+    levels = jax.jit(jax.vmap(dist))(make_keys(5, NUM)).params
     both = jax.jit(jax.vmap(lambda x: (optimal_return(dist.environment, x), random_return(dist.environment, x))))
     return jax.tree.map(np.asarray, (levels, *both(levels)))
 
@@ -112,7 +113,7 @@ def test_monte_carlo():
         returns = jax.lax.scan(body, first, (keys, choices))[0][2]
         return returns, jax.vmap(lambda level: policy_return(world, level, policy))(levels)
 
-    keys = jax.random.split(jax.random.key(2), (steps, NUM, episodes))
+    keys = make_keys(2, steps, NUM, episodes)
     choices = jnp.asarray(np.random.default_rng(1).random((steps, NUM, episodes)), jnp.float32)
     returns, expected = map(np.asarray, run(keys, choices))
     error = returns.std(1) / episodes**0.5

@@ -7,6 +7,7 @@ import pytest
 
 from envs import ACTION_FROM_OBS, ACTION_MATTERS, CONSTANT_VALUE, DISCOUNTING, PROBES, VALUE_FROM_OBS, Probe
 from envs.probes import END, ProbeState
+from tests.envs.keys import make_keys
 
 GAMMA = 0.9
 VALUES = {  # optimal values, values of the uniform policy
@@ -55,7 +56,7 @@ def test_steps_give_the_documented_values(i):
 def test_starts_and_scale():
     reset = jax.jit(jax.vmap(VALUE_FROM_OBS.reset, (0, None)))
     level = VALUE_FROM_OBS(jax.random.key(0)).params
-    obs, state = reset(jax.random.split(jax.random.key(0), 300), level)
+    obs, state = reset(make_keys(0, 300), level)
     assert abs(obs.index.mean() - 0.5) < 0.15 and (state.time == 0).all()
     timestep, _ = VALUE_FROM_OBS.step(
         jax.random.key(0), jax.tree.map(lambda x: x[0], state), jnp.int32(0), level.replace(scale=jnp.float32(3))

@@ -13,13 +13,14 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.patches import Arc, Circle  # noqa: E402
 
 from envs.gridworld import All, draw_path, draw_policy, draw_visits, render, render_grid  # noqa: E402
+from tests.envs.keys import make_keys  # noqa: E402
 
 DIST = All(sizes=(4, 6), objects=(2, 3), num_walls=5, wall_range=6)
 
 
 @functools.cache
 def levels():
-    return jax.jit(jax.vmap(DIST))(jax.random.split(jax.random.key(0), 3)).params
+    return jax.jit(jax.vmap(DIST))(make_keys(0, 3)).params
 
 
 @pytest.fixture(autouse=True)

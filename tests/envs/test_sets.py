@@ -22,6 +22,7 @@ from envs.gridworld import (
     random_return,
     sets,
 )
+from tests.envs.keys import make_keys
 
 GOOD, BAD = 1.0, -1.0
 PAPER = {  # height, width, walls, [(count, reward, p_terminate, p_respawn)], max_steps
@@ -79,7 +80,7 @@ def test_walls():
 
 def test_a_level():
     dist = sets.longer_horizon()
-    levels = jax.jit(jax.vmap(dist))(jax.random.split(jax.random.key(0), 50))
+    levels = jax.jit(jax.vmap(dist))(make_keys(0, 50))
     params = jax.tree.map(np.asarray, levels.params)
     assert params.present.all() and (levels.lifetime == 2500).all() and (params.max_steps == 2000).all()
     np.testing.assert_array_equal(params.free.reshape(-1, 7, 9), np.broadcast_to(parse_map(dist.rows), (50, 7, 9)))
@@ -116,7 +117,7 @@ def test_the_tabular_sets_can_be_mixed():
     mixture = Mixture(tuple(Padded(make(), world) for make in TABULAR_SETS))
     assert mixture.environment == world
     mixture = Mixture(mixture.parts[:2])
-    levels = jax.jit(jax.vmap(mixture))(jax.random.split(jax.random.key(0), 100)).params
+    levels = jax.jit(jax.vmap(mixture))(make_keys(0, 100)).params
     steps, counts = np.unique(levels.max_steps, return_counts=True)
     assert steps.tolist() == [50, 500] and counts.min() > 25
     with pytest.raises(ValueError, match="height"):

@@ -33,7 +33,7 @@ class Pair:
     num_states: int = 2
 
     def reset(self, key, params):
-        state = PairState(jax.random.randint(key, (), 0, 2, jnp.int32), jnp.zeros((), jnp.int32))
+        state = PairState(jax.random.bernoulli(key).astype(jnp.int32), jnp.zeros((), jnp.int32))
         return self._see(state), state
 
     def step(self, key, state, action, params):

@@ -1,0 +1,142 @@
+"""Laws of every estimator of a meta-gradient."""
+
+import functools
+from dataclasses import dataclass
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from lopt.meta import MetaGradient
+from lopt.protocols import Estimator
+from lopt.types import EstimatorMetrics, Level
+from tests.reference.quick import forward_only, jit
+
+KEY = jax.random.key(0)
+N, K, DIMENSIONS = 4, 2, 3
+RATE, NOISE = 0.3, 0.5
+
+
+class Point(struct.PyTreeNode):
+    """Where a learner is."""
+
+    x: jax.Array
+    age: jax.Array
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Moves towards theta, with noise; its loss is half the squared distance to the level's target."""
+
+    def init(self, key, theta, level):
+        return Point(level.params["start"], jnp.zeros((), jnp.int32))
+
+    def step(self, key, theta, level, state):
+        alive = state.age < level.lifetime
+        x = state.x + RATE * (theta["x"] - state.x) + NOISE * jax.random.normal(key, state.x.shape)
+        return Point(jnp.where(alive, x, state.x), state.age + alive), {"age": state.age * 1.0}
+
+    def meta_loss(self, key, theta, level, state):
+        return 0.5 * ((state.x - level.params["target"]) ** 2).sum(), state, {"told": state.x[0]}
+
+    def age(self, state):
+        return state.age
+
+
+ESTIMATORS = {
+    "MetaGradient": lambda: MetaGradient(Quadratic(), K),
+    "MetaGradient, in chunks": lambda: MetaGradient(Quadratic(), K, chunk_size=2),
+    "MetaGradient, not rematerialised": lambda: MetaGradient(Quadratic(), K, remat=False),
+}
+for_estimators = pytest.mark.parametrize("name", ESTIMATORS)
+THETA = {"x": jnp.array([0.5, -1.0, 2.0])}
+
+
+def levels():
+    rng = np.random.default_rng(0)
+    params = {k: jnp.array(rng.normal(size=(N, DIMENSIONS)), jnp.float32) for k in ("start", "target")}
+    return Level(params=params, lifetime=jnp.array([100, 100, 1, 100]))
+
+
+@functools.cache
+def jitted(name):
+    estimator = ESTIMATORS[name]()
+    return jit(estimator.init), jit(estimator.estimate)
+
+
+@functools.cache
+def estimate(name):
+    init, go = jitted(name)
+    state = init(KEY, THETA, levels())
+    return state, go(KEY, THETA, levels(), state)
+
+
+@for_estimators
+def test_estimator_has_the_methods_and_hashes(name):
+    assert isinstance(ESTIMATORS[name](), Estimator)
+    assert isinstance(hash(ESTIMATORS[name]()), int)
+
+
+@for_estimators
+def test_state_is_arrays_with_the_lifetimes_first(name):
+    state, (_, after, _) = estimate(name)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+    for leaf in jax.tree.leaves(state):
+        assert isinstance(leaf, jax.Array) and leaf.shape[0] == N and not leaf.weak_type
+
+
+@for_estimators
+def test_learners_and_ages(name):
+    estimator = ESTIMATORS[name]()
+    state, (_, after, _) = estimate(name)
+    np.testing.assert_array_equal(estimator.age(state), np.zeros(N))
+    np.testing.assert_array_equal(estimator.age(after), [K, K, 1, K])
+    assert isinstance(estimator.learners(after), Point)
+    chex.assert_shape(estimator.learners(after).x, (N, DIMENSIONS))
+
+
+@for_estimators
+def test_gradient_and_metrics_have_the_right_shapes(name):
+    _, (grads, _, metrics) = estimate(name)
+    chex.assert_trees_all_equal_shapes_and_dtypes(grads, THETA)
+    assert isinstance(metrics, EstimatorMetrics)
+    assert {"meta_loss", "told"} <= set(metrics.meta)
+    assert all(x.shape in ((), (N,)) for x in metrics.meta.values())
+    np.testing.assert_array_equal(metrics.steps["age"], [[0, 1], [0, 1], [0, 1], [0, 1]])
+
+
+@for_estimators
+def test_gradient_is_unbiased(name):
+    """Mean over 400 keys against the exact gradient of the expected loss, in standard errors."""
+    _, go = jitted(name)
+    some, state = levels(), estimate(name)[0]
+    keys = jax.random.split(jax.random.key(1), 400)
+    grads = jit(jax.vmap(lambda key: go.__wrapped__(key, THETA, some, state)[0]["x"]))(keys)
+    start, target, theta = (np.float64(x) for x in (some.params["start"], some.params["target"], THETA["x"]))
+    stays = (1 - RATE) ** np.array([K, K, 1, K])[:, None]
+    expected = ((1 - stays) * (stays * start + (1 - stays) * theta - target)).mean(0)
+    z = (np.mean(grads, 0) - expected) / (np.std(grads, 0) / 20)
+    assert (np.abs(z) < 4).all()
+    assert (np.std(grads, 0) > 0.01).all() and (np.abs(expected) > 10 * np.std(grads, 0) / 20).any()
+
+
+@for_estimators
+def test_the_key_decides(name):
+    init, go = jitted(name)
+    state, (grads, *_) = estimate(name)
+    again, *_ = go(KEY, THETA, levels(), state)
+    other, *_ = go(jax.random.key(9), THETA, levels(), state)
+    chex.assert_trees_all_equal(again, grads)
+    assert (other["x"] != grads["x"]).all()
+
+
+@for_estimators
+def test_no_key_is_used_twice(name, monkeypatch):
+    forward_only(monkeypatch)
+    estimator = ESTIMATORS[name]()
+    with jax.debug_key_reuse(True):
+        state = jax.jit(estimator.init).trace(KEY, THETA, levels()).out_info
+        jax.jit(estimator.estimate).trace(KEY, THETA, levels(), state)

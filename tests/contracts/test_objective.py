@@ -1,0 +1,132 @@
+"""Laws of every objective."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lopt.nets import ReverseLSTM
+from lopt.objectives import A2C, FractionAndLogLifetime
+from lopt.protocols import Objective
+from lopt.types import Progress
+from tests.reference.lives import lpg, random_theta
+from tests.reference.quick import jit
+from tests.reference.trajectories import output, trajectory
+
+T, B, A = 6, 4, 3
+OBJECTIVES = {
+    "LPG": lpg(),
+    "LPG, LSTM": lpg(recurrence=ReverseLSTM),
+    "LPG, time": lpg(conditioning=FractionAndLogLifetime()),
+    "LPG, inputs blocked": lpg(input_gradient=False),
+    "A2C": A2C(),
+}
+for_objectives = pytest.mark.parametrize("name", OBJECTIVES)
+PROGRESS = Progress(step=jnp.int32(2), lifetime=jnp.int32(10))
+ORDER = np.array([2, 0, 3, 1])
+
+
+def half(tree, which):
+    return jax.tree.map(lambda x: x[which * T // 2 : (which + 1) * T // 2], tree)
+
+
+def permuted(tree):
+    return jax.tree.map(lambda x: x[:, ORDER], tree)
+
+
+@functools.cache
+def evaluation(name):
+    """Everything there is to know of an objective, compiled once."""
+    rule = OBJECTIVES[name]
+
+    @jit
+    def evaluate(theta, traj, out, out_next):
+        def after_update(theta):
+            """What the agent's update is worth to a stranger: a path from theta through the targets."""
+            targets = rule.targets(theta, traj, out, out_next, PROGRESS)
+            grads = jax.grad(lambda o: rule.loss(theta, o, traj, targets, PROGRESS)[0])(out)
+            return jnp.sin(3 * grads.policy).sum() + jnp.cos(grads.prediction).sum()
+
+        targets = rule.targets(theta, traj, out, out_next, PROGRESS)
+        loss = functools.partial(rule.loss, theta, progress=PROGRESS)
+        (whole, told), grads = jax.value_and_grad(loss, has_aux=True)(out, traj=traj, targets=targets)
+        return {
+            "targets": targets,
+            "permuted targets": rule.targets(theta, *permuted((traj, out, out_next)), PROGRESS),
+            "loss": (whole, told),
+            "permuted loss": loss(permuted(out), traj=permuted(traj), targets=permuted(targets)),
+            "halves": [loss(half(out, i), traj=half(traj, i), targets=half(targets, i)) for i in range(2)],
+            "gradient": grads,
+            "meta-gradient": jax.grad(after_update)(theta),
+        }
+
+    return evaluate
+
+
+@functools.cache
+def found(name, scale=1.0):
+    rule = OBJECTIVES[name]
+    theta = random_theta(rule)
+    sizes = {"T": T, "B": B, "num_actions": A}
+    outs = [output(seed, **sizes, width=rule.prediction_size) for seed in (1, 2)]
+    if scale != 1:
+        outs = jax.tree.map(lambda x: scale * jnp.sign(x), outs)
+    return evaluation(name)(theta, trajectory(0, **sizes), *outs)
+
+
+@for_objectives
+def test_objective_has_the_methods_and_hashes(name):
+    rule = OBJECTIVES[name]
+    assert isinstance(rule, Objective)
+    assert isinstance(hash(rule), int)
+    assert rule == rule.__class__(**vars(rule))
+
+
+@for_objectives
+def test_targets_have_an_entry_for_every_step(name):
+    for leaf in jax.tree.leaves(found(name)["targets"]):
+        assert leaf.shape[:2] == (T, B) and leaf.dtype == jnp.float32
+
+
+@for_objectives
+def test_loss_is_pointwise_and_then_a_mean(name):
+    whole, halves = found(name)["loss"], found(name)["halves"]
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *halves)
+    chex.assert_trees_all_close(whole, mean, rtol=1e-5, atol=1e-6)
+    assert abs(halves[0][0] - halves[1][0]) > 1e-3
+    assert all(jnp.shape(x) == () for x in jax.tree.leaves(whole))
+
+
+@for_objectives
+def test_the_order_of_the_batch_does_not_matter(name):
+    values = found(name)
+    chex.assert_trees_all_close(values["permuted targets"], permuted(values["targets"]), rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(values["permuted loss"], values["loss"], rtol=1e-5, atol=1e-6)
+
+
+@for_objectives
+def test_gradients_are_finite_at_extreme_logits(name):
+    values = found(name, scale=1e4)
+    for leaf in jax.tree.leaves(values):
+        assert np.isfinite(leaf).all()
+
+
+@for_objectives
+def test_the_agent_is_told_something_of_both_heads(name):
+    grads = found(name)["gradient"]
+    assert (np.abs(grads.policy).sum(-1) > 0).all() and (np.abs(grads.prediction).sum(-1) > 0).all()
+    # a softmax knows no common shift
+    np.testing.assert_allclose(grads.policy.sum(-1), np.zeros((T, B)), atol=1e-6)
+
+
+@for_objectives
+def test_theta_matters_unless_there_is_none(name):
+    grads = found(name)["meta-gradient"]
+    if OBJECTIVES[name].init(jax.random.key(0)) == ():
+        assert grads == ()
+    else:
+        for path, leaf in jax.tree.leaves_with_path(grads):
+            assert np.isfinite(leaf).all() and (np.asarray(leaf) != 0).any(), path

@@ -1,0 +1,123 @@
+"""The studies on grid worlds: bad input, a whole small run, stopping and resuming, and compatibility switches."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.common.config import RunConfig
+from experiments.gridworld import measure
+from experiments.gridworld.build import build
+from experiments.gridworld.config import (
+    AgentConfig,
+    CurriculumConfig,
+    EvalConfig,
+    LevelsConfig,
+    MetaConfig,
+    RuleConfig,
+    StudyConfig,
+)
+from experiments.gridworld.names import LEVELS, SCORES
+from experiments.gridworld.train import main
+from experiments.groove.presets import PRESETS
+from lopt import curriculum
+from lopt.export import load_rule
+
+TINY = StudyConfig(
+    run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
+    levels=LevelsConfig(distribution="small", lifetime=4),
+    rule=RuleConfig(hidden=4, prediction_size=3, embedding=2),
+    agent=AgentConfig(num_envs=2, rollout_length=4),
+    meta=MetaConfig(num_steps=4, num_lifetimes=4, num_updates=2, chunk_size=2, steps_per_chunk=2),
+    curriculum=CurriculumConfig(buffer=8, episodes=2),
+    eval=EvalConfig(every=2, levels=2, final_levels=3, seeds=2, episodes=2),
+)
+
+
+def change(config, **changes):
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"score": "alg_regert"}, "did you mean alg_regret"),
+        ({"compat": ("G8",)}, "unknown compat"),
+        ({"levels": LevelsConfig(distribution="al")}, "did you mean all"),
+        ({"levels": LevelsConfig(lifetime=5, shortest=6)}, "levels.shortest"),
+        ({"meta": MetaConfig(num_lifetimes=64, chunk_size=5)}, "must divide"),
+        ({"meta": MetaConfig(num_steps=5001)}, "must be a multiple of the chunk"),
+        ({"eval": EvalConfig(every=7)}, "eval.every"),
+        ({"curriculum": CurriculumConfig(buffer=100)}, "at least twice"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        StudyConfig(**changes)
+
+
+def test_presets_build():
+    for preset in PRESETS.values():
+        build(preset)
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_every_distribution_builds(name):
+    study = build(change(TINY, levels=LevelsConfig(distribution=name, lifetime=4), score="pvl"))
+    assert jax.eval_shape(study.init, jax.random.key(0)).assignment.slot.shape == (4,)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_every_score_builds(name):
+    study = build(change(TINY, score=name))
+    assert isinstance(study.learner.curriculum, curriculum.DomainRandomisation) == (name == "uniform")
+
+
+def test_compatibility_switches_are_independent():
+    plain, frozen = build(TINY), build(change(TINY, compat=("G1",)))
+    assert type(plain.lifetime.baseline.head) is not type(frozen.lifetime.baseline.head)
+    assert not frozen.lifetime.mean_advantage and frozen.rule.input_gradient
+    assert build(change(TINY, compat=("G2",))).antagonist.objective.mean_advantage
+    assert isinstance(build(change(TINY, compat=("G7",))).learner.curriculum, curriculum.GrooveCompat)
+    everything = build(change(TINY, compat=("groove",)))
+    assert everything.learner.curriculum.reset_bug and everything.learner.curriculum.top_transform
+    assert everything.lifetime.mean_advantage and not everything.rule.input_gradient
+
+
+def test_normalised_score():
+    random, a2c = np.zeros(4), np.full((2, 4), 2.0)
+    assert measure.normalised(np.full((2, 4), 1.0), random, a2c) == 0.5
+    interval = measure.normalised_interval(np.full((2, 4), 1.0), random, a2c)
+    assert interval.value == interval.low == interval.high == 0.5
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
+
+
+def test_a_run_resumes_bit_for_bit_and_reports(tmp_path, capsys):
+    whole = change(TINY, run=change(TINY.run, out=str(tmp_path / "whole")))
+    main(whole)
+    for name in ("report.md", "results.json", "curves.png", "rule.npz", "rule.json", "levels.png", "table.png"):
+        assert (tmp_path / "whole" / name).stat().st_size > 0, name
+    assert load_rule(tmp_path / "whole" / "rule").card.meta_steps == 4
+    names = {"trained rule", "untrained rule", "A2C", "random", "optimal"}
+    results = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert set(results["returns"]) == names
+    assert results["a2c_normalised"]["A2C"]["value"] == 1 and results["a2c_normalised"]["random"]["value"] == 0
+
+    parts = change(TINY, run=change(TINY.run, out=str(tmp_path / "parts"), max_minutes=1e-9))
+    main(parts)
+    assert "to go on" in capsys.readouterr().out
+    main(change(parts, run=change(parts.run, max_minutes=None, resume=True)))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+    first, second = (load_rule(tmp_path / name / "rule").theta for name in ("whole", "parts"))
+    assert jax.tree.all(jax.tree.map(np.array_equal, first, second))
+
+    with pytest.raises(ValueError, match="already holds a run"):
+        main(whole)
+    with pytest.raises(ValueError, match="another configuration"):
+        main(change(whole, score="pvl", run=change(whole.run, resume=True)))
