@@ -19,7 +19,7 @@ test: $(VENV)/.ok
 	$(PY) -m pytest -q $(ARGS)
 
 test-all: $(VENV)/.ok
-	$(PY) -m pytest -q -m "" $(ARGS)
+	XLA_FLAGS= $(PY) -m pytest -q -m "" $(ARGS)
 
 check: $(VENV)/.ok
 	$(PY) -m ruff check .

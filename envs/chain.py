@@ -49,9 +49,16 @@ class BitsView:
     """Two bits that matter and `distractors` random ones, `[2 + distractors]` of zeros and ones, new at every step.
 
     Bit 0 is the good action; bit 1 says that the first action was good (0 before there is one).
+
+    Raises:
+        ValueError: a negative number of distractors.
     """
 
     distractors: int = 20
+
+    def __post_init__(self) -> None:
+        if self.distractors < 0:
+            raise ValueError(f"BitsView: distractors must be >= 0 (got {self.distractors})")
 
     def __call__(self, u: tuple[Any, ...], state: ChainState, max_length: int, shown: bool) -> Float[Array, " bits"]:
         """The observation."""

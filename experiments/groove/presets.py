@@ -16,7 +16,9 @@ QUICK = StudyConfig(
     levels=LevelsConfig(lifetime=50),
     rule=RuleConfig(hidden=32),
     agent=AgentConfig(num_envs=16),
-    meta=MetaConfig(num_steps=600, num_lifetimes=48, learning_rate=3e-3, final_rate=0.1, max_norm=0.1, chunk_size=None),
+    meta=MetaConfig(
+        num_steps=600, num_lifetimes=48, learning_rate=2e-3, final_rate=0.1, max_norm=0.02, chunk_size=None
+    ),
     curriculum=CurriculumConfig(buffer=500, episodes=16),
     eval=EvalConfig(every=200, levels=64, seeds=2),
 )
@@ -27,7 +29,7 @@ SMALL = StudyConfig(
     rule=RuleConfig(hidden=64),
     agent=AgentConfig(num_envs=32),
     meta=MetaConfig(
-        num_steps=4000, num_lifetimes=32, learning_rate=1e-3, final_rate=0.1, max_norm=0.1, chunk_size=None
+        num_steps=4000, num_lifetimes=32, learning_rate=1e-3, final_rate=0.1, max_norm=0.02, chunk_size=None
     ),
     curriculum=CurriculumConfig(buffer=1000, episodes=32),
     eval=EvalConfig(every=400, levels=32, seeds=4),

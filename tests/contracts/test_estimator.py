@@ -13,7 +13,8 @@ from flax import struct
 from lopt.meta import MetaGradient
 from lopt.protocols import Estimator
 from lopt.types import EstimatorMetrics, Level
-from tests.reference.quick import forward_only, jit
+from tests.reference import keys
+from tests.reference.quick import jit
 
 KEY = jax.random.key(0)
 N, K, DIMENSIONS = 4, 2, 3
@@ -113,8 +114,8 @@ def test_gradient_is_unbiased(name):
     """Mean over 400 keys against the exact gradient of the expected loss, in standard errors."""
     _, go = jitted(name)
     some, state = levels(), estimate(name)[0]
-    keys = jax.random.split(jax.random.key(1), 400)
-    grads = jit(jax.vmap(lambda key: go.__wrapped__(key, THETA, some, state)[0]["x"]))(keys)
+    draws = jax.random.split(jax.random.key(1), 400)
+    grads = jit(jax.vmap(lambda key: go.__wrapped__(key, THETA, some, state)[0]["x"]))(draws)
     start, target, theta = (np.float64(x) for x in (some.params["start"], some.params["target"], THETA["x"]))
     stays = (1 - RATE) ** np.array([K, K, 1, K])[:, None]
     expected = ((1 - stays) * (stays * start + (1 - stays) * theta - target)).mean(0)
@@ -135,8 +136,6 @@ def test_the_key_decides(name):
 
 @for_estimators
 def test_no_key_is_used_twice(name, monkeypatch):
-    forward_only(monkeypatch)
     estimator = ESTIMATORS[name]()
-    with jax.debug_key_reuse(True):
-        state = jax.jit(estimator.init).trace(KEY, THETA, levels()).out_info
-        jax.jit(estimator.estimate).trace(KEY, THETA, levels(), state)
+    state = keys.trace(monkeypatch, estimator.init, KEY, THETA, levels())
+    keys.trace(monkeypatch, estimator.estimate, KEY, THETA, levels(), state)

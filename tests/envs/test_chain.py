@@ -107,4 +107,6 @@ def test_errors():
         Chain(1)
     with pytest.raises(ValueError, match="at least 2"):
         ChainSet(lengths=Uniform(1, 5))
+    with pytest.raises(ValueError, match="distractors"):
+        BitsView(-1)
     assert ChainState(*3 * (jnp.int32(0),)).position == 0

@@ -122,7 +122,9 @@ def test_steps_are_canonical_and_compile_once(case):
     chex.assert_trees_all_equal_shapes_and_dtypes(steps.obs, steps.final_obs)
     dtypes = steps.reward.dtype, steps.discount.dtype, steps.truncated.dtype
     assert dtypes == (jnp.float32, jnp.float32, jnp.bool_)
-    assert not any(leaf.weak_type for leaf in jax.tree.leaves((levels, obs, state)))
+    one, alone = jax.tree.map(lambda x: x[0], levels), jax.tree.map(lambda x: x[0, 0], state)
+    shapes = jax.eval_shape(DISTRIBUTIONS[case].environment.step, jax.random.key(0), alone, jnp.int32(0), one)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves((levels, obs, state, shapes)))
 
 
 @cases

@@ -1,5 +1,6 @@
 """The outer loop with parts that can be watched: who is renewed, what is scored, what is carried."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -17,9 +18,10 @@ from lopt.curriculum import AlgorithmicRegret, Replay
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPGPenalty
 from lopt.types import NEW, UNTRACKED, Assignment, Level
+from tests.reference import keys
 from tests.reference.lives import life, random_theta
 from tests.reference.pair import Pair, level
-from tests.reference.quick import forward_only, jit
+from tests.reference.quick import jit
 
 N, K, PACK, STEPS = 5, 2, 2, 8
 KEY = jax.random.key(0)
@@ -228,6 +230,23 @@ def test_first_lives_are_staggered_and_not_recorded():
         np.testing.assert_array_equal(assignment.levels.params["name"], full.levels.params["name"])
 
 
+@dataclass(frozen=True)
+class Careless:
+    """A curriculum that draws twice with one key."""
+
+    careful: Replay
+
+    def init(self, key, num):
+        return self.careful.init(key, num)
+
+    def exchange(self, key, *args):
+        first, _ = self.careful.exchange(key, *args)
+        return self.careful.exchange(key, first, *args[1:])
+
+    def metrics(self, state):
+        return self.careful.metrics(state)
+
+
 def groove():
     """The whole of GROOVE, on two states."""
 
@@ -242,23 +261,20 @@ def groove():
     returns = [MeanReturn(Pair(), one.agent.act, 2, 5) for one in (protagonist, antagonist)]
     score = AlgorithmicRegret(antagonist=antagonist, num_updates=K, evaluate=returns[0], evaluate_antagonist=returns[1])
     estimator = MetaGradient(protagonist, K, LPGPenalty())
-    return MetaLearner(estimator, Replay(generator=generator, capacity=8), score, OPTIMIZER, 3)
+    return MetaLearner(estimator, Replay(generator=generator, capacity=4), score, OPTIMIZER, 2)
 
 
 def test_no_key_is_used_twice(monkeypatch):
-    def masked_map(f, mask, init, *args, pack=8):
-        return tree.where(mask, jax.vmap(f)(*args), init)
-
-    # a while loop that takes some rows of an array of keys looks like reuse to the checker
-    monkeypatch.setattr(tree, "masked_map", masked_map)
-    forward_only(monkeypatch)
     learner = groove()
     theta = random_theta(learner.estimator.lifetime.objective)
-    with jax.debug_key_reuse(True):
-        state = jax.jit(learner.init).trace(KEY, theta).out_info
-        moved, metrics = jax.jit(learner.step).trace(KEY, state).out_info
+    state = keys.trace(monkeypatch, learner.init, KEY, theta)
+    moved, metrics = keys.trace(monkeypatch, learner.step, KEY, state)
     chex.assert_trees_all_equal_shapes_and_dtypes(moved, state)
     assert {"meta_loss", "finished_score", "best_return", "policy_entropy"} <= set(metrics)
+    # the checker would have noticed
+    twice = dataclasses.replace(learner, curriculum=Careless(learner.curriculum))
+    with pytest.raises(jax.errors.KeyReuseError):
+        keys.trace(monkeypatch, twice.step, KEY, state)
 
 
 def test_bad_values():

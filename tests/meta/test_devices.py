@@ -1,0 +1,23 @@
+"""Lifetimes spread over eight devices give the numbers of one device."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("what", ["bandits", pytest.param("agents", marks=pytest.mark.slow)])
+def test_eight_devices_are_one(what):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "tests.reference.eight_devices", what]
+    ran = subprocess.run(command, cwd=ROOT, env=os.environ | flags, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    assert report["devices"] == report["lifetimes on"] == 8
+    assert report["finished"] > 8 and report["moved"] > 0.005
+    assert report["state"] < 1e-5 and report["metrics"] < 1e-5
