@@ -11,7 +11,6 @@ import pytest
 from lopt import nets
 from lopt.types import PlaneObs, TabularObs
 from tests.reference import naive
-from tests.reference.quick import jit
 
 T, B, F, H = 5, 3, 2, 4
 RECURRENCES = {
@@ -39,11 +38,11 @@ def test_recurrence_equals_a_loop_and_its_weights_are_shared(name):
             h = module.apply({"params": params}, x, reset)
             return (h**2).sum(), h
 
-        (_, h), grads = jit(jax.value_and_grad(total, has_aux=True))(params, x, jnp.array(reset))
+        (_, h), grads = jax.jit(jax.value_and_grad(total, has_aux=True))(params, x, jnp.array(reset))
         np.testing.assert_allclose(h, reference(params, x, reset), rtol=1e-12)
         # one sequence at a time, as a vmap over agents would do, has the same sum of gradients
         each = jax.vmap(jax.grad(total, has_aux=True), (None, 1, 1))
-        many, _ = jit(each)(params, x[:, :, None], jnp.array(reset)[:, :, None])
+        many, _ = jax.jit(each)(params, x[:, :, None], jnp.array(reset)[:, :, None])
     chex.assert_trees_all_close(grads, jax.tree.map(lambda g: np.asarray(g).sum(0), many), rtol=1e-10)
 
 
@@ -53,7 +52,7 @@ def test_a_step_depends_on_itself_and_what_follows_in_its_episode(name):
     reset = np.array([0, 1, 0, 0, 1], bool)[:, None]
     with jax.enable_x64(True):
         jacobian = jax.jacrev(lambda x: module.apply({"params": params}, x, jnp.array(reset))[:, 0].sum(-1))
-        depends = np.abs(jit(jacobian)(x[:, :1])).sum((2, 3)) != 0
+        depends = np.abs(jax.jit(jacobian)(x[:, :1])).sum((2, 3)) != 0
     expected = [[t <= s and not reset[t:s].any() for s in range(T)] for t in range(T)]
     np.testing.assert_array_equal(depends, expected)
 
@@ -61,7 +60,7 @@ def test_a_step_depends_on_itself_and_what_follows_in_its_episode(name):
 @for_recurrences
 def test_recurrence_is_initialised_with_orthogonal_blocks(name):
     module, _, params, x, reset = batch(name)
-    made = jit(module.init)(jax.random.key(0), jnp.array(x, jnp.float32), jnp.array(reset))["params"]
+    made = jax.jit(module.init)(jax.random.key(0), jnp.array(x, jnp.float32), jnp.array(reset))["params"]
     assert {k: v.shape for k, v in made.items()} == {k: v.shape for k, v in params.items()}
     for block in np.split(np.asarray(made["state"]), made["state"].shape[1] // H, -1):
         np.testing.assert_allclose(block.T @ block, np.eye(H), atol=1e-5)
@@ -80,7 +79,7 @@ def test_gru_update_has_the_gradient_of_its_formula():
     cotangent = rng.normal(size=(B, H))
     with jax.enable_x64(True):
 
-        @partial(jit, static_argnums=0)
+        @partial(jax.jit, static_argnums=0)
         def both(f, args):
             out, pull = jax.vjp(f, *args)
             return out, pull(jnp.asarray(cotangent))
@@ -93,7 +92,7 @@ def test_tabular_is_a_linear_map_of_the_one_hot_state():
     net = nets.Tabular(num_states, features)
     index, time = np.array([7, 7, 299, 0]), np.array([0.1, 0.0, 2.0, -1.0], np.float32)
     obs = TabularObs(jnp.array(index), jnp.array(time))
-    params = jit(net.init)(jax.random.key(0), jax.tree.map(lambda x: x[0], obs))["params"]
+    params = jax.jit(net.init)(jax.random.key(0), jax.tree.map(lambda x: x[0], obs))["params"]
     weights = np.concatenate([params["rows"], params["time"][None]])
     assert np.std(weights) == pytest.approx((num_states + 1) ** -0.5, rel=0.1)
 
@@ -101,7 +100,7 @@ def test_tabular_is_a_linear_map_of_the_one_hot_state():
         out = jax.vmap(lambda o: net.apply({"params": params}, o))(obs)
         return (out * jnp.arange(1.0, 9.0)[None]).sum(), out
 
-    (_, out), grads = jit(jax.value_and_grad(total, has_aux=True))(params)
+    (_, out), grads = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
     one_hot = np.concatenate([np.eye(num_states)[index], time[:, None]], 1)
     np.testing.assert_allclose(out, one_hot @ weights, rtol=1e-5, atol=1e-6)
     expected = one_hot.T @ np.broadcast_to(np.arange(1.0, 9.0), (4, 8))
@@ -113,7 +112,7 @@ def test_networks_read_every_part_of_an_observation(net):
     rng = np.random.default_rng(0)
     obs = PlaneObs(jnp.array(rng.normal(size=(4, 5, 2)), jnp.float32), jnp.float32(0.5))
 
-    @jit
+    @jax.jit
     def reads(key):
         params = net.init(key, obs)
         return jax.jacrev(lambda o: net.apply(params, o))(obs)
@@ -126,6 +125,6 @@ def test_networks_read_every_part_of_an_observation(net):
 
 def test_networks_take_tables_and_integers():
     obs = TabularObs(jnp.int32(2), jnp.float32(0.5))
-    out, _ = jit(lambda key: nets.MLP((4,), 3).init_with_output(key, obs))(jax.random.key(0))
+    out, _ = jax.jit(lambda key: nets.MLP((4,), 3).init_with_output(key, obs))(jax.random.key(0))
     chex.assert_shape(out, (3,))
     assert out.dtype == jnp.float32

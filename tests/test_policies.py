@@ -7,13 +7,12 @@ import pytest
 
 from lopt import policies
 from tests.reference import naive
-from tests.reference.quick import jit
 
 EXTREME = jnp.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, -1e4]])
-sample = jit(policies.sample)
+sample = jax.jit(policies.sample)
 
 
-@jit
+@jax.jit
 def everything(x, y, action):
     return policies.log_prob(x, action), policies.entropy(x), policies.kl(x, y)
 
@@ -45,7 +44,7 @@ def test_impossible_actions_are_never_drawn(uniform, monkeypatch):
     impossible = rng.random((500, 6)) < 0.5
     impossible[np.arange(500), rng.integers(6, size=500)] = False
     rows = jnp.array(np.where(impossible, -1e4, rng.normal(size=(500, 6))), jnp.float32)
-    drawn = np.asarray(jit(lambda rows: policies.sample(jax.random.key(0), rows))(rows))
+    drawn = np.asarray(jax.jit(lambda rows: policies.sample(jax.random.key(0), rows))(rows))
     assert not impossible[np.arange(500), drawn].any()
 
 
@@ -74,12 +73,12 @@ def test_gradients_are_finite_at_extreme_logits():
     def total(x, y):
         return sum(value.sum() for value in everything.__wrapped__(x, y, action))
 
-    value, grads = jit(jax.value_and_grad(total, argnums=(0, 1)))(EXTREME, other)
+    value, grads = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(EXTREME, other)
     assert np.isfinite(value)
     assert all(np.isfinite(g).all() for g in grads)
 
 
 def test_score_function_gradient():
     x, action = jnp.array(logits(3, (6, 4)), jnp.float32), jnp.array([0, 1, 2, 3, 0, 1])
-    grads = jit(jax.grad(lambda x: policies.log_prob(x, action).sum()))(x)
+    grads = jax.jit(jax.grad(lambda x: policies.log_prob(x, action).sum()))(x)
     np.testing.assert_allclose(grads, np.eye(4)[action] - naive.softmax(np.asarray(x)), rtol=1e-5, atol=1e-6)

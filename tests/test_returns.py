@@ -8,7 +8,6 @@ import pytest
 
 from lopt import returns
 from tests.reference import naive
-from tests.reference.quick import jit
 from tests.reference.trajectories import endings
 
 T, B = 9, 5
@@ -30,8 +29,8 @@ def put(*xs):
     return tuple(jnp.array(x, bool if x.dtype == bool else jnp.float32) for x in xs)
 
 
-gae = jit(lambda lam, *xs: returns.gae(*xs, gamma=GAMMA, lam=lam), static_argnums=0)
-discounted = jit(partial(returns.discounted_returns, gamma=GAMMA))
+gae = jax.jit(lambda lam, *xs: returns.gae(*xs, gamma=GAMMA, lam=lam), static_argnums=0)
+discounted = jax.jit(partial(returns.discounted_returns, gamma=GAMMA))
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
@@ -90,7 +89,7 @@ def test_running_returns():
     reward, discount, truncated, *_ = arrays(4)
     last = (discount == 0) | truncated
     start = np.linspace(-2, 2, B)
-    run = jit(returns.running_returns)
+    run = jax.jit(returns.running_returns)
     total, sums = run(*put(reward, last, start))
     earned = start.copy()
     for t in range(T):
@@ -107,6 +106,6 @@ def test_running_returns():
 
 def test_normalise():
     x = np.random.default_rng(5).normal(3, 7, size=(T, B))
-    normalise = jit(returns.normalise)
+    normalise = jax.jit(returns.normalise)
     np.testing.assert_allclose(normalise(*put(x)), (x - x.mean()) / x.std(), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(normalise(*put(np.full((T, B), -3.0))), np.zeros((T, B)))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from lopt import tree
-from tests.reference.quick import jit
 
 N = 5
 
@@ -53,7 +52,7 @@ def test_masked_map_does_the_selected_rows_and_only_those(pack):
     keys, x = jax.random.split(jax.random.key(0), N), jnp.array([1.0, 2.0, -1.0, 3.0, -1.0])
     expected = jax.vmap(lambda k, x: jnp.log(x) + jax.random.uniform(k))(keys, x)
     init = {"y": -jnp.arange(float(N)), "n": jnp.full(N, -7, jnp.int32)}
-    mapped = jit(lambda mask: tree.masked_map(f, mask, init, keys, x, pack=pack))
+    mapped = jax.jit(lambda mask: tree.masked_map(f, mask, init, keys, x, pack=pack))
     for chosen in ([], [0], [3, 1], [0, 1, 3]):
         mask = jnp.zeros(N, bool).at[jnp.array(chosen, int)].set(True)
         calls.clear()

@@ -7,7 +7,6 @@ import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 from lopt.unroll import unroll
-from tests.reference.quick import jit
 
 K = 3
 KEY = jax.random.key(0)
@@ -23,7 +22,7 @@ def step(key, state):
 @pytest.mark.parametrize("remat", [False, True])
 def test_equals_a_python_loop(remat):
     x = jnp.array([0.3, -0.7])
-    last, out = jit(lambda x: unroll(step, KEY, x, K, remat=remat))(x)
+    last, out = jax.jit(lambda x: unroll(step, KEY, x, K, remat=remat))(x)
     expected, squares = x, []
     for key in jax.random.split(KEY, K):
         expected, told = step(key, expected)
@@ -39,7 +38,7 @@ def test_remat_leaves_the_gradient_alone():
         last, out = unroll(step, KEY, x, K, remat=remat)
         return last.sum() + out["square"].sum()
 
-    plain, recomputed = (jit(jax.grad(lambda x, r=r: loss(x, r)))(x) for r in (False, True))
+    plain, recomputed = (jax.jit(jax.grad(lambda x, r=r: loss(x, r)))(x) for r in (False, True))
     chex.assert_trees_all_close(plain, recomputed, rtol=1e-6)
     assert (plain != 0).all()
 

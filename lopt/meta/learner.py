@@ -94,7 +94,7 @@ class MetaLearner:
         )
         metrics = self._summary(measured) | self.curriculum.metrics(moved.curriculum)
         scored = jnp.where(finished & jnp.isfinite(scores), scores, 0.0).sum() / jnp.maximum(num, 1)
-        metrics |= {"gradient_norm": optax.global_norm(grads), "finished": num, "finished_score": scored}
+        metrics |= {"gradient_norm": optax.tree.norm(grads), "finished": num, "finished_score": scored}
         return moved, metrics
 
     def _renew(self, key: Key, state: MetaState, finished: Bool[Array, " N"]):

@@ -11,7 +11,6 @@ import optax
 from lopt import policies
 from lopt.agents import Agent, NetHead
 from lopt.nets import Tabular
-from tests.reference.quick import jit
 from tests.reference.trajectories import trajectory
 
 STATES, A, M = 4, 3, 2
@@ -27,7 +26,7 @@ def loss(out):
 
 
 def test_update_descends_the_loss_of_both_heads():
-    @jit
+    @jax.jit
     def both(key):
         state = AGENT.init(key, OBS)
         moved, value, told = AGENT.update(state, TRAJ.obs, loss, jnp.array(True))
@@ -49,7 +48,7 @@ def test_update_descends_the_loss_of_both_heads():
 def test_an_agent_without_predictions_says_nothing():
     agent = Agent(HEAD(A), None)
 
-    @jit
+    @jax.jit
     def go(key):
         state = agent.init(key, OBS)
         moved, _, _ = agent.update(state, TRAJ.obs, loss, jnp.array(True))

@@ -12,7 +12,6 @@ import pytest
 from lopt.agents import NetHead, TableHead, ValueBaseline
 from lopt.nets import Tabular
 from tests.reference import naive
-from tests.reference.quick import jit
 from tests.reference.trajectories import trajectory
 
 STATES = 4
@@ -28,7 +27,7 @@ def network(optimizer, gamma=0.9):
 def test_advantages_and_the_gradient_of_the_squared_error():
     baseline = network(optax.sgd(0.5))
 
-    @jit
+    @jax.jit
     def go(key):
         state = baseline.init(key, OBS)
         moved, valuation = baseline.update(state, TRAJ, ALIVE)
@@ -58,7 +57,7 @@ def test_it_learns_unless_it_is_frozen():
     for name, optimizer in {"learns": optax.sgd(0.3), "frozen": optax.set_to_zero()}.items():
         baseline = network(optimizer, gamma=0.3)
 
-        @jit
+        @jax.jit
         def go(key, baseline=baseline):
             def step(state, _):
                 state, valuation = baseline.update(state, TRAJ, ALIVE)
@@ -80,7 +79,7 @@ def test_it_learns_unless_it_is_frozen():
 def test_nothing_is_differentiated_through_it():
     baseline = ValueBaseline(TableHead(STATES, 0.5, 1.0, 1))
 
-    @jit
+    @jax.jit
     def go(key):
         def through(params):
             moved, valuation = baseline.update(state.replace(params=params), TRAJ, ALIVE)

@@ -13,7 +13,6 @@ from lopt.objectives import A2C
 from lopt.types import TabularObs
 from tests.reference.lives import a2c, life
 from tests.reference.pair import Pair, level
-from tests.reference.quick import jit
 
 ENV, EPISODES, BOUND = Pair(), 3, 30
 LOGITS = jnp.array([[0.3, -0.5], [1.0, 0.2]])
@@ -27,7 +26,7 @@ def policy(obs: TabularObs):
 
 @functools.cache
 def jitted():
-    return jit(lambda key, params: episode_returns(key, ENV, params, policy, EPISODES, BOUND))
+    return jax.jit(lambda key, params: episode_returns(key, ENV, params, policy, EPISODES, BOUND))
 
 
 def returns(key, one):
@@ -43,9 +42,9 @@ def test_returns_equal_a_loop():
     key = jax.random.key(3)
     found, steps = returns(key, one)
     key_reset, key_steps = jax.random.split(key)
-    players = jit(lambda key: reset(key, ENV, one.params, EPISODES))(key_reset)
+    players = jax.jit(lambda key: reset(key, ENV, one.params, EPISODES))(key_reset)
 
-    @jit
+    @jax.jit
     def play(key, players):
         key_act, key_step = jax.random.split(key)
         action = policies.sample(key_act, LOGITS[players.obs.index] + players.obs.time[:, None])
@@ -83,7 +82,7 @@ def test_mean_return_of_a_learner():
     measure = MeanReturn(ENV, lifetime.agent.act, 200, BOUND)
     one = level(reward=((1.0, 0.0), (1.0, 0.0)), p_end=0.0, limit=10)
 
-    @jit
+    @jax.jit
     def go(rows):
         head = HeadState(params={"rows": rows, "time": jnp.zeros(2)}, opt_state=())
         return measure(jax.random.key(0), one, Learner(AgentState(policy=head, prediction=())))
@@ -96,9 +95,9 @@ def test_mean_return_of_a_learner():
 
 def test_a_whole_life():
     lifetime, one, key, bound = a2c(), level(lifetime=3), jax.random.key(2), 5
-    grown = jit(lambda key: live(key, lifetime, (), one, bound))(key)
+    grown = jax.jit(lambda key: live(key, lifetime, (), one, bound))(key)
     key_birth, key_life = jax.random.split(key)
-    init, step = jit(lifetime.init), jit(lifetime.step)
+    init, step = jax.jit(lifetime.init), jax.jit(lifetime.step)
     state = init(key_birth, (), one)
     for step_key in jax.random.split(key_life, bound)[:3]:
         state, _ = step(step_key, (), one, state)

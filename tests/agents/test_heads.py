@@ -13,7 +13,6 @@ from lopt.agents import HeadState, NetHead, TableHead
 from lopt.agents.heads import apply_many
 from lopt.nets import MLP, Tabular
 from lopt.types import TabularObs
-from tests.reference.quick import jit
 
 STATES, F, T, B, UPDATES = 3, 2, 4, 3, 3
 RATE = 0.7
@@ -61,7 +60,9 @@ def test_a_table_is_the_network_it_stands_for(max_norm, clips):
         params = {"rows": jnp.array(rng.normal(size=(STATES, F))), "time": jnp.array(rng.normal(size=F))}
 
         def meta(head):
-            return jit(jax.value_and_grad(partial(several_updates, head), (0, 1), has_aux=True))(weights, params, obs)
+            return jax.jit(jax.value_and_grad(partial(several_updates, head), (0, 1), has_aux=True))(
+                weights, params, obs
+            )
 
         (value, (moved, squares)), grads = meta(table(max_norm))
         expected, expected_grads = meta(network(max_norm))
@@ -73,7 +74,7 @@ def test_a_table_is_the_network_it_stands_for(max_norm, clips):
     np.testing.assert_array_equal(moved["rows"][STATES - 1], params["rows"][STATES - 1])
 
 
-@jit
+@jax.jit
 def one_update(state, obs, grads, alive):
     """With its own gradient in the gradients."""
     head = table(1.0)
@@ -116,8 +117,8 @@ def test_the_dead_stand_still():
     obs = jax.tree.map(lambda x: x[0], batches(np.float32))
     grads = jnp.array(rng.normal(size=(T, B, F)), jnp.float32)
     for head in (table(1.0), decaying()):
-        state = jit(head.init)(jax.random.key(0), TabularObs(jnp.int32(0), jnp.float32(0)))
-        update = jit(head.update)
+        state = jax.jit(head.init)(jax.random.key(0), TabularObs(jnp.int32(0), jnp.float32(0)))
+        update = jax.jit(head.update)
         chex.assert_trees_all_equal(update(state, obs, grads, ~ALIVE), state)
         moved = update(state, obs, grads, ALIVE)
         chex.assert_trees_all_equal_shapes_and_dtypes(moved, state)
@@ -128,10 +129,10 @@ def test_parameters_reach_the_optimizer():
     head = decaying()
     obs = jax.tree.map(lambda x: x[0], batches(np.float32))
     grads = jnp.array(np.random.default_rng(4).normal(size=(T, B, F)), jnp.float32)
-    state = jit(head.init)(jax.random.key(0), TabularObs(jnp.int32(0), jnp.float32(0)))
-    moved = jit(head.update)(state, obs, grads, ALIVE)
+    state = jax.jit(head.init)(jax.random.key(0), TabularObs(jnp.int32(0), jnp.float32(0)))
+    moved = jax.jit(head.update)(state, obs, grads, ALIVE)
 
-    @jit
+    @jax.jit
     def by_hand(params):
         def linear(params):
             apply = jax.vmap(jax.vmap(lambda o: MLP((4,), F).apply({"params": params}, o)))

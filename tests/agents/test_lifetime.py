@@ -15,7 +15,6 @@ from lopt.agents import rollout
 from tests.reference import naive
 from tests.reference.lives import T, a2c, life
 from tests.reference.pair import level
-from tests.reference.quick import jit
 
 KEY = jax.random.key(0)
 LIFE = a2c()
@@ -23,7 +22,7 @@ LIFE = a2c()
 
 @functools.cache
 def jitted():
-    return jit(LIFE.init), jit(LIFE.step)
+    return jax.jit(LIFE.init), jax.jit(LIFE.step)
 
 
 def grow(level, updates, key=KEY):
@@ -73,7 +72,7 @@ def test_metrics_describe_the_agent_after_the_update():
     assert not np.allclose(before, head["rows"], atol=1e-4)
 
 
-@jit
+@jax.jit
 def played(key, level, state):
     """The rollout a step or a meta-loss with this key plays."""
 
@@ -83,7 +82,7 @@ def played(key, level, state):
     return rollout(key, LIFE.env, level.params, policy, state.players, T)
 
 
-@jit
+@jax.jit
 def meta_losses(key, level, state):
     """As it is, and with each rollout's mean advantage."""
     compatible = dataclasses.replace(LIFE, mean_advantage=True)

@@ -8,7 +8,6 @@ import numpy as np
 from lopt import policies
 from lopt.agents import Players, reset, rollout
 from tests.reference.pair import Pair, level
-from tests.reference.quick import jit
 
 ENV, T, B = Pair(), 12, 3
 LOGITS = jnp.array([[0.3, -0.5], [1.0, 0.2]])
@@ -18,13 +17,13 @@ def policy(obs):
     return LOGITS[obs.index] + obs.time
 
 
-@jit
+@jax.jit
 def play(key_reset, key, params):
     players = reset(key_reset, ENV, params, B)
     return players, *rollout(key, ENV, params, policy, players, T)
 
 
-@jit
+@jax.jit
 def one_step(key, players, params):
     key_act, key_step = jax.random.split(key)
     logits = jnp.stack([policy(jax.tree.map(lambda x, b=b: x[b], players.obs)) for b in range(B)])

@@ -14,7 +14,6 @@ from lopt.meta import MetaGradient
 from lopt.protocols import Estimator
 from lopt.types import EstimatorMetrics, Level
 from tests.reference import keys
-from tests.reference.quick import jit
 
 KEY = jax.random.key(0)
 N, K, DIMENSIONS = 4, 2, 3
@@ -65,7 +64,7 @@ def levels():
 @functools.cache
 def jitted(name):
     estimator = ESTIMATORS[name]()
-    return jit(estimator.init), jit(estimator.estimate)
+    return jax.jit(estimator.init), jax.jit(estimator.estimate)
 
 
 @functools.cache
@@ -115,7 +114,7 @@ def test_gradient_is_unbiased(name):
     _, go = jitted(name)
     some, state = levels(), estimate(name)[0]
     draws = jax.random.split(jax.random.key(1), 400)
-    grads = jit(jax.vmap(lambda key: go.__wrapped__(key, THETA, some, state)[0]["x"]))(draws)
+    grads = jax.jit(jax.vmap(lambda key: go.__wrapped__(key, THETA, some, state)[0]["x"]))(draws)
     start, target, theta = (np.float64(x) for x in (some.params["start"], some.params["target"], THETA["x"]))
     stays = (1 - RATE) ** np.array([K, K, 1, K])[:, None]
     expected = ((1 - stays) * (stays * start + (1 - stays) * theta - target)).mean(0)

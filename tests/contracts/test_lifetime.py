@@ -13,7 +13,6 @@ from lopt.protocols import Lifetime
 from tests.reference import bandit, keys, pair
 from tests.reference.bandit import Bandit
 from tests.reference.lives import life, lion, lpg, random_theta
-from tests.reference.quick import jit
 
 KEY = jax.random.key(0)
 LENGTHS = (1, 2, 100)
@@ -54,7 +53,7 @@ def jitted(name):
         states = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), born, states)
         return states, metrics, lifetime.meta_loss(key_loss, theta, level, last), jax.vmap(lifetime.age)(states)
 
-    return jit(jax.vmap(life, (0, None, 0))), jit(life)
+    return jax.jit(jax.vmap(life, (0, None, 0))), jax.jit(life)
 
 
 @functools.cache

@@ -13,7 +13,6 @@ from lopt.objectives import A2C, FractionAndLogLifetime
 from lopt.protocols import Objective
 from lopt.types import Progress
 from tests.reference.lives import lpg, random_theta
-from tests.reference.quick import jit
 from tests.reference.trajectories import output, trajectory
 
 T, B, A = 6, 4, 3
@@ -42,7 +41,7 @@ def evaluation(name):
     """Everything there is to know of an objective, compiled once."""
     rule = OBJECTIVES[name]
 
-    @jit
+    @jax.jit
     def evaluate(theta, traj, out, out_next):
         def after_update(theta):
             """What the agent's update is worth to a stranger: a path from theta through the targets."""

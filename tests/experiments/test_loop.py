@@ -42,6 +42,14 @@ def send(*numbers: signal.Signals):
     return call
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A process started in the background ignores Ctrl-C; these tests send it."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_resumed_equals_uninterrupted(tmp_path, number):
     whole = train(toy(tmp_path / "whole", checkpoint_minutes=100))

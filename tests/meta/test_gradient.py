@@ -16,7 +16,6 @@ from tests.reference import bandit
 from tests.reference.bandit import Bandit
 from tests.reference.lives import life, random_theta
 from tests.reference.pair import levels
-from tests.reference.quick import jit
 
 KEY = jax.random.key(0)
 THETA = {"value": jnp.array([0.5, -1.0, 0.8])}
@@ -26,10 +25,10 @@ def test_one_update_of_a_bandit_by_hand():
     num, lifetime = 4, Bandit()
     some = bandit.levels(num)
     estimator = MetaGradient(lifetime, 1)
-    state = jit(estimator.init)(KEY, THETA, some)
-    grads, after, metrics = jit(estimator.estimate)(KEY, THETA, some, state)
+    state = jax.jit(estimator.init)(KEY, THETA, some)
+    grads, after, metrics = jax.jit(estimator.estimate)(KEY, THETA, some, state)
 
-    @jit
+    @jax.jit
     @jax.vmap
     def noise(key):
         (key_update,) = jax.random.split(jax.random.split(key)[0], 1)
@@ -62,9 +61,9 @@ OPTIONS = {
 def by_a_loop(num, updates):
     """The sum of each lifetime's own gradient, one lifetime and one update at a time."""
     lifetime, some = Bandit(), bandit.levels(num, [1, 2, 50, 50])
-    initial = jit(MetaGradient(lifetime).init)(KEY, THETA, some)
+    initial = jax.jit(MetaGradient(lifetime).init)(KEY, THETA, some)
 
-    @jit
+    @jax.jit
     @jax.value_and_grad
     def loss(theta, key, level, state):
         key_updates, key_loss = jax.random.split(key)
@@ -83,7 +82,7 @@ def test_every_way_to_compute_it_equals_a_loop(name):
     num, updates = 4, 3
     some, state, each = by_a_loop(num, updates)
     estimator = MetaGradient(Bandit(), updates, weigh, **OPTIONS[name])
-    grads, after, metrics = jit(estimator.estimate)(KEY, THETA, some, state)
+    grads, after, metrics = jax.jit(estimator.estimate)(KEY, THETA, some, state)
     np.testing.assert_allclose(metrics.meta["meta_loss"], [loss for loss, _ in each], rtol=1e-5)
     np.testing.assert_allclose(grads["value"], np.mean([g["value"] for _, g in each], 0), rtol=1e-4, atol=1e-7)
     sizes = np.asarray(metrics.steps["size"])
@@ -101,8 +100,8 @@ def test_the_gradient_of_an_rl_life_equals_finite_differences():
     estimator = MetaGradient(lifetime, 2, LPGPenalty(0.1, 0.2, 0.3, 0.4))
     with jax.enable_x64(True):
         theta = random_theta(lifetime.objective, dtype=np.float64)
-        state = jit(estimator.init)(KEY, theta, some)
-        estimate = jit(estimator.estimate)
+        state = jax.jit(estimator.init)(KEY, theta, some)
+        estimate = jax.jit(estimator.estimate)
         grads, after, metrics = estimate(KEY, theta, some, state)
         rng = np.random.default_rng(0)
         leaves, structure = jax.tree.flatten(theta)
@@ -154,7 +153,7 @@ def test_rematerialisation_remembers_one_state_per_update():
     def memory(updates, remat):
         estimator = MetaGradient(WideLifetime(), updates, remat=remat)
         state = jax.eval_shape(estimator.init, KEY, theta, some)
-        compiled = jit(estimator.estimate).lower(KEY, theta, some, state).compile()
+        compiled = jax.jit(estimator.estimate).lower(KEY, theta, some, state).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     state = 2 * 20_000 * 4

@@ -21,7 +21,6 @@ from lopt.types import NEW, UNTRACKED, Assignment, Level
 from tests.reference import keys
 from tests.reference.lives import life, random_theta
 from tests.reference.pair import Pair, level
-from tests.reference.quick import jit
 
 N, K, PACK, STEPS = 5, 2, 2, 8
 KEY = jax.random.key(0)
@@ -108,8 +107,8 @@ class Watched:
         parts = {"stagger": False, "pack": PACK} | changes
         self.estimator = MetaGradient(Lifetime(), K)
         self.learner = MetaLearner(self.estimator, Names(), Score(self.asked), OPTIMIZER, N, **parts)
-        self.init = jit(self.learner.init)
-        self.step = jit(self._step)
+        self.init = jax.jit(self.learner.init)
+        self.step = jax.jit(self._step)
 
     def _step(self, key, state):
         self.traces.append(state)
@@ -137,7 +136,7 @@ def start():
 
 @functools.cache
 def estimate():
-    return jit(watched().estimator.estimate)
+    return jax.jit(watched().estimator.estimate)
 
 
 def test_finished_lifetimes_are_scored_and_replaced_and_the_others_go_on():

@@ -13,7 +13,6 @@ from lopt.agents import MeanReturn, RLLifetime, TableHead, ValueBaseline, live
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import LPG, LPGPenalty
-from tests.reference.quick import jit
 
 LIFE, STEPS, AGENTS = 20, 150, 32
 
@@ -32,7 +31,7 @@ def test_meta_training_finds_a_rule_that_solves_a_probe():
     learner = MetaLearner(MetaGradient(lifetime, 5, LPGPenalty()), DomainRandomisation(level), Uniform(), optimizer, 16)
     measure = MeanReturn(env, lifetime.agent.act, 64, 1)
 
-    @jit
+    @jax.jit
     def train(key, theta):
         key_init, key_steps = jax.random.split(key)
 
@@ -43,14 +42,14 @@ def test_meta_training_finds_a_rule_that_solves_a_probe():
         state, losses = jax.lax.scan(step, learner.init(key_init, theta), jax.random.split(key_steps, STEPS))
         return state.theta, losses
 
-    @jit
+    @jax.jit
     @partial(jax.vmap, in_axes=(0, None))
     def taught(key, theta):
         key_life, key_measure = jax.random.split(key)
         one = level(key)
         return measure(key_measure, one, live(key_life, lifetime, theta, one, LIFE))
 
-    theta = jit(rule.init)(jax.random.key(0))
+    theta = jax.jit(rule.init)(jax.random.key(0))
     trained, losses = train(jax.random.key(1), theta)
     assert np.isfinite(losses).all()
     agents = jax.random.split(jax.random.key(2), AGENTS)

@@ -12,7 +12,6 @@ from lopt.agents import RLLifetime, TableHead, live
 from lopt.objectives import A2C
 from lopt.types import AgentOutput, Progress, TabularObs
 from tests.reference import naive
-from tests.reference.quick import jit
 from tests.reference.trajectories import output, trajectory
 
 T, B, A = 5, 3, 3
@@ -38,7 +37,7 @@ def chosen_log_prob(out, traj):
 def test_targets():
     traj, out, out_next = data()
     plain, compatible = A2C(0.9, 0.8, normalise=False), A2C(0.9, 0.8, mean_advantage=True)
-    targets = jit(lambda *xs: [rule.targets((), *xs, PROGRESS) for rule in (plain, A2C(0.9, 0.8), compatible)])
+    targets = jax.jit(lambda *xs: [rule.targets((), *xs, PROGRESS) for rule in (plain, A2C(0.9, 0.8), compatible)])
     raw, normalised, mean = targets(traj, out, out_next)
     expected = advantages(plain, traj, out, out_next)
     np.testing.assert_allclose(raw.advantage, expected, rtol=1e-4, atol=1e-5)
@@ -61,8 +60,8 @@ def test_mean_advantage_is_the_outer_product_of_groove():
         targets = rule.targets((), *xs, PROGRESS)
         return rule.loss((), out, traj, targets, PROGRESS)[0], targets.advantage
 
-    _, advantage = jit(partial(loss, rule))(traj, out, out_next)
-    found, _ = jit(partial(loss, compatible))(traj, out, out_next)
+    _, advantage = jax.jit(partial(loss, rule))(traj, out, out_next)
+    found, _ = jax.jit(partial(loss, compatible))(traj, out, out_next)
     log_p = np.take_along_axis(naive.log_softmax(np.asarray(out.policy)), np.asarray(traj.action)[..., None], -1)[
         ..., 0
     ]
@@ -74,13 +73,13 @@ def test_loss_and_its_gradient():
     rule = A2C(0.9, 0.8, entropy_weight=0.3, value_weight=0.7)
     with jax.enable_x64(True):
         traj, out, out_next = data(np.float64)
-        targets = jit(rule.targets)((), traj, out, out_next, PROGRESS)
+        targets = jax.jit(rule.targets)((), traj, out, out_next, PROGRESS)
 
-        @jit
+        @jax.jit
         def loss(out):
             return rule.loss((), out, traj, targets, PROGRESS)[0]
 
-        value, grads = loss(out), jit(jax.grad(loss.__wrapped__))(out)
+        value, grads = loss(out), jax.jit(jax.grad(loss.__wrapped__))(out)
         p, log_p = naive.softmax(np.asarray(out.policy)), naive.log_softmax(np.asarray(out.policy))
         error = (np.asarray(out.prediction)[..., 0] - np.asarray(targets.value)) ** 2
         expected = (
@@ -106,7 +105,7 @@ def _leaves(out):
 def test_no_gradient_flows_into_the_targets():
     traj, out, out_next = data()
 
-    @jit
+    @jax.jit
     @jax.grad
     def through(outs):
         targets = A2C().targets((), traj, *outs, PROGRESS)
@@ -145,7 +144,7 @@ def test_solves_the_probe(name):
     lifetime = RLLifetime(env, rule, head, head, num_envs=16, rollout_length=4)
     level = env(jax.random.key(0)).replace(lifetime=jnp.int32(updates))
 
-    @jit
+    @jax.jit
     def grow(key):
         agent = live(key, lifetime, (), level, updates).agent
         index = jnp.arange(env.num_states)[None]

@@ -19,7 +19,6 @@ from lopt.types import Level
 from tests.reference.bandit import Bandit
 from tests.reference.lives import life, random_theta
 from tests.reference.pair import level
-from tests.reference.quick import jit
 
 N, STEPS = 8, 4
 PER_LIFETIME = ("lifetimes", "scores", "assignment")
@@ -85,8 +84,8 @@ def difference(a, b):
 
 def main(parts):
     learner, theta = parts()
-    start = jit(learner.init)(jax.random.key(0), theta)
-    step = jit(learner.step)
+    start = jax.jit(learner.init)(jax.random.key(0), theta)
+    step = jax.jit(learner.step)
     one, one_metrics = run(step, start)
     mesh = jax.make_mesh((jax.device_count(),), ("lifetimes",), axis_types=(AxisType.Auto,))
     everywhere, shared = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("lifetimes"))
