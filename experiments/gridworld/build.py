@@ -48,12 +48,20 @@ def build(config: StudyConfig) -> Study:
     sizes = {"num_envs": agent.num_envs, "rollout_length": agent.rollout_length}
     frozen = partial(NetHead, partial(nets.Tabular, env.num_states), optax.set_to_zero())
     baseline = ValueBaseline((frozen if "G1" in defects else critic)(1), agent.gamma, agent.lam)
-    lifetime = RLLifetime(env, rule, actor, critic, baseline=baseline, mean_advantage="G2" in defects, **sizes)
+    predictor = _heads(config, env, agent.prediction_rate)
+    lifetime = RLLifetime(env, rule, actor, predictor, baseline=baseline, mean_advantage="G2" in defects, **sizes)
     a2c = A2C(agent.gamma, agent.lam, agent.entropy_weight, mean_advantage="G2" in defects)
     antagonist = RLLifetime(env, a2c, actor, critic, **sizes)
     max_steps = getattr(distribution.max_steps, "high", None) or distribution.max_steps.value
     score = _score(config, lifetime, antagonist, max_steps)
-    estimator = MetaGradient(lifetime, meta.num_updates, _penalty(config), meta.chunk_size, meta.remat)
+    estimator = MetaGradient(
+        lifetime,
+        meta.num_updates,
+        _penalty(config),
+        chunk_size=meta.chunk_size,
+        remat=meta.remat,
+        lifetime_norm=meta.lifetime_norm,
+    )
     learner = MetaLearner(estimator, _curriculum(config, distribution), score, _optimizer(config), meta.num_lifetimes)
     return Study(distribution, rule, lifetime, antagonist, learner, max_steps)
 

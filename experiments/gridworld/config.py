@@ -49,8 +49,11 @@ class AgentConfig:
     """Steps per update (GROOVE: 20)."""
     policy_rate: float = 40.0
     """SGD learning rate of a tabular policy (GROOVE: 40)."""
+    prediction_rate: float = 4.0
+    """SGD learning rate of a tabular prediction (groove's code: 4, at which y stays where it was born: its gradient is
+    a thousand times smaller than the policy's. The presets have 100)."""
     value_rate: float = 4.0
-    """SGD learning rate of a tabular prediction or value (groove's code: 4)."""
+    """SGD learning rate of a tabular value (groove's code: 4)."""
     max_norm: float = 0.5
     """Gradient norm at which a tabular agent's updates are clipped (GROOVE: 0.5)."""
     net_rate: float = 1e-3
@@ -83,6 +86,8 @@ class MetaConfig:
     """The learning rate falls to this fraction of itself (cosine); 1 keeps it constant."""
     max_norm: float = 1.0
     """The meta-gradient's norm is clipped to this (groove's Adam path forgets to clip)."""
+    lifetime_norm: float | None = None
+    """One lifetime's meta-gradient is scaled down to this norm before the mean over lifetimes; none by default."""
     policy_entropy: float = 5e-2
     """beta0: reward for the policy's entropy (GROOVE: 0.05)."""
     prediction_entropy: float = 1e-3

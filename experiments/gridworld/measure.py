@@ -15,7 +15,7 @@ from experiments.gridworld.config import StudyConfig
 from lopt.agents import MeanReturn, RLLifetime, episode_returns, live
 from lopt.types import Key, Level, Theta
 
-HELD_OUT_CURVE, HELD_OUT_TABLE = 1, 2
+HELD_OUT_CURVE, HELD_OUT_TABLE = 1, 3
 """Which held-out levels: those of the learning curve, or those of the final table. Training draws others."""
 
 

@@ -15,9 +15,15 @@ QUICK = StudyConfig(
     run=RunConfig(out="runs/groove"),
     levels=LevelsConfig(lifetime=50),
     rule=RuleConfig(hidden=32),
-    agent=AgentConfig(num_envs=16),
+    agent=AgentConfig(num_envs=16, prediction_rate=100.0),
     meta=MetaConfig(
-        num_steps=600, num_lifetimes=48, learning_rate=2e-3, final_rate=0.1, max_norm=0.02, chunk_size=None
+        num_steps=800,
+        num_lifetimes=48,
+        learning_rate=5e-3,
+        final_rate=0.05,
+        lifetime_norm=0.03,
+        policy_entropy=0.07,
+        chunk_size=None,
     ),
     curriculum=CurriculumConfig(buffer=500, episodes=16),
     eval=EvalConfig(every=200, levels=64, seeds=2),
@@ -27,12 +33,18 @@ SMALL = StudyConfig(
     run=RunConfig(out="runs/groove"),
     levels=LevelsConfig(lifetime=250),
     rule=RuleConfig(hidden=64),
-    agent=AgentConfig(num_envs=32),
+    agent=AgentConfig(num_envs=32, prediction_rate=100.0),
     meta=MetaConfig(
-        num_steps=4000, num_lifetimes=32, learning_rate=1e-3, final_rate=0.1, max_norm=0.02, chunk_size=None
+        num_steps=5000,
+        num_lifetimes=32,
+        learning_rate=3e-3,
+        final_rate=0.05,
+        lifetime_norm=0.03,
+        policy_entropy=0.07,
+        chunk_size=None,
     ),
     curriculum=CurriculumConfig(buffer=1000, episodes=32),
-    eval=EvalConfig(every=400, levels=32, seeds=4),
+    eval=EvalConfig(every=500, levels=32, seeds=4),
 )
 
 PAPER = StudyConfig(

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Int
 
 from lopt.protocols import Lifetime
@@ -24,7 +26,9 @@ class MetaGradient:
 
     The mean over the lifetimes is differentiated, not each lifetime: theta is shared, so every product with its
     weights runs over all lifetimes at once and one gradient is accumulated. `chunk_size` lifetimes at a time bound
-    the memory without more arithmetic; `remat` bounds it to one inner update for one more forward pass.
+    the memory without more arithmetic; `remat` bounds it to one inner update for one more forward pass. With
+    `lifetime_norm` each lifetime is differentiated, at the price of as many gradients as lifetimes in a chunk; the
+    metrics then tell which were `clipped`.
 
     Attributes:
         lifetime: what is learned by the rule.
@@ -32,9 +36,13 @@ class MetaGradient:
         penalty: from one lifetime's step metrics `[K]` to a scalar that is added to its loss.
         chunk_size: lifetimes per chunk, a divisor of N; None for all at once.
         remat: recompute the inner updates (all but the rollouts) in the backward pass.
+        lifetime_norm: one lifetime's gradient is scaled down to this norm before the mean is taken, and is left out if
+            it is not finite. A product of K Jacobians has heavy tails: without a bound a single lifetime can be a
+            thousand times the others together. None for the exact gradient of the mean.
 
     Raises:
-        ValueError: `num_updates` or `chunk_size` below one; a chunk size that does not divide N (in `estimate`).
+        ValueError: `num_updates` or `chunk_size` below one; `lifetime_norm` not positive; a chunk size that does not
+            divide N (in `estimate`).
 
     Paper: arXiv 2007.08794, eq. 4-5.
     """
@@ -44,12 +52,15 @@ class MetaGradient:
     penalty: Callable[[Metrics], Float[Array, ""]] = no_penalty
     chunk_size: int | None = None
     remat: bool = True
+    lifetime_norm: float | None = None
 
     def __post_init__(self) -> None:
         if self.num_updates < 1:
             raise ValueError(f"MetaGradient: num_updates must be at least 1 (got {self.num_updates})")
         if self.chunk_size is not None and self.chunk_size < 1:
             raise ValueError(f"MetaGradient: chunk_size must be at least 1 or None (got {self.chunk_size})")
+        if self.lifetime_norm is not None and self.lifetime_norm <= 0:
+            raise ValueError(f"MetaGradient: lifetime_norm must be positive or None (got {self.lifetime_norm})")
 
     def init(self, key: Key, theta: Theta, levels: Level) -> Any:
         """Newborn learners `[N]`."""
@@ -72,18 +83,14 @@ class MetaGradient:
             raise ValueError(f"MetaGradient: chunk_size must divide the number of lifetimes (got {size} and {num})")
         keys = jax.random.split(key, num)
 
-        def mean_loss(theta, keys, levels, state):
-            losses, aux = jax.vmap(self._loss, (0, None, 0, 0))(keys, theta, levels, state)
-            return losses.sum() / num, aux
-
-        gradient = jax.grad(mean_loss, has_aux=True)
+        gradient = self._gradient if self.lifetime_norm is None else partial(self._bounded_gradient, self.lifetime_norm)
         if size == num:
             grads, (state, metrics) = gradient(theta, keys, levels, state)
-            return grads, state, metrics
+            return jax.tree.map(lambda g: g / num, grads), state, metrics
 
         def chunk(total, xs):
             grads, aux = gradient(theta, *xs)
-            return jax.tree.map(jnp.add, total, grads), aux
+            return jax.tree.map(lambda t, g: t + g / num, total, grads), aux
 
         def split(x):
             return x.reshape(num // size, size, *x.shape[1:])
@@ -95,6 +102,29 @@ class MetaGradient:
         grads, aux = jax.lax.scan(chunk, jax.tree.map(jnp.zeros_like, theta), chunks)
         state, metrics = jax.tree.map(join, aux)
         return grads, state, metrics
+
+    def _gradient(self, theta: Theta, keys: Key, levels: Level, state: Any):
+        """The sum of the gradients of some lifetimes, as one backward pass."""
+
+        def total(theta):
+            losses, aux = jax.vmap(self._loss, (0, None, 0, 0))(keys, theta, levels, state)
+            return losses.sum(), aux
+
+        return jax.grad(total, has_aux=True)(theta)
+
+    def _bounded_gradient(self, bound: float, theta: Theta, keys: Key, levels: Level, state: Any):
+        """The sum of the gradients of some lifetimes, each scaled down to the norm `bound`."""
+        one = jax.grad(self._loss, argnums=1, has_aux=True)
+        grads, (state, metrics) = jax.vmap(one, (0, None, 0, 0))(keys, theta, levels, state)
+        norm = jax.vmap(optax.tree.norm)(grads)
+        scale = bound / jnp.maximum(norm, bound)
+
+        def bounded_sum(g):
+            wide = (...,) + (None,) * (g.ndim - 1)
+            return jnp.where(jnp.isfinite(norm)[wide], g * scale[wide], 0.0).sum(0)
+
+        told = metrics.meta | {"clipped": 1.0 - (norm <= bound)}
+        return jax.tree.map(bounded_sum, grads), (state, metrics.replace(meta=told))
 
     def _loss(self, key: Key, theta: Theta, level: Level, state: Any):
         """One lifetime's loss after K updates."""

@@ -54,6 +54,8 @@ OPTIONS = {
     "rematerialised": {"remat": True},
     "in chunks": {"remat": False, "chunk_size": 2},
     "in chunks, rematerialised": {"chunk_size": 1},
+    "each, with a bound that is never reached": {"lifetime_norm": 1e6},
+    "each, in chunks": {"lifetime_norm": 1e6, "chunk_size": 2},
 }
 
 
@@ -91,6 +93,26 @@ def test_every_way_to_compute_it_equals_a_loop(name):
     np.testing.assert_allclose(metrics.meta["meta_loss"], total, rtol=1e-6)
     np.testing.assert_array_equal(after.age, [1, 2, updates, updates])
     chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+def test_no_lifetime_says_more_than_its_bound(chunk_size):
+    num, updates = 4, 3
+    some, state, each = by_a_loop(num, updates)
+    own = np.stack([g["value"] for _, g in each])
+    norms = np.linalg.norm(own, axis=1)
+    bound = float(np.sort(norms)[1:3].mean())
+    estimator = MetaGradient(Bandit(), updates, weigh, chunk_size=chunk_size, lifetime_norm=bound)
+    grads, after, metrics = jax.jit(estimator.estimate)(KEY, THETA, some, state)
+    expected = own * np.minimum(1, bound / norms)[:, None]
+    np.testing.assert_allclose(grads["value"], expected.mean(0), rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(metrics.meta["clipped"], norms > bound)
+    # one that is lost is left out and says so; the others learn on
+    lost = some.replace(params={**some.params, "reward": some.params["reward"].at[3].set(jnp.nan)})
+    grads, _, metrics = jax.jit(estimator.estimate)(KEY, THETA, lost, state)
+    np.testing.assert_allclose(grads["value"], expected[:3].sum(0) / num, rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(metrics.meta["clipped"], [*(norms > bound)[:3], True])
+    assert np.isnan(metrics.meta["meta_loss"][3])
 
 
 def test_the_gradient_of_an_rl_life_equals_finite_differences():
@@ -167,6 +189,8 @@ def test_bad_values():
         MetaGradient(Bandit(), 0)
     with pytest.raises(ValueError, match="chunk_size"):
         MetaGradient(Bandit(), chunk_size=0)
+    with pytest.raises(ValueError, match=r"lifetime_norm must be positive or None \(got 0.0\)"):
+        MetaGradient(Bandit(), lifetime_norm=0.0)
     some = bandit.levels(3)
     estimator = MetaGradient(Bandit(), chunk_size=2)
     state = jax.eval_shape(estimator.init, KEY, THETA, some)
