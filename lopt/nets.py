@@ -18,7 +18,7 @@ from lopt.types import TabularObs
 class Tabular(nn.Module):
     """A row of a table, plus the episode's time times a row: a linear map of the one-hot state, as a gather.
 
-    Initialised as that linear map would be, with fan-in `num_states + 1`.
+    The rows are initialised as that linear map's would be, with fan-in `num_states + 1`; the time's starts at zero.
     """
 
     num_states: int
@@ -29,7 +29,8 @@ class Tabular(nn.Module):
         """Outputs for one state."""
         init = nn.initializers.normal((self.num_states + 1) ** -0.5)
         rows = self.param("rows", init, (self.num_states, self.features))
-        time = self.param("time", init, (self.features,))
+        # one weight in thousands: a random number generator for it would take as long to compile as that of the rows
+        time = self.param("time", nn.initializers.zeros, (self.features,))
         return rows[obs.index] + obs.time * time
 
 

@@ -13,6 +13,7 @@ def meta_step(score: str, lifetimes: int, envs: int, hidden: int, chunk: int, re
     import jax
 
     from experiments.benchmark.ceiling import gru_floor_seconds, matmul_gflops, tanh_nanoseconds
+    from experiments.common.compiling import often, once
     from experiments.gridworld.build import build
     from experiments.gridworld.config import AgentConfig, CurriculumConfig, MetaConfig, RuleConfig, StudyConfig
 
@@ -24,8 +25,8 @@ def meta_step(score: str, lifetimes: int, envs: int, hidden: int, chunk: int, re
         curriculum=CurriculumConfig(buffer=buffer),
     )
     study, key = build(config), jax.random.key(0)
-    state = jax.jit(study.init)(key)
-    step = jax.jit(study.learner.step, donate_argnums=1).lower(key, state).compile()
+    state = once(study.init)(key)
+    step = often(study.learner.step, donate_argnums=1).lower(key, state).compile()
     state, metrics = step(jax.random.fold_in(key, 0), state)
     jax.block_until_ready(metrics)
     first = time.perf_counter() - STARTED

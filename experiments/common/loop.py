@@ -10,12 +10,14 @@ step" and is left out.
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from experiments.common.compiling import often, once
 from experiments.common.config import RunConfig
 from experiments.common.folder import RunFolder
 from experiments.common.logging import Logger, check_logger, open_logger
@@ -78,13 +80,12 @@ def run(
     check_logger(config)
     stop = StopRequest(config.max_minutes)
     key_init, key_steps, key_hooks = jax.random.split(jax.random.key(config.seed), 3)
-    state = jax.tree.map(_strong, once(init)(key_init))
+    state, advance = _compile(init, key_init, step, chunk, key_steps, tuple(headline), tuple(finite))
     start = 0
     if folder.resumed:
         start, state = folder.checkpoints.restore(state)
         if start >= num_steps:
             return Outcome(state, start, False)
-    advance = _compile(step, chunk, key_steps, state, tuple(headline), tuple(finite))
     if start == 0:
         folder.checkpoints.save(0, state)
     logger, seconds = open_logger(config, folder, start)
@@ -94,15 +95,6 @@ def run(
             return loop.run(advance, state, start)
     finally:
         logger.close()
-
-
-def once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, jitted for a single call: the compiler does not optimise, which is where its time goes."""
-
-    def call(*args):
-        return jax.jit(function).lower(*args).compile(compiler_options={"xla_backend_optimization_level": 0})(*args)
-
-    return call
 
 
 def check_sizes(num_steps: int, chunk: int, hooks: Sequence[Hook] = ()) -> None:
@@ -128,15 +120,22 @@ def check_sizes(num_steps: int, chunk: int, hooks: Sequence[Hook] = ()) -> None:
             )
 
 
-def _strong(leaf: jax.Array) -> jax.Array:
-    """The leaf without a weak type, so that the first chunk has the same types as all later ones."""
+def _strong(leaf: Any) -> jax.Array:
+    """The leaf as an array without a weak type, so that the first chunk has the same types as all later ones."""
+    leaf = jnp.asarray(leaf)
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return leaf
     return jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
-def _compile(step: Callable, chunk: int, root: jax.Array, state: Any, headline: tuple, finite: tuple) -> Callable:
-    """One chunk, compiled: `advance(state, start) -> (state, means, bad)`; `bad` says where it broke."""
+def _compile(
+    init: Callable, key_init: jax.Array, step: Callable, chunk: int, root: jax.Array, headline: tuple, finite: tuple
+) -> tuple[Any, Callable]:
+    """The first state, and one chunk, compiled: `advance(state, start) -> (state, means, bad)`; `bad` says where it
+    broke. The compiler works on both at once."""
+
+    def first(key):
+        return jax.tree.map(_strong, init(key))
 
     def advance(root, state, start):
         def body(state, i):
@@ -150,8 +149,13 @@ def _compile(step: Callable, chunk: int, root: jax.Array, state: Any, headline: 
         bad = {"any": broken.any(), "first": first, "values": {name: x[first] for name, x in watched.items()}}
         return state, {name: jnp.nanmean(x.astype(jnp.float32)) for name, x in metrics.items()}, bad
 
-    compiled = jax.jit(advance, donate_argnums=1).lower(root, state, jnp.int32(0)).compile()
-    return lambda state, start: compiled(root, state, jnp.int32(start))
+    initial = once(first).lower(key_init)
+    with ThreadPoolExecutor(1) as background:
+        pending = background.submit(initial.compile)
+        lowered = often(advance, donate_argnums=1).lower(root, initial.out_info, jnp.int32(0))
+        compiled = lowered.compile()
+        state = pending.result()(key_init)
+    return state, lambda state, start: compiled(root, state, jnp.int32(start))
 
 
 def _check_metrics(metrics: Any, chunk: int, named: Sequence[str]) -> None:

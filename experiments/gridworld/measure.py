@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.gridworld import TabularView, optimal_return, random_return
+from experiments.common.compiling import often, once
 from experiments.common.stats import Interval
 from experiments.gridworld.build import Study
 from experiments.gridworld.config import StudyConfig
@@ -22,7 +23,7 @@ HELD_OUT_CURVE, HELD_OUT_TABLE = 1, 3
 def held_out(config: StudyConfig, study: Study, which: int, number: int) -> Level:
     """`number` levels `[L]` that depend on nothing but the level distribution (not on the run's seed)."""
     key = jax.random.fold_in(jax.random.key(20_231_002), which)
-    return jax.jit(jax.vmap(study.distribution))(jax.random.split(key, number))
+    return once(jax.vmap(study.distribution))(jax.random.split(key, number))
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,13 @@ class Gauge:
             size = min(self.side_by_side, number)
             return jax.lax.map(lambda x: one(theta, *x), (keys, levels), batch_size=size)
 
-        return jax.jit(many)
+        return often(many)
 
     def random(self, key: Key, levels: Level) -> jax.Array:
         """Mean returns `[L]` of the uniformly random policy: exact on tabular levels, else over many episodes."""
         env = self.study.lifetime.env
         if isinstance(env.view, TabularView):
-            return jax.jit(partial(jax.lax.map, partial(random_return, env)))(levels.params)
+            return often(partial(jax.lax.map, partial(random_return, env)))(levels.params)
 
         def one(key, level):
             uniform = jnp.zeros(env.num_actions)
@@ -71,7 +72,7 @@ class Gauge:
             )
             return played.mean()
 
-        return jax.jit(jax.vmap(one))(jax.random.split(key, levels.lifetime.shape[0]), levels)
+        return often(jax.vmap(one))(jax.random.split(key, levels.lifetime.shape[0]), levels)
 
 
 def optimal(study: Study, levels: Level) -> np.ndarray | None:
@@ -79,7 +80,7 @@ def optimal(study: Study, levels: Level) -> np.ndarray | None:
     env = study.lifetime.env
     if not isinstance(env.view, TabularView):
         return None
-    return np.asarray(jax.jit(partial(jax.lax.map, partial(optimal_return, env)))(levels.params))
+    return np.asarray(often(partial(jax.lax.map, partial(optimal_return, env)))(levels.params))
 
 
 def normalised(returns: np.ndarray, random: np.ndarray, a2c: np.ndarray) -> float:

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 
 from experiments.common.cli import command_line, resume_command
+from experiments.common.compiling import once
 from experiments.common.config import plain
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger
-from experiments.common.loop import Hook, Outcome, once, run
+from experiments.common.loop import Hook, Outcome, run
 from experiments.gridworld import measure, pictures
 from experiments.gridworld.build import Study, build
 from experiments.gridworld.config import StudyConfig
