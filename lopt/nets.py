@@ -81,30 +81,63 @@ def _gates(gx, gh, h):
 
 
 @jax.custom_vjp
-def gru_update(gx: Float[Array, "*b H3"], gh: Float[Array, "*b H3"], h: Float[Array, "*b H"]) -> Float[Array, "*b H"]:
-    """The element-wise half of a GRU step, from the input's and the state's projections (gates r, z, n).
+def reverse_gru(
+    x: Float[Array, "T *b F"],
+    reset: Bool[Array, "T *b"],
+    wi: Float[Array, "F H3"],
+    bi: Float[Array, " H3"],
+    wh: Float[Array, "H H3"],
+    bn: Float[Array, " H"],
+) -> Float[Array, "T *b H"]:
+    """Hidden states of a GRU that runs from the last step to the first, from a state of zeros.
 
-    r = sigmoid(gx_r + gh_r), z = sigmoid(gx_z + gh_z), n = tanh(gx_n + r gh_n), h' = n + z (h - n).
-    The backward pass is written out so that it keeps r, z, n, gh_n and h and nothing else.
+    h = 0 where reset, g = x wi + bi, and with the gates r, z, n along the columns:
+    r = sigmoid(g_r + h wh_r), z = sigmoid(g_z + h wh_z), n = tanh(g_n + r (h wh_n + bn)), h' = n + z (h - n).
+
+    The backward pass is written out. It keeps r, z, n, h and h wh_n + bn of every step; its loop carries d h alone, and
+    the gradients of the weights are products over all steps at once, after it. Reverse mode only.
     """
-    r, z, n = _gates(gx, gh, h)
-    return n + z * (h - n)
+    return _reverse_gru_forward(x, reset, wi, bi, wh, bn)[0]
 
 
-def _gru_forward(gx, gh, h):
-    r, z, n = _gates(gx, gh, h)
-    return n + z * (h - n), (r, z, n, gh[..., 2 * h.shape[-1] :], h)
+def _reverse_gru_forward(x, reset, wi, bi, wh, bn):
+    size = wh.shape[0]
+    bh = jnp.concatenate([jnp.zeros(2 * size, bn.dtype), bn])
+
+    def body(h, step):
+        x, reset = step
+        h = jnp.where(reset[..., None], 0.0, h)
+        gh = h @ wh + _like(bh, x)
+        r, z, n = _gates(x @ wi + _like(bi, x), gh, h)
+        after = n + z * (h - n)
+        return after, (after, (r, z, n, gh[..., 2 * size :], h))
+
+    h0 = jnp.zeros((*x.shape[1:-1], size), x.dtype)
+    states, gates = jax.lax.scan(body, h0, (x, reset), reverse=True)[1]
+    return states, (x, reset, wi, wh, gates)
 
 
-def _gru_backward(kept, dh):
-    r, z, n, ghn, h = kept
-    dn = dh * (1 - z) * (1 - n * n)
-    dz = dh * (h - n) * z * (1 - z)
-    dr = dn * ghn * r * (1 - r)
-    return jnp.concatenate([dr, dz, dn], -1), jnp.concatenate([dr, dz, dn * r], -1), dh * z
+def _reverse_gru_backward(kept, d_states):
+    x, reset, wi, wh, gates = kept
+    size = wh.shape[0]
+
+    def body(dh, step):
+        (r, z, n, ghn, h), reset, d_state = step
+        dh = dh + d_state
+        dn = dh * (1 - z) * (1 - n * n)
+        dz = dh * (h - n) * z * (1 - z)
+        dr = dn * ghn * r * (1 - r)
+        dgh = jnp.concatenate([dr, dz, dn * r], -1)
+        return jnp.where(reset[..., None], 0.0, dh * z + dgh @ wh.T), (dgh, dn)
+
+    dgh, dn = jax.lax.scan(body, jnp.zeros_like(d_states[0]), (gates, reset, d_states))[1]
+    dgx = jnp.concatenate([dgh[..., : 2 * size], dn], -1)
+    rows, state_rows, input_rows, h = (a.reshape(-1, a.shape[-1]) for a in (x, dgh, dgx, gates[4]))
+    d_bn = state_rows[:, 2 * size :].sum(0)
+    return dgx @ wi.T, None, rows.T @ input_rows, input_rows.sum(0), h.T @ state_rows, d_bn
 
 
-gru_update.defvjp(_gru_forward, _gru_backward)
+reverse_gru.defvjp(_reverse_gru_forward, _reverse_gru_backward)
 
 
 class ReverseGRU(nn.Module):
@@ -131,16 +164,7 @@ class ReverseGRU(nn.Module):
         bi = self.param("bias", zeros, (3 * size,))
         wh = self.param("state", three_orthogonal, (size, 3 * size))
         bn = self.param("bias_candidate", zeros, (size,))
-        bh = jnp.concatenate([jnp.zeros(2 * size, bn.dtype), bn])
-
-        def body(h, step):
-            x, reset = step
-            h = jnp.where(reset[..., None], 0.0, h)
-            h = gru_update(x @ wi + _like(bi, x), h @ wh + _like(bh, x), h)
-            return h, h
-
-        h0 = jnp.zeros((*x.shape[1:-1], size), x.dtype)
-        return jax.lax.scan(body, h0, (x, reset), reverse=True)[1]
+        return reverse_gru(x, reset, wi, bi, wh, bn)
 
 
 class ReverseLSTM(nn.Module):

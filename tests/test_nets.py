@@ -68,23 +68,37 @@ def test_recurrence_is_initialised_with_orthogonal_blocks(name):
     assert not np.allclose(blocks[0], blocks[1])
 
 
-def test_gru_update_has_the_gradient_of_its_formula():
-    def plain(gx, gh, h):
-        (xr, xz, xn), (hr, hz, hn) = jnp.split(gx, 3, -1), jnp.split(gh, 3, -1)
-        r, z = jax.nn.sigmoid(xr + hr), jax.nn.sigmoid(xz + hz)
-        return (1 - z) * jnp.tanh(xn + r * hn) + z * h
+@pytest.mark.parametrize("each", [False, True], ids=["together", "vmapped"])
+def test_reverse_gru_has_the_gradient_of_its_formula(each):
+    """Against automatic differentiation of the plain loop, in everything; weights shared under vmap too."""
 
-    rng = np.random.default_rng(0)
-    args = tuple(rng.normal(size=(B, n)) for n in (3 * H, 3 * H, H))
-    cotangent = rng.normal(size=(B, H))
+    def plain(x, reset, wi, bi, wh, bn):
+        h, states = jnp.zeros((x.shape[1], H)), []
+        for t in reversed(range(T)):
+            h = jnp.where(reset[t][:, None], 0.0, h)
+            (xr, xz, xn), (hr, hz, hn) = jnp.split(x[t] @ wi + bi[None], 3, -1), jnp.split(h @ wh, 3, -1)
+            r, z = jax.nn.sigmoid(xr + hr), jax.nn.sigmoid(xz + hz)
+            h = (1 - z) * jnp.tanh(xn + r * (hn + bn[None])) + z * h
+            states.insert(0, h)
+        return jnp.stack(states)
+
+    _, _, params, x, reset = batch("gru")
+    weights = tuple(params[name] for name in ("input", "bias", "state", "bias_candidate"))
+    cotangent = np.random.default_rng(1).normal(size=(T, B, H))
     with jax.enable_x64(True):
 
         @partial(jax.jit, static_argnums=0)
-        def both(f, args):
-            out, pull = jax.vjp(f, *args)
+        def both(f, x, *weights):
+            def apply(x, *weights):
+                if not each:
+                    return f(x, jnp.array(reset), *weights)
+                one = jax.vmap(lambda x, reset: f(x[:, None], reset[:, None], *weights)[:, 0], 1, 1)
+                return one(x, jnp.array(reset))
+
+            out, pull = jax.vjp(apply, x, *weights)
             return out, pull(jnp.asarray(cotangent))
 
-        chex.assert_trees_all_close(both(nets.gru_update, args), both(plain, args), rtol=1e-12)
+        chex.assert_trees_all_close(both(nets.reverse_gru, x, *weights), both(plain, x, *weights), rtol=1e-10)
 
 
 def test_tabular_is_a_linear_map_of_the_one_hot_state():
