@@ -12,7 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lopt.types import TabularObs
+from lopt.types import Params, TabularObs
+
+
+def look_up(params: Params, obs: TabularObs) -> Float[Array, " features"]:
+    """The outputs of `Tabular` for one state."""
+    return params["rows"][obs.index] + obs.time * params["time"]
 
 
 class Tabular(nn.Module):
@@ -31,7 +36,7 @@ class Tabular(nn.Module):
         rows = self.param("rows", init, (self.num_states, self.features))
         # one weight in thousands: a random number generator for it would take as long to compile as that of the rows
         time = self.param("time", nn.initializers.zeros, (self.features,))
-        return rows[obs.index] + obs.time * time
+        return look_up({"rows": rows, "time": time}, obs)
 
 
 class MLP(nn.Module):

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.common.compiling import often, once
+from experiments.common.compiling import often, once, uncollected
 from experiments.common.config import RunConfig
 from experiments.common.folder import RunFolder
 from experiments.common.logging import Logger, check_logger, open_logger
@@ -149,8 +149,8 @@ def _compile(
         bad = {"any": broken.any(), "first": first, "values": {name: x[first] for name, x in watched.items()}}
         return state, {name: jnp.nanmean(x.astype(jnp.float32)) for name, x in metrics.items()}, bad
 
-    initial = once(first).lower(key_init)
-    with ThreadPoolExecutor(1) as background:
+    with uncollected(), ThreadPoolExecutor(1) as background:
+        initial = once(first).lower(key_init)
         pending = background.submit(initial.compile)
         lowered = often(advance, donate_argnums=1).lower(root, initial.out_info, jnp.int32(0))
         compiled = lowered.compile()

@@ -116,7 +116,7 @@ class TableHead:
 
     def apply(self, params: Params, obs: TabularObs) -> Float[Array, " F"]:
         """The outputs for one observation."""
-        return cast(jax.Array, nets.Tabular(self.num_states, self.features).apply({"params": params}, obs))
+        return nets.look_up(params, obs)
 
     def update(
         self, state: HeadState, obs: TabularObs, grads: Float[Array, "T B F"], alive: Bool[Array, ""]
