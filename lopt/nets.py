@@ -101,6 +101,8 @@ def reverse_gru(
 
     The backward pass is written out. It keeps r, z, n, h and h wh_n + bn of every step; its loop carries d h alone, and
     the gradients of the weights are products over all steps at once, after it. Reverse mode only.
+
+    Paper: arXiv 1406.1078; the reset gate acts after the product, as in `flax.linen.GRUCell`.
     """
     return _reverse_gru_forward(x, reset, wi, bi, wh, bn)[0]
 

