@@ -12,6 +12,7 @@ from lopt.types import (
     AgentOutput,
     Assignment,
     EstimatorMetrics,
+    EstimatorState,
     Key,
     Level,
     Metrics,
@@ -98,22 +99,26 @@ class Lifetime(Protocol):
 class Estimator(Protocol):
     """Estimates the gradient of the mean meta-loss over N lifetimes; knows nothing but `Lifetime`.
 
-    Every leaf of its state has the lifetimes as leading axis, so that finished ones can be replaced.
+    Every leaf of `state.lives` has the lifetimes as leading axis, so that finished ones can be replaced; `state.shared`
+    (a search distribution, a count) belongs to all of them and stays. In the metrics of the updates NaN stands for
+    "not measured".
     """
 
-    def init(self, key: Key, theta: Theta, levels: Level) -> Any:
+    def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
         """State for the lifetimes that start on `levels` `[N]`."""
         ...
 
-    def estimate(self, key: Key, theta: Theta, levels: Level, state: Any) -> tuple[Theta, Any, EstimatorMetrics]:
+    def estimate(
+        self, key: Key, theta: Theta, levels: Level, state: EstimatorState
+    ) -> tuple[Theta, EstimatorState, EstimatorMetrics]:
         """`(gradient, state, metrics)`: the gradient descends the loss."""
         ...
 
-    def learners(self, state: Any) -> Any:
+    def learners(self, state: EstimatorState) -> Any:
         """The learners' states `[N]`."""
         ...
 
-    def age(self, state: Any) -> Int[Array, " N"]:
+    def age(self, state: EstimatorState) -> Int[Array, " N"]:
         """Inner updates each lifetime has done."""
         ...
 

@@ -122,6 +122,13 @@ NEW = -1
 UNTRACKED = -2
 
 
+class EstimatorState(struct.PyTreeNode):
+    """What an estimator carries: `lives`, leaves `[N, ...]`, and what all of them share (`()` for nothing)."""
+
+    lives: Any
+    shared: Any
+
+
 class EstimatorMetrics(struct.PyTreeNode):
     """What an estimator measured: `meta` scalars or `[N]`, `steps` the lifetimes' own metrics `[N, K, ...]`."""
 

@@ -10,6 +10,8 @@ RECURRENCES = {"gru": nets.ReverseGRU, "lstm": nets.ReverseLSTM}
 TIMES = {
     "none": objectives.NoTime,
     "normalised": objectives.FractionAndLogLifetime,
+    "fraction": objectives.Fraction,
+    "remaining": objectives.RemainingFraction,
     "raw": objectives.RawTime,
 }
 

@@ -1,6 +1,9 @@
 """Meta-learning: estimators of the meta-gradient, and the outer loop's step."""
 
+from lopt.meta.es import ES
+from lopt.meta.evosax_es import EvosaxES
 from lopt.meta.gradient import MetaGradient, no_penalty
 from lopt.meta.learner import MetaLearner
+from lopt.meta.shaping import CentredRank, PairSign, Raw, ZScore
 
-__all__ = ["MetaGradient", "MetaLearner", "no_penalty"]
+__all__ = ["ES", "CentredRank", "EvosaxES", "MetaGradient", "MetaLearner", "PairSign", "Raw", "ZScore", "no_penalty"]

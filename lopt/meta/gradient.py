@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from lopt.protocols import Lifetime
-from lopt.types import EstimatorMetrics, Key, Level, Metrics, Theta
+from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Metrics, Theta
 from lopt.unroll import unroll
 
 
@@ -62,20 +62,22 @@ class MetaGradient:
         if self.lifetime_norm is not None and self.lifetime_norm <= 0:
             raise ValueError(f"MetaGradient: lifetime_norm must be positive or None (got {self.lifetime_norm})")
 
-    def init(self, key: Key, theta: Theta, levels: Level) -> Any:
-        """Newborn learners `[N]`."""
+    def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
+        """Newborn learners `[N]`; nothing is shared."""
         keys = jax.random.split(key, levels.lifetime.shape[0])
-        return jax.vmap(self.lifetime.init, (0, None, 0))(keys, theta, levels)
+        return EstimatorState(lives=jax.vmap(self.lifetime.init, (0, None, 0))(keys, theta, levels), shared=())
 
-    def learners(self, state: Any) -> Any:
-        """The state is the learners."""
-        return state
+    def learners(self, state: EstimatorState) -> Any:
+        """The learners."""
+        return state.lives
 
-    def age(self, state: Any) -> Int[Array, " N"]:
+    def age(self, state: EstimatorState) -> Int[Array, " N"]:
         """Inner updates each has done."""
-        return jax.vmap(self.lifetime.age)(state)
+        return jax.vmap(self.lifetime.age)(state.lives)
 
-    def estimate(self, key: Key, theta: Theta, levels: Level, state: Any) -> tuple[Theta, Any, EstimatorMetrics]:
+    def estimate(
+        self, key: Key, theta: Theta, levels: Level, state: EstimatorState
+    ) -> tuple[Theta, EstimatorState, EstimatorMetrics]:
         """Gradient, learners K updates older, and metrics `[N]` and `[N, K]`."""
         num = levels.lifetime.shape[0]
         size = self.chunk_size or num
@@ -85,8 +87,8 @@ class MetaGradient:
 
         gradient = self._gradient if self.lifetime_norm is None else partial(self._bounded_gradient, self.lifetime_norm)
         if size == num:
-            grads, (state, metrics) = gradient(theta, keys, levels, state)
-            return jax.tree.map(lambda g: g / num, grads), state, metrics
+            grads, (lives, metrics) = gradient(theta, keys, levels, state.lives)
+            return jax.tree.map(lambda g: g / num, grads), state.replace(lives=lives), metrics
 
         def chunk(total, xs):
             grads, aux = gradient(theta, *xs)
@@ -98,10 +100,10 @@ class MetaGradient:
         def join(x):
             return x.reshape(num, *x.shape[2:])
 
-        chunks = jax.tree.map(split, (keys, levels, state))
+        chunks = jax.tree.map(split, (keys, levels, state.lives))
         grads, aux = jax.lax.scan(chunk, jax.tree.map(jnp.zeros_like, theta), chunks)
-        state, metrics = jax.tree.map(join, aux)
-        return grads, state, metrics
+        lives, metrics = jax.tree.map(join, aux)
+        return grads, state.replace(lives=lives), metrics
 
     def _gradient(self, theta: Theta, keys: Key, levels: Level, state: Any):
         """The sum of the gradients of some lifetimes, as one backward pass."""

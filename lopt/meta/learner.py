@@ -117,18 +117,19 @@ class MetaLearner:
 
         def birth(key_estimator, key_score, level):
             one = jax.tree.map(lambda x: x[None], level)
-            lifetime = self.estimator.init(key_estimator, state.theta, one)
-            return tree.take(lifetime, 0), self.score.init(key_score, level)
+            newborn = self.estimator.init(key_estimator, state.theta, one).lives
+            return tree.take(newborn, 0), self.score.init(key_score, level)
 
-        lifetimes, score_state = tree.masked_map(
+        lives, score_state = tree.masked_map(
             birth,
             finished,
-            (state.lifetimes, state.scores),
+            (state.lifetimes.lives, state.scores),
             jax.random.split(key_births, self.num_lifetimes),
             jax.random.split(key_scores, self.num_lifetimes),
             assignment.levels,
             pack=self.pack,
         )
+        lifetimes = state.lifetimes.replace(lives=lives)
         renewed = state.replace(lifetimes=lifetimes, scores=score_state, curriculum=curriculum, assignment=assignment)
         return renewed, scores
 

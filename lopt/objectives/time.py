@@ -24,6 +24,28 @@ class NoTime:
 
 
 @dataclass(frozen=True)
+class Fraction:
+    """n / N: how much of the life is over."""
+
+    features: int = 1
+
+    def __call__(self, progress: Progress) -> Float[Array, " 1"]:
+        """The fraction."""
+        return progress.fraction[None]
+
+
+@dataclass(frozen=True)
+class RemainingFraction:
+    """(N - n) / N: how much of the life is left."""
+
+    features: int = 1
+
+    def __call__(self, progress: Progress) -> Float[Array, " 1"]:
+        """The fraction that is left."""
+        return 1 - progress.fraction[None]
+
+
+@dataclass(frozen=True)
 class FractionAndLogLifetime:
     """(n / N, log N - log reference): temporally-aware LPG.
 

@@ -7,12 +7,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import struct
 
-from lopt.meta import MetaGradient
+from lopt.meta import ES, EvosaxES, MetaGradient, Raw
 from lopt.protocols import Estimator
-from lopt.types import EstimatorMetrics, Level
+from lopt.types import EstimatorMetrics, EstimatorState, Level
 from tests.reference import keys
 
 KEY = jax.random.key(0)
@@ -46,13 +47,29 @@ class Quadratic:
         return state.age
 
 
+THETA = {"x": jnp.array([0.5, -1.0, 2.0])}
+
+
+@functools.cache
+def open_es():
+    """OpenAI's strategy as an estimate of the gradient: its one step of plain descent."""
+    from evosax.algorithms import Open_ES
+    from evosax.core.fitness_shaping import identity_fitness_shaping_fn
+
+    std = optax.constant_schedule(0.5)
+    return Open_ES(6, THETA, True, optax.sgd(1.0), std, fitness_shaping_fn=identity_fitness_shaping_fn)
+
+
 ESTIMATORS = {
     "MetaGradient": lambda: MetaGradient(Quadratic(), K),
     "MetaGradient, in chunks": lambda: MetaGradient(Quadratic(), K, chunk_size=2),
     "MetaGradient, not rematerialised": lambda: MetaGradient(Quadratic(), K, remat=False),
+    "ES": lambda: ES(Quadratic(), K, 0.5, Raw()),
+    "ES, in packs, other noise": lambda: ES(Quadratic(), K, 0.5, Raw(), common_noise=False, pack=2),
+    "evosax": lambda: EvosaxES(Quadratic(), open_es(), K),
+    "evosax, in packs, other noise": lambda: EvosaxES(Quadratic(), open_es(), K, common_noise=False, pack=1),
 }
 for_estimators = pytest.mark.parametrize("name", ESTIMATORS)
-THETA = {"x": jnp.array([0.5, -1.0, 2.0])}
 
 
 def levels():
@@ -84,8 +101,11 @@ def test_estimator_has_the_methods_and_hashes(name):
 def test_state_is_arrays_with_the_lifetimes_first(name):
     state, (_, after, _) = estimate(name)
     chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+    assert isinstance(state, EstimatorState)
     for leaf in jax.tree.leaves(state):
-        assert isinstance(leaf, jax.Array) and leaf.shape[0] == N and not leaf.weak_type
+        assert isinstance(leaf, jax.Array) and not leaf.weak_type
+    for leaf in jax.tree.leaves(state.lives):
+        assert leaf.shape[0] == N
 
 
 @for_estimators
@@ -105,22 +125,25 @@ def test_gradient_and_metrics_have_the_right_shapes(name):
     assert isinstance(metrics, EstimatorMetrics)
     assert {"meta_loss", "told"} <= set(metrics.meta)
     assert all(x.shape in ((), (N,)) for x in metrics.meta.values())
-    np.testing.assert_array_equal(metrics.steps["age"], [[0, 1], [0, 1], [0, 1], [0, 1]])
+    age = np.asarray(metrics.steps["age"])
+    assert age.shape == (N, K) and np.isfinite(age[[0, 1, 3]]).all() and age[2, 0] == 0
+    measured = np.isfinite(age)
+    np.testing.assert_array_equal(age[measured], np.array([[0, 1], [0, 1], [0, 1], [0, 1]])[measured])
 
 
 @for_estimators
 def test_gradient_is_unbiased(name):
-    """Mean over 400 keys against the exact gradient of the expected loss, in standard errors."""
+    """Mean over 2,500 keys against the exact gradient of the expected loss, in standard errors."""
     _, go = jitted(name)
     some, state = levels(), estimate(name)[0]
-    draws = jax.random.split(jax.random.key(1), 400)
+    draws = jax.random.split(jax.random.key(1), 2500)
     grads = jax.jit(jax.vmap(lambda key: go.__wrapped__(key, THETA, some, state)[0]["x"]))(draws)
     start, target, theta = (np.float64(x) for x in (some.params["start"], some.params["target"], THETA["x"]))
     stays = (1 - RATE) ** np.array([K, K, 1, K])[:, None]
     expected = ((1 - stays) * (stays * start + (1 - stays) * theta - target)).mean(0)
-    z = (np.mean(grads, 0) - expected) / (np.std(grads, 0) / 20)
+    z = (np.mean(grads, 0) - expected) / (np.std(grads, 0) / 50)
     assert (np.abs(z) < 4).all()
-    assert (np.std(grads, 0) > 0.01).all() and (np.abs(expected) > 10 * np.std(grads, 0) / 20).any()
+    assert (np.std(grads, 0) > 0.01).all() and (np.abs(expected) > 10 * np.std(grads, 0) / 50).any()
 
 
 @for_estimators
@@ -133,8 +156,9 @@ def test_the_key_decides(name):
     assert (other["x"] != grads["x"]).all()
 
 
-@for_estimators
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if name.startswith("MetaGradient")])
 def test_no_key_is_used_twice(name, monkeypatch):
+    """Evolution repeats keys on purpose: those of a pair, and of noise that is drawn again (tests/meta/test_es.py)."""
     estimator = ESTIMATORS[name]()
     state = keys.trace(monkeypatch, estimator.init, KEY, THETA, levels())
     keys.trace(monkeypatch, estimator.estimate, KEY, THETA, levels(), state)

@@ -35,11 +35,11 @@ def test_one_update_of_a_bandit_by_hand():
         return jax.random.normal(key_update, (lifetime.arms,))
 
     drawn, theta = noise(jax.random.split(KEY, num)), np.asarray(THETA["value"])
-    rows = (np.asarray(state.logits), np.asarray(some.params["reward"]), np.asarray(drawn))
+    rows = (np.asarray(state.lives.logits), np.asarray(some.params["reward"]), np.asarray(drawn))
     expected = np.mean([bandit.meta_gradient(lifetime, theta, *row) for row in zip(*rows, strict=True)], 0)
     np.testing.assert_allclose(grads["value"], expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(after.age, np.ones(num))
-    np.testing.assert_array_equal(after.measured, np.ones(num))
+    np.testing.assert_array_equal(after.lives.age, np.ones(num))
+    np.testing.assert_array_equal(after.lives.measured, np.ones(num))
     assert metrics.steps["size"].shape == (num, 1) and metrics.meta["regret"].shape == (num,)
     np.testing.assert_array_equal(metrics.meta["meta_loss"], metrics.meta["objective"])
     np.testing.assert_array_equal(metrics.meta["penalty"], np.zeros(num))
@@ -75,7 +75,7 @@ def by_a_loop(num, updates):
             sizes.append(told["size"])
         return lifetime.meta_loss(key_loss, theta, level, state)[0] + 0.1 * sum(sizes) / updates
 
-    rows = [jax.tree.map(lambda x, i=i: x[i], (some, initial)) for i in range(num)]
+    rows = [jax.tree.map(lambda x, i=i: x[i], (some, initial.lives)) for i in range(num)]
     return some, initial, [loss(THETA, k, *row) for k, row in zip(jax.random.split(KEY, num), rows, strict=True)]
 
 
@@ -91,7 +91,7 @@ def test_every_way_to_compute_it_equals_a_loop(name):
     np.testing.assert_allclose(metrics.meta["penalty"], 0.1 * sizes.mean(1), rtol=1e-5)
     total = metrics.meta["objective"] + metrics.meta["penalty"]
     np.testing.assert_allclose(metrics.meta["meta_loss"], total, rtol=1e-6)
-    np.testing.assert_array_equal(after.age, [1, 2, updates, updates])
+    np.testing.assert_array_equal(after.lives.age, [1, 2, updates, updates])
     chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
 
 
@@ -133,13 +133,13 @@ def test_the_gradient_of_an_rl_life_equals_finite_differences():
             for step in (1e-5, -1e-5):
                 near = structure.unflatten([*leaves[:i], leaf + step * way, *leaves[i + 1 :]])
                 _, moved, told = estimate(KEY, near, some, state)
-                chex.assert_trees_all_equal(moved.players, after.players)
+                chex.assert_trees_all_equal(moved.lives.players, after.lives.players)
                 losses.append(np.asarray(told.meta["meta_loss"]).mean())
             slope = (np.asarray(g) * way).sum()
             assert abs(slope) > 1e-7
             np.testing.assert_allclose((losses[0] - losses[1]) / 2e-5, slope, rtol=1e-5, atol=1e-9)
     assert len(np.unique(metrics.steps["reward"])) > 2
-    np.testing.assert_array_equal(after.age, [2, 1])
+    np.testing.assert_array_equal(after.lives.age, [2, 1])
     assert metrics.meta["meta_loss"].shape == (num,)
 
 

@@ -148,22 +148,22 @@ def test_finished_lifetimes_are_scored_and_replaced_and_the_others_go_on():
         jax.effects_barrier()
         levels = state.assignment.levels
         grads, grown, _ = estimate()(jax.random.split(key, 3)[0], state.theta, levels, state.lifetimes)
-        over = np.asarray(grown.age >= levels.lifetime)
+        over = np.asarray(grown.lives.age >= levels.lifetime)
         # the others are what the estimator left, on the same level
         going = jax.tree.map(lambda x, over=over: np.asarray(x)[~over], (grown, levels, state.assignment.slot))
         there = (after.lifetimes, after.assignment.levels, after.assignment.slot)
         chex.assert_trees_all_equal(jax.tree.map(lambda x, over=over: np.asarray(x)[~over], there), going)
         # the finished are born again, on the next levels in line
-        assert (np.asarray(after.lifetimes.age)[over] == 0).all()
-        assert len(np.unique(after.lifetimes.value)) == N
+        assert (np.asarray(after.lifetimes.lives.age)[over] == 0).all()
+        assert len(np.unique(after.lifetimes.lives.value)) == N
         name = np.asarray(after.assignment.levels.params["name"])
         expected = int(state.curriculum["next"]) + np.arange(over.sum())
         np.testing.assert_array_equal(name[over], expected)
         np.testing.assert_array_equal(after.scores["name"], name)
-        np.testing.assert_array_equal(after.scores["alive"], after.lifetimes.age)
+        np.testing.assert_array_equal(after.scores["alive"], after.lifetimes.lives.age)
         # and only they were scored, rounded up to whole packs
         assert len(watched().asked) == -(-over.sum() // PACK) * PACK
-        scores = np.where(over, 1000 + np.asarray(grown.value), 0)
+        scores = np.where(over, 1000 + np.asarray(grown.lives.value), 0)
         if over.any():
             np.testing.assert_array_equal(after.curriculum["finished"], over)
             np.testing.assert_allclose(after.curriculum["scores"], scores, rtol=1e-6)

@@ -1,5 +1,6 @@
 """The learned policy gradient against a plain NumPy forward pass, and what depends on what."""
 
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -8,7 +9,16 @@ import numpy as np
 import pytest
 
 from lopt.nets import ReverseGRU, ReverseLSTM
-from lopt.objectives import LPG, FractionAndLogLifetime, LPGPenalty, LPGTargets, NoTime, RawTime
+from lopt.objectives import (
+    LPG,
+    Fraction,
+    FractionAndLogLifetime,
+    LPGPenalty,
+    LPGTargets,
+    NoTime,
+    RawTime,
+    RemainingFraction,
+)
 from lopt.types import Progress
 from tests.reference import naive
 from tests.reference.lives import random_theta
@@ -54,6 +64,22 @@ def test_targets_equal_a_plain_forward_pass(name):
     tolerance = {"rtol": 1e-9} if rule.conditioning == NoTime() else {"rtol": 1e-4, "atol": 1e-5}
     np.testing.assert_allclose(found.pi_hat, pi_hat, **tolerance)
     np.testing.assert_allclose(found.y_hat, y_hat, **tolerance)
+
+
+@pytest.mark.parametrize("recurrence", ["gru", "lstm"])
+@pytest.mark.parametrize("conditioning", [FractionAndLogLifetime(), Fraction(), RemainingFraction(), RawTime()])
+def test_a_rule_that_gives_time_no_weight_is_lpg_bit_for_bit(recurrence, conditioning):
+    plain, theta, targets = parts(recurrence)
+    timed = replace(plain, conditioning=conditioning)
+    # columns of the input: three plain ones, time, two embeddings
+    rows = theta["recurrence"]["input"]
+    rows = np.concatenate([rows[:3], np.zeros((conditioning.features, rows.shape[1]), np.float32), rows[3:]])
+    deaf = theta | {"recurrence": theta["recurrence"] | {"input": rows}}
+    traj, out, out_next = data()
+    found = jax.jit(timed.targets)(deaf, traj, out, out_next, PROGRESS)
+    expected = targets(theta, traj, out, out_next, PROGRESS)
+    np.testing.assert_array_equal(found.pi_hat, expected.pi_hat)
+    np.testing.assert_array_equal(found.y_hat, expected.y_hat)
 
 
 def test_the_next_prediction_is_hidden_at_termination_and_seen_at_truncation():

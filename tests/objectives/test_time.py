@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lopt.objectives import FractionAndLogLifetime, NoTime, RawTime
+from lopt.objectives import Fraction, FractionAndLogLifetime, NoTime, RawTime, RemainingFraction
 from lopt.types import Progress
 
 
@@ -18,6 +18,8 @@ def at(step, lifetime):
         (NoTime(), []),
         (FractionAndLogLifetime(), [0.3, np.log(100 / 250)]),
         (FractionAndLogLifetime(reference=100.0), [0.3, 0]),
+        (Fraction(), [0.3]),
+        (RemainingFraction(), [0.7]),
         (RawTime(), [30, 100]),
     ],
 )
@@ -29,4 +31,5 @@ def test_features(conditioning, expected):
 
 
 def test_features_are_finite_for_a_life_of_no_length():
-    assert np.isfinite(FractionAndLogLifetime()(at(0, 0))).all()
+    for conditioning in (FractionAndLogLifetime(), Fraction(), RemainingFraction()):
+        assert np.isfinite(conditioning(at(0, 0))).all()

@@ -1,0 +1,112 @@
+"""Any distribution-based strategy of evosax as an estimator."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from lopt import tree
+from lopt.meta.es import in_packs, summary
+from lopt.meta.lives import Lives, best, play
+from lopt.protocols import Lifetime
+from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Theta
+
+
+@dataclass(frozen=True, eq=False)
+class EvosaxES:
+    """Every candidate of a population lives on every level; the strategy is told the candidates' mean losses.
+
+    evosax minimises, and so does a meta-loss: no sign turns. The "gradient" is the step back from the strategy's new
+    mean, theta - mean; with `optax.sgd(1.0)` as the meta-optimizer theta is the mean, and the strategy's own optimizer
+    or covariance decides how far it moves. A candidate whose loss is not finite counts as the worst that is.
+
+    Attributes:
+        lifetime: what is learned by the rule.
+        algorithm: a distribution-based algorithm of `evosax.algorithms`, built with a solution of theta's form.
+        num_updates: K, inner updates per estimate; the longest lifetime for whole lives.
+        params: the algorithm's parameters; None for its defaults.
+        common_noise: the candidates of a level get the same keys.
+        pack: levels played side by side (by all candidates), a divisor of N; None for all of them.
+
+    Raises:
+        ValueError: `num_updates` or `pack` below one, an algorithm without a mean; a theta of another size than the
+            algorithm's solution (in `init`); a pack that does not divide N (in `estimate`).
+    """
+
+    lifetime: Lifetime
+    algorithm: Any
+    num_updates: int
+    params: Any = None
+    common_noise: bool = True
+    pack: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_updates < 1:
+            raise ValueError(f"EvosaxES: num_updates must be at least 1 (got {self.num_updates})")
+        if self.pack is not None and self.pack < 1:
+            raise ValueError(f"EvosaxES: pack must be at least 1 or None (got {self.pack})")
+        if not hasattr(self.algorithm, "get_mean"):
+            raise ValueError(
+                "EvosaxES: expected a distribution-based algorithm of evosax, one with get_mean "
+                f"(got {type(self.algorithm).__name__})"
+            )
+
+    def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
+        """Newborn learners `[N]`; shared: the strategy's state, around theta."""
+        size = sum(leaf.size for leaf in jax.tree.leaves(theta))
+        if size != self.algorithm.num_dims:
+            raise ValueError(
+                f"EvosaxES: theta has {size} numbers, the algorithm was built for {self.algorithm.num_dims}; "
+                "build it with solution=theta"
+            )
+        key_strategy, key_births = jax.random.split(key)
+        keys = jax.random.split(key_births, levels.lifetime.shape[0])
+        learners = jax.vmap(self.lifetime.init, (0, None, 0))(keys, theta, levels)
+        strategy = self.algorithm.init(key_strategy, theta, self._params)
+        return EstimatorState(lives=learners, shared=tree.canonical(strategy))
+
+    def learners(self, state: EstimatorState) -> Any:
+        """The learners of the candidate with the least mean loss."""
+        return state.lives
+
+    def age(self, state: EstimatorState) -> Int[Array, " N"]:
+        """Inner updates each has done."""
+        return jax.vmap(self.lifetime.age)(state.lives)
+
+    def estimate(
+        self, key: Key, theta: Theta, levels: Level, state: EstimatorState
+    ) -> tuple[Theta, EstimatorState, EstimatorMetrics]:
+        """The step back from the new mean, the best candidate's learners, and metrics."""
+        num, size = levels.lifetime.shape[0], self.algorithm.population_size
+        pack = self.pack or num
+        if num % pack:
+            raise ValueError(f"EvosaxES: pack must divide the number of levels (got {pack} and {num})")
+        key_ask, key_tell, key_lives = jax.random.split(key, 3)
+        with jax.numpy_rank_promotion("allow"):  # evosax relies on it
+            population, strategy = self.algorithm.ask(key_ask, state.shared, self._params)
+        own = jax.random.split(key_lives, (num, 1 if self.common_noise else size))
+        left = levels.lifetime - self.age(state)
+
+        def group(xs):
+            return play(self.lifetime, xs[0], population, *xs[1:], self.num_updates, shared=True)
+
+        rows = (jnp.broadcast_to(own, (num, size)), levels, state.lives)
+        lives: Lives = in_packs(group, rows, left, pack)
+        loss = lives.loss.mean(0)
+        finite = jnp.isfinite(loss)
+        worst = jnp.where(finite, loss, -jnp.inf).max()
+        loss = jnp.where(finite, loss, jnp.where(finite.any(), worst, 0.0))
+        with jax.numpy_rank_promotion("allow"):
+            strategy, _ = self.algorithm.tell(key_tell, population, loss, strategy, self._params)
+        strategy = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), strategy, state.shared)
+        mean = self.algorithm.get_mean(strategy)
+        learners, told, steps = best(lives, jnp.full(num, jnp.argmin(loss)))
+        meta = summary(lives.loss, lives.computed, left, self.num_updates) | told
+        gradient = jax.tree.map(lambda t, m: (t - m).astype(t.dtype), theta, mean)
+        return gradient, EstimatorState(learners, strategy), EstimatorMetrics(meta=meta, steps=steps)
+
+    @property
+    def _params(self) -> Any:
+        return self.algorithm.default_params if self.params is None else self.params
