@@ -1,19 +1,21 @@
 """From a configuration to the objects it stands for."""
 
+import inspect
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from envs.gridworld import TabularView, optimal_return, random_return
 from envs.laws import Fixed, LogUniform
 from experiments.gridworld.config import StudyConfig
-from experiments.gridworld.names import LEVELS, PRIORITIES, RECURRENCES, TIMES
+from experiments.gridworld.names import LEVELS, PAIRS, PRIORITIES, RECURRENCES, SHAPINGS, TIMES, strategies
 from lopt import curriculum, nets
-from lopt.agents import HeadFactory, MeanReturn, NetHead, RLLifetime, TableHead, ValueBaseline
-from lopt.meta import MetaGradient, MetaLearner
+from lopt.agents import FinalReturn, HeadFactory, MeanReturn, NetHead, RLLifetime, TableHead, ValueBaseline
+from lopt.meta import ES, EvosaxES, MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGPenalty
 from lopt.types import Key, MetaState
 
@@ -47,22 +49,21 @@ def build(config: StudyConfig) -> Study:
     actor, critic = _heads(config, env, agent.policy_rate), _heads(config, env, agent.value_rate)
     sizes = {"num_envs": agent.num_envs, "rollout_length": agent.rollout_length}
     frozen = partial(NetHead, partial(nets.Tabular, env.num_states), optax.set_to_zero())
-    baseline = ValueBaseline((frozen if "G1" in defects else critic)(1), agent.gamma, agent.lam)
+    baseline: ValueBaseline | None = ValueBaseline((frozen if "G1" in defects else critic)(1), agent.gamma, agent.lam)
+    if meta.estimator == "es" and config.score not in ("pvl", "l1", "maxmc"):
+        baseline = None  # nobody asks it
     predictor = _heads(config, env, agent.prediction_rate)
     lifetime = RLLifetime(env, rule, actor, predictor, baseline=baseline, mean_advantage="G2" in defects, **sizes)
     a2c = A2C(agent.gamma, agent.lam, agent.entropy_weight, mean_advantage="G2" in defects)
     antagonist = RLLifetime(env, a2c, actor, critic, **sizes)
     max_steps = getattr(distribution.max_steps, "high", None) or distribution.max_steps.value
     score = _score(config, lifetime, antagonist, max_steps)
-    estimator = MetaGradient(
-        lifetime,
-        meta.num_updates,
-        _penalty(config),
-        chunk_size=meta.chunk_size,
-        remat=meta.remat,
-        lifetime_norm=meta.lifetime_norm,
-    )
-    learner = MetaLearner(estimator, _curriculum(config, distribution), score, _optimizer(config), meta.num_lifetimes)
+    if meta.estimator == "es":
+        measure = MeanReturn(env, lifetime.agent.act, config.es.episodes, max_steps)
+        estimator, optimizer = evolution(config, FinalReturn(lifetime, measure), rule)
+    else:
+        estimator, optimizer = _meta_gradient(config, lifetime), _optimizer(config)
+    learner = MetaLearner(estimator, _curriculum(config, distribution), score, optimizer, meta.num_lifetimes)
     return Study(distribution, rule, lifetime, antagonist, learner, max_steps)
 
 
@@ -80,9 +81,16 @@ def _rule(config: StudyConfig) -> LPG:
     )
 
 
-def _penalty(config: StudyConfig) -> LPGPenalty:
+def _meta_gradient(config: StudyConfig, lifetime: RLLifetime) -> MetaGradient:
     meta = config.meta
-    return LPGPenalty(meta.policy_entropy, meta.prediction_entropy, meta.pi_hat_l2, meta.y_hat_l2)
+    return MetaGradient(
+        lifetime,
+        meta.num_updates,
+        LPGPenalty(meta.policy_entropy, meta.prediction_entropy, meta.pi_hat_l2, meta.y_hat_l2),
+        chunk_size=meta.chunk_size,
+        remat=meta.remat,
+        lifetime_norm=meta.lifetime_norm,
+    )
 
 
 def _heads(config: StudyConfig, env: Any, rate: float) -> HeadFactory:
@@ -98,10 +106,35 @@ def _heads(config: StudyConfig, env: Any, rate: float) -> HeadFactory:
     return partial(NetHead, net, optax.adam(agent.net_rate))
 
 
-def _optimizer(config: StudyConfig) -> optax.GradientTransformation:
+def _rate(config: StudyConfig) -> optax.Schedule:
     meta = config.meta
-    rate = optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, alpha=meta.final_rate)
+    return optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, alpha=meta.final_rate)
+
+
+def _optimizer(config: StudyConfig) -> optax.GradientTransformation:
+    meta, rate = config.meta, _rate(config)
     return optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(rate))
+
+
+def evolution(
+    config: StudyConfig, lifetime: FinalReturn, rule: LPG
+) -> tuple[ES | EvosaxES, optax.GradientTransformation]:
+    """The strategy, and what moves the rule by its estimates."""
+    es, rate = config.es, _rate(config)
+    adam = optax.adam(rate, b1=es.b1)
+    common = {"common_noise": es.common_noise, "pack": es.pack}
+    if es.strategy == PAIRS:
+        return ES(lifetime, config.updates_per_step, es.std, SHAPINGS[es.shaping](), **common), adam
+    algorithm = strategies()[es.strategy]
+    shape = jax.eval_shape(rule.init, jax.random.key(0))
+    solution = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
+    known = inspect.signature(algorithm).parameters
+    offered = {"optimizer": adam, "std_schedule": optax.constant_schedule(es.std)}
+    chosen = algorithm(es.population, solution, **{name: offered[name] for name in offered if name in known})
+    params = chosen.default_params
+    if hasattr(params, "std_init"):
+        params = params.replace(std_init=es.std)
+    return EvosaxES(lifetime, chosen, config.updates_per_step, params, **common), optax.sgd(1.0)
 
 
 def _curriculum(config: StudyConfig, distribution: Any) -> Any:
@@ -126,7 +159,7 @@ def _score(config: StudyConfig, lifetime: RLLifetime, antagonist: RLLifetime, ma
     if config.score == "alg_regret":
         return curriculum.AlgorithmicRegret(
             antagonist=antagonist,
-            num_updates=config.meta.num_updates,
+            num_updates=config.updates_per_step,
             evaluate=returns(lifetime),
             evaluate_antagonist=returns(antagonist),
         )

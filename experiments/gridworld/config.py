@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.common.loop import check_sizes
-from experiments.gridworld.names import COMPATIBLE, LEVELS, PRIORITIES, RECURRENCES, SCORES, TIMES
+from experiments.gridworld.names import (
+    COMPATIBLE,
+    ESTIMATORS,
+    LEVELS,
+    PAIRS,
+    PRIORITIES,
+    RECURRENCES,
+    SCORES,
+    SHAPINGS,
+    TIMES,
+    strategies,
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,8 @@ class RuleConfig:
     recurrence: str = "gru"
     """gru (GROOVE) or lstm (LPG)."""
     time: str = "none"
-    """What the rule is told of time: none (LPG), normalised (n/N, log N), raw (groove's n, N)."""
+    """What the rule is told of time: none (LPG), normalised (n/N, log N; TA-LPG), fraction (n/N), remaining ((N-n)/N),
+    raw (groove's n, N)."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +86,12 @@ class AgentConfig:
 class MetaConfig:
     """The outer loop."""
 
+    estimator: str = "meta_gradient"
+    """meta_gradient (LPG, GROOVE) or es (TA-LPG: whole lives, see the es options)."""
     num_steps: int = 5000
     """Meta-steps (groove's README: 5,000)."""
     num_lifetimes: int = 64
-    """Lifetimes trained side by side (GROOVE: 512)."""
+    """Lifetimes trained side by side (GROOVE: 512); with es, levels that a pair of rules each lives on (TA: 512)."""
     num_updates: int = 5
     """K, inner updates per meta-step (LPG: 5)."""
     learning_rate: float = 1e-4
@@ -102,6 +116,29 @@ class MetaConfig:
     """Recompute inner updates in the backward pass: less memory for more time."""
     steps_per_chunk: int = 20
     """Meta-steps per compiled call: how often metrics are logged and signals are seen."""
+
+
+@dataclass(frozen=True)
+class ESConfig:
+    """Evolution strategies; used with meta.estimator es."""
+
+    strategy: str = "pairs"
+    """pairs: antithetic pairs, one on each level, and Adam (TA paper); or a distribution-based algorithm of evosax
+    (Open_ES, SNES, Sep_CMA_ES, ...), each of whose candidates lives on every level."""
+    population: int = 32
+    """Candidates of an evosax algorithm, an even number."""
+    std: float = 0.1
+    """Standard deviation of the perturbations (TA code: 0.1)."""
+    shaping: str = "sign"
+    """What a pair's fitness counts for: sign (TA code), rank, zscore, raw."""
+    common_noise: bool = True
+    """Candidates on the same level get the same random numbers (TA code: not)."""
+    episodes: int = 64
+    """Episodes that measure a grown agent (TA code: 64)."""
+    pack: int | None = None
+    """Levels played side by side, sorted by the length of life; a divisor of meta.num-lifetimes; None for all."""
+    b1: float = 0.99
+    """Adam's b1 for the rule (evosax 0.1: 0.99)."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +194,7 @@ class StudyConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
+    es: ESConfig = field(default_factory=ESConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
 
@@ -166,6 +204,10 @@ class StudyConfig:
         choose("recurrence", self.rule.recurrence, RECURRENCES)
         choose("time conditioning", self.rule.time, TIMES)
         choose("priority", self.curriculum.priority, PRIORITIES)
+        choose("estimator", self.meta.estimator, ESTIMATORS)
+        choose("shaping", self.es.shaping, SHAPINGS)
+        if self.es.strategy != PAIRS:  # evosax takes a second to import
+            choose("strategy", self.es.strategy, {PAIRS: None} | strategies())
         for name in self.compat:
             choose("compat", name, COMPATIBLE)
         self._check_sizes()
@@ -177,6 +219,13 @@ class StudyConfig:
                 f"meta.chunk-size must divide meta.num-lifetimes (got {meta.chunk_size} and {meta.num_lifetimes}); "
                 f"it can be {_divisors(meta.num_lifetimes)}"
             )
+        if self.es.pack is not None and (self.es.pack < 1 or meta.num_lifetimes % self.es.pack):
+            raise ValueError(
+                f"es.pack must divide meta.num-lifetimes (got {self.es.pack} and {meta.num_lifetimes}); it can be "
+                f"{_divisors(meta.num_lifetimes)}"
+            )
+        if self.es.population < 2 or self.es.population % 2:
+            raise ValueError(f"es.population must be even and at least 2 (got {self.es.population})")
         if self.score != "uniform" and kept < 2 * meta.num_lifetimes:
             raise ValueError(
                 f"curriculum.buffer must be at least twice meta.num-lifetimes (got {kept} and {meta.num_lifetimes}, "
@@ -203,9 +252,15 @@ class StudyConfig:
             "eval.episodes": self.eval.episodes,
             "eval.levels": self.eval.levels,
             "eval.final-levels": self.eval.final_levels,
+            "es.episodes": self.es.episodes,
         }.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 (got {value})")
+
+    @property
+    def updates_per_step(self) -> int:
+        """Inner updates of a lifetime in one meta-step: K, or with evolution strategies the whole life."""
+        return self.levels.lifetime if self.meta.estimator == "es" else self.meta.num_updates
 
     @property
     def reproduces(self) -> frozenset[str]:

@@ -15,6 +15,8 @@ PANELS = {
     "held-out levels: return": ["held_out/return"],
     "training: reward per step": ["reward"],
     "meta-objective": ["objective"],
+    "return at the end of life: the better of each pair": ["final_return"],
+    "share of updates saved by packing, of updates in vain, of candidates lost": ["saved", "masked", "lost"],
     "entropy (nats)": ["policy_entropy", "prediction_entropy"],
     "pi_hat squared": ["pi_hat_l2"],
     "value baseline: squared error": ["value_loss"],
@@ -39,6 +41,11 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
     sections["Held-out levels"] += "\n\n" + image("table.png", "Scores on held-out levels with 95 % intervals.")
     if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), PANELS, xlabel="meta-step"):
         sections["Learning curves"] = image("curves.png", "Raw values pale, moving means on top.")
+    sections["What the rule asks for"] = image(
+        "response.png",
+        "pi_hat for an agent that is uniform in everything, rewarded once: against the reward, and for the steps "
+        "before it. An agent makes what earns a positive pi_hat more likely.",
+    )
     if pictures.draw_extremes(folder.path / "levels", folder.file("levels.png"), study.lifetime.env):
         caption = "What the curriculum would replay first (left) and last (right), by its score, over meta-training."
         sections["Levels the curriculum prefers"] = image("levels.png", caption)

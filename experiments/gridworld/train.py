@@ -12,7 +12,7 @@ from experiments.common.config import plain
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger
 from experiments.common.loop import Hook, Outcome, run
-from experiments.gridworld import measure, pictures
+from experiments.gridworld import measure, pictures, response
 from experiments.gridworld.build import Study, build
 from experiments.gridworld.config import StudyConfig
 from experiments.gridworld.report import write
@@ -33,6 +33,7 @@ def main(config: StudyConfig) -> None:
     export(config, folder, theta, outcome.step)
     print("measuring the rule on held-out levels ...", flush=True)
     returns = measure.table(config, study, theta, untrained(config, study))
+    response.draw(study.rule, theta, config.levels.lifetime, folder.file("response.png"))
     write(config, study, folder, returns)
     print(f"report: {folder.path / 'report.md'}")
 
@@ -50,7 +51,7 @@ def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
         num_steps=config.meta.num_steps,
         chunk=config.meta.steps_per_chunk,
         hooks=hooks,
-        headline=("reward", "policy_entropy"),
+        headline=("meta_loss",) if config.meta.estimator == "es" else ("reward", "policy_entropy"),
         finite=("meta_loss",),
     )
 

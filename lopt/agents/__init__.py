@@ -3,6 +3,7 @@
 from lopt.agents.agent import Agent, AgentState
 from lopt.agents.baseline import Valuation, ValueBaseline
 from lopt.agents.evaluate import MeanReturn, episode_returns, live
+from lopt.agents.final_return import FinalReturn
 from lopt.agents.heads import Head, HeadFactory, HeadState, NetHead, TableHead
 from lopt.agents.lifetime import LearnerState, RLLifetime
 from lopt.agents.rollout import Players, reset, rollout
@@ -10,6 +11,7 @@ from lopt.agents.rollout import Players, reset, rollout
 __all__ = [
     "Agent",
     "AgentState",
+    "FinalReturn",
     "Head",
     "HeadFactory",
     "HeadState",

@@ -142,7 +142,7 @@ def summary(losses: Array, computed: Int[Array, " N"], left: Int[Array, " N"], n
     return {
         "meta_loss": jnp.where(finite, losses, 0.0).sum() / finite.sum(),
         "best_loss": jnp.where(finite, losses, jnp.inf).min(-1),
-        "lost": 1 - finite.mean(),
+        "lost": (~finite).mean(),
         "saved": 1 - computed.sum() / jnp.maximum(needed.max() * needed.size, 1),
         "masked": 1 - needed.sum() / jnp.maximum(computed.sum(), 1),
     }

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lopt.agents import FinalReturn
 from lopt.objectives import A2C, FractionAndLogLifetime
 from lopt.protocols import Lifetime
 from tests.reference import bandit, keys, pair
@@ -17,10 +18,18 @@ from tests.reference.lives import life, lion, lpg, random_theta
 KEY = jax.random.key(0)
 LENGTHS = (1, 2, 100)
 N, UPDATES = len(LENGTHS), 3
+
+
+def confidence(key, level, learner):
+    """A measurement of an agent that depends on all it has learned."""
+    return jax.nn.softmax(learner.agent.policy.params["rows"])[:, 0].sum()
+
+
 LIFETIMES = {
     "bandit": Bandit,
     "LPG with time, tables": lambda: life(lpg(conditioning=FractionAndLogLifetime())),
     "A2C, networks, Lion with weight decay": lambda: life(A2C(), lion(), mean_advantage=True),
+    "LPG, judged by its return": lambda: FinalReturn(life(lpg()), confidence),
 }
 for_lifetimes = pytest.mark.parametrize("name", LIFETIMES)
 
@@ -32,7 +41,11 @@ def parts(name):
     if name == "bandit":
         thetas = [{"value": jnp.array([0.5, -1.0, 0.8]) * sign} for sign in (1, -1)]
         return lifetime, bandit.levels(N, list(LENGTHS)), *thetas
-    return lifetime, pair.levels(*LENGTHS), *(random_theta(lifetime.objective, seed) for seed in (0, 1))
+    return lifetime, pair.levels(*LENGTHS), *(random_theta(_objective(lifetime), seed) for seed in (0, 1))
+
+
+def _objective(lifetime):
+    return lifetime.lifetime.objective if isinstance(lifetime, FinalReturn) else lifetime.objective
 
 
 @functools.cache
@@ -123,7 +136,7 @@ def test_measuring_the_meta_loss_does_not_age(name):
     np.testing.assert_array_equal(jax.vmap(lifetime.age)(measured), np.asarray(age)[:, -1])
     last = jax.tree.map(lambda x: x[:, -1], states)
     chex.assert_trees_all_equal_shapes_and_dtypes(measured, last)
-    assert differs(measured, last)
+    assert differs(measured, last) == (name != "LPG, judged by its return")
     assert all(x.shape[0] == N for x in jax.tree.leaves(told))
 
 
