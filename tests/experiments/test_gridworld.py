@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from experiments.common.config import RunConfig
-from experiments.gridworld import measure
+from experiments.gridworld import measure, response
 from experiments.gridworld.build import build
 from experiments.gridworld.config import (
     AgentConfig,
     CurriculumConfig,
+    ESConfig,
     EvalConfig,
     LevelsConfig,
     MetaConfig,
@@ -24,6 +25,7 @@ from experiments.gridworld.train import main
 from experiments.groove.presets import PRESETS
 from lopt import curriculum
 from lopt.export import load_rule
+from lopt.objectives import LPG, RemainingFraction
 
 TINY = StudyConfig(
     run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
@@ -51,6 +53,12 @@ def change(config, **changes):
         ({"meta": MetaConfig(num_steps=5001)}, "must be a multiple of the chunk"),
         ({"eval": EvalConfig(every=7)}, "eval.every"),
         ({"curriculum": CurriculumConfig(buffer=100)}, "at least twice"),
+        ({"meta": MetaConfig(estimator="ess")}, "unknown estimator"),
+        ({"es": ESConfig(strategy="Open_SE")}, "did you mean Open_ES"),
+        ({"es": ESConfig(shaping="ranks")}, "did you mean rank"),
+        ({"es": ESConfig(population=7)}, r"es.population must be even and at least 2 \(got 7\)"),
+        ({"es": ESConfig(pack=7)}, "es.pack must divide meta.num-lifetimes"),
+        ({"levels": LevelsConfig(lifetime=0)}, "levels.shortest"),
     ],
 )
 def test_bad_input_is_named(changes, message):
@@ -73,6 +81,31 @@ def test_every_distribution_builds(name):
 def test_every_score_builds(name):
     study = build(change(TINY, score=name))
     assert isinstance(study.learner.curriculum, curriculum.DomainRandomisation) == (name == "uniform")
+
+
+@pytest.mark.parametrize("strategy", ["pairs", "Open_ES", "SNES", "Sep_CMA_ES"])
+@pytest.mark.parametrize("score", ["uniform", "alg_regret"])
+def test_evolution_crosses_with_every_curriculum(strategy, score):
+    """The same objective by another estimator: one argument."""
+    meta = change(TINY.meta, estimator="es")
+    config = change(TINY, score=score, meta=meta, es=ESConfig(strategy=strategy, population=4, episodes=2, pack=2))
+    study = build(config)
+    state = jax.eval_shape(study.init, jax.random.key(0))
+    after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert {"meta_loss", "final_return", "saved", "masked", "lost"} <= set(metrics)
+    assert study.lifetime.baseline is None
+
+
+def test_the_response_is_what_the_rule_says():
+    rule = LPG(prediction_size=3, hidden=4, embedding=2, conditioning=RemainingFraction())
+    theta = rule.init(jax.random.key(0))
+    found = response.response(rule, theta, np.array([-1.0, 0.0, 1.0]), lifetime=8)
+    assert found.shape == (len(response.AGES), 3, response.STEPS)
+    # nothing before the rewarded step is left out, nothing after it has heard of it
+    differs = (found[:, 1] != found[:, 2]).all(0)
+    np.testing.assert_array_equal(differs, np.arange(response.STEPS) <= response.AT)
+    assert len(np.unique(found[:, 1, 0])) == len(response.AGES)
 
 
 def test_compatibility_switches_are_independent():
@@ -101,7 +134,16 @@ def metrics(folder):
 def test_a_run_resumes_bit_for_bit_and_reports(tmp_path, capsys):
     whole = change(TINY, run=change(TINY.run, out=str(tmp_path / "whole")))
     main(whole)
-    for name in ("report.md", "results.json", "curves.png", "rule.npz", "rule.json", "levels.png", "table.png"):
+    for name in (
+        "report.md",
+        "results.json",
+        "curves.png",
+        "rule.npz",
+        "rule.json",
+        "levels.png",
+        "table.png",
+        "response.png",
+    ):
         assert (tmp_path / "whole" / name).stat().st_size > 0, name
     assert load_rule(tmp_path / "whole" / "rule").card.meta_steps == 4
     names = {"trained rule", "untrained rule", "A2C", "random", "optimal"}
