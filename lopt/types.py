@@ -27,10 +27,21 @@ Metrics = dict[str, Any]
 
 
 class Level(struct.PyTreeNode):
-    """A task as data: the environment's parameters and how many inner updates a learner gets on it."""
+    """A task as data: the environment's parameters and how many inner updates a learner gets on it.
+
+    `rates` are factors on the learner's own learning rates (`Rates`), where a curriculum chooses them; `()` elsewhere.
+    """
 
     params: Any
     lifetime: Int[Array, "*n"]
+    rates: Any = ()
+
+
+class Rates(struct.PyTreeNode):
+    """Factors on the learning rates of an agent's policy and prediction."""
+
+    policy: Float[Array, "*n"]
+    prediction: Float[Array, "*n"]
 
 
 class Progress(struct.PyTreeNode):

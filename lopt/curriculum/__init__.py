@@ -6,10 +6,12 @@ from lopt.curriculum.domain_randomisation import DomainRandomisation
 from lopt.curriculum.frozen import FrozenSet
 from lopt.curriculum.groove_compat import GrooveCompat
 from lopt.curriculum.priority import Priority, Proportional, Rank, TopK
+from lopt.curriculum.rate_bandit import RateBandit
 from lopt.curriculum.replay import Replay
 from lopt.curriculum.scores import (
     AlgorithmicRegret,
     L1ValueLoss,
+    LifetimeReward,
     MaxMC,
     OracleRegret,
     PositiveValueLoss,
@@ -27,12 +29,14 @@ __all__ = [
     "FrozenSet",
     "GrooveCompat",
     "L1ValueLoss",
+    "LifetimeReward",
     "MaxMC",
     "OracleRegret",
     "PositiveValueLoss",
     "Priority",
     "Proportional",
     "Rank",
+    "RateBandit",
     "Replay",
     "TopK",
     "Uniform",

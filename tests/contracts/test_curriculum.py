@@ -16,9 +16,11 @@ from lopt.curriculum import (
     FrozenSet,
     GrooveCompat,
     L1ValueLoss,
+    LifetimeReward,
     MaxMC,
     OracleRegret,
     PositiveValueLoss,
+    RateBandit,
     Replay,
     TopK,
     Uniform,
@@ -47,6 +49,7 @@ CURRICULA = {
     "GrooveCompat, mended": lambda: GrooveCompat(
         generator=generator, capacity=12, reset_bug=False, top_transform=False
     ),
+    "RateBandit": lambda: RateBandit(DomainRandomisation(generator), arms=((1.0, 1.0), (2.0, 0.5), (4.0, 1.0))),
     "Replay": lambda: Replay(generator=generator, capacity=8, staleness=0.2),
     "Replay, top k": lambda: Replay(generator=generator, capacity=8, priority=TopK(3), dedupe=False),
 }
@@ -218,6 +221,7 @@ SCORES = {
         antagonist=FakeLifetime(), num_updates=K, evaluate=value_of, evaluate_antagonist=value_of
     ),
     "L1ValueLoss": L1ValueLoss(),
+    "LifetimeReward": LifetimeReward(),
     "MaxMC": MaxMC(),
     "OracleRegret": OracleRegret(oracle=lambda key, level: level.params["goal"].sum(), evaluate=value_of),
     "PositiveValueLoss": PositiveValueLoss(),
@@ -229,7 +233,7 @@ for_scores = pytest.mark.parametrize("name", SCORES)
 
 def metrics_of(key):
     """What K updates of an RL lifetime report, on a level whose returns are all negative."""
-    names = ("positive_value_loss", "l1_value_loss", "value_mean", "best_return")
+    names = ("positive_value_loss", "l1_value_loss", "value_mean", "best_return", "reward")
     values = -1.0 - jax.random.uniform(key, (len(names), K))
     return dict(zip(names, values, strict=True))
 
