@@ -1,21 +1,21 @@
 """From a configuration to the objects it stands for."""
 
-import inspect
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from envs.gridworld import TabularView, optimal_return, random_return
 from envs.laws import Fixed, LogUniform
+from experiments.common.evolution import evolution
 from experiments.gridworld.config import StudyConfig
-from experiments.gridworld.names import LEVELS, PAIRS, PRIORITIES, RECURRENCES, SHAPINGS, TIMES, strategies
+from experiments.gridworld.names import LEVELS, PRIORITIES, RECURRENCES, TIMES
 from lopt import curriculum, nets
 from lopt.agents import FinalReturn, HeadFactory, MeanReturn, NetHead, RLLifetime, TableHead, ValueBaseline
-from lopt.meta import ES, EvosaxES, MetaGradient, MetaLearner
+from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGPenalty
 from lopt.types import Key, MetaState
 
@@ -60,7 +60,9 @@ def build(config: StudyConfig) -> Study:
     score = _score(config, lifetime, antagonist, max_steps)
     if meta.estimator == "es":
         measure = MeanReturn(env, lifetime.agent.act, config.es.episodes, max_steps)
-        estimator, optimizer = evolution(config, FinalReturn(lifetime, measure), rule)
+        estimator, optimizer = evolution(
+            config.es, FinalReturn(lifetime, measure), rule.init, config.updates_per_step, _rate(config)
+        )
     else:
         estimator, optimizer = _meta_gradient(config, lifetime), _optimizer(config)
     learner = MetaLearner(estimator, _curriculum(config, distribution), score, optimizer, meta.num_lifetimes)
@@ -116,31 +118,12 @@ def _optimizer(config: StudyConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(rate))
 
 
-def evolution(
-    config: StudyConfig, lifetime: FinalReturn, rule: LPG
-) -> tuple[ES | EvosaxES, optax.GradientTransformation]:
-    """The strategy, and what moves the rule by its estimates."""
-    es, rate = config.es, _rate(config)
-    adam = optax.adam(rate, b1=es.b1)
-    common = {"common_noise": es.common_noise, "pack": es.pack}
-    if es.strategy == PAIRS:
-        return ES(lifetime, config.updates_per_step, es.std, SHAPINGS[es.shaping](), **common), adam
-    algorithm = strategies()[es.strategy]
-    shape = jax.eval_shape(rule.init, jax.random.key(0))
-    solution = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
-    known = inspect.signature(algorithm).parameters
-    offered = {"optimizer": adam, "std_schedule": optax.constant_schedule(es.std)}
-    chosen = algorithm(es.population, solution, **{name: offered[name] for name in offered if name in known})
-    params = chosen.default_params
-    if hasattr(params, "std_init"):
-        params = params.replace(std_init=es.std)
-    return EvosaxES(lifetime, chosen, config.updates_per_step, params, **common), optax.sgd(1.0)
-
-
 def _curriculum(config: StudyConfig, distribution: Any) -> Any:
     kept, defects = config.curriculum, config.reproduces
     if config.score == "uniform":
-        return curriculum.DomainRandomisation(distribution)
+        levels = curriculum.DomainRandomisation(distribution)
+        arms = tuple(itertools.product(kept.rate_arms, kept.prediction_arms))
+        return curriculum.RateBandit(levels, arms) if arms else levels
     priority = PRIORITIES[kept.priority](kept.temperature)
     shared = {"generator": distribution, "capacity": kept.buffer, "replay_probability": kept.replay_probability}
     if defects & {"G6", "G7"}:
@@ -172,7 +155,7 @@ def _score(config: StudyConfig, lifetime: RLLifetime, antagonist: RLLifetime, ma
             oracle=lambda key, level: value(lifetime.env, level.params), evaluate=returns(lifetime)
         )
     simple = {
-        "uniform": curriculum.Uniform,
+        "uniform": curriculum.LifetimeReward if config.curriculum.rate_arms else curriculum.Uniform,
         "pvl": curriculum.PositiveValueLoss,
         "l1": curriculum.L1ValueLoss,
         "maxmc": curriculum.MaxMC,

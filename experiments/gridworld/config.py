@@ -4,18 +4,16 @@ from dataclasses import dataclass, field
 
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
+from experiments.common.evolution import ESConfig
 from experiments.common.loop import check_sizes
 from experiments.gridworld.names import (
     COMPATIBLE,
     ESTIMATORS,
     LEVELS,
-    PAIRS,
     PRIORITIES,
     RECURRENCES,
     SCORES,
-    SHAPINGS,
     TIMES,
-    strategies,
 )
 
 
@@ -119,29 +117,6 @@ class MetaConfig:
 
 
 @dataclass(frozen=True)
-class ESConfig:
-    """Evolution strategies; used with meta.estimator es."""
-
-    strategy: str = "pairs"
-    """pairs: antithetic pairs, one on each level, and Adam (TA paper); or a distribution-based algorithm of evosax
-    (Open_ES, SNES, Sep_CMA_ES, ...), each of whose candidates lives on every level."""
-    population: int = 32
-    """Candidates of an evosax algorithm, an even number."""
-    std: float = 0.1
-    """Standard deviation of the perturbations (TA code: 0.1)."""
-    shaping: str = "sign"
-    """What a pair's fitness counts for: sign (TA code), rank, zscore, raw."""
-    common_noise: bool = True
-    """Candidates on the same level get the same random numbers (TA code: not)."""
-    episodes: int = 64
-    """Episodes that measure a grown agent (TA code: 64)."""
-    pack: int | None = None
-    """Levels played side by side, sorted by the length of life; a divisor of meta.num-lifetimes; None for all."""
-    b1: float = 0.99
-    """Adam's b1 for the rule (evosax 0.1: 0.99)."""
-
-
-@dataclass(frozen=True)
 class CurriculumConfig:
     """Level replay (GROOVE); ignored with score uniform."""
 
@@ -157,6 +132,12 @@ class CurriculumConfig:
     """Share of the replay weight that goes by age (GROOVE: none; PLR: 0.1)."""
     episodes: int = 64
     """Episodes that measure a finished agent for its level's score (GROOVE: 64)."""
+    rate_arms: tuple[float, ...] = ()
+    """Factors on the agents' policy learning rate among which a bandit chooses for every life, by the reward of lives
+    so far; needs score uniform (LPG: 0.5 1 2 around its rate). None by default, as in GROOVE."""
+    prediction_arms: tuple[float, ...] = (1.0,)
+    """The bandit's factors on the prediction's learning rate (LPG's arms of alpha_y: 0.2 1 2); crossed with
+    rate-arms."""
 
 
 @dataclass(frozen=True)
@@ -205,11 +186,14 @@ class StudyConfig:
         choose("time conditioning", self.rule.time, TIMES)
         choose("priority", self.curriculum.priority, PRIORITIES)
         choose("estimator", self.meta.estimator, ESTIMATORS)
-        choose("shaping", self.es.shaping, SHAPINGS)
-        if self.es.strategy != PAIRS:  # evosax takes a second to import
-            choose("strategy", self.es.strategy, {PAIRS: None} | strategies())
+        if self.curriculum.rate_arms and self.score != "uniform":
+            raise ValueError(
+                f"curriculum.rate-arms needs score uniform: the bandit is told rewards, not {self.score} "
+                f"(got rate-arms {self.curriculum.rate_arms})"
+            )
         for name in self.compat:
             choose("compat", name, COMPATIBLE)
+        self.es.check(self.meta.num_lifetimes)
         self._check_sizes()
 
     def _check_sizes(self) -> None:
@@ -219,13 +203,6 @@ class StudyConfig:
                 f"meta.chunk-size must divide meta.num-lifetimes (got {meta.chunk_size} and {meta.num_lifetimes}); "
                 f"it can be {_divisors(meta.num_lifetimes)}"
             )
-        if self.es.pack is not None and (self.es.pack < 1 or meta.num_lifetimes % self.es.pack):
-            raise ValueError(
-                f"es.pack must divide meta.num-lifetimes (got {self.es.pack} and {meta.num_lifetimes}); it can be "
-                f"{_divisors(meta.num_lifetimes)}"
-            )
-        if self.es.population < 2 or self.es.population % 2:
-            raise ValueError(f"es.population must be even and at least 2 (got {self.es.population})")
         if self.score != "uniform" and kept < 2 * meta.num_lifetimes:
             raise ValueError(
                 f"curriculum.buffer must be at least twice meta.num-lifetimes (got {kept} and {meta.num_lifetimes}, "
@@ -252,7 +229,6 @@ class StudyConfig:
             "eval.episodes": self.eval.episodes,
             "eval.levels": self.eval.levels,
             "eval.final-levels": self.eval.final_levels,
-            "es.episodes": self.es.episodes,
         }.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 (got {value})")

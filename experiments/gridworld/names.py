@@ -3,7 +3,7 @@
 from functools import partial
 
 from envs.gridworld import All, KruskalMaze, Mazes, large, medium, rand_all, sets, small
-from lopt import curriculum, meta, nets, objectives
+from lopt import curriculum, nets, objectives
 
 RECURRENCES = {"gru": nets.ReverseGRU, "lstm": nets.ReverseLSTM}
 
@@ -19,11 +19,6 @@ ESTIMATORS = {
     "meta_gradient": "truncated meta-gradients through K updates (LPG)",
     "es": "evolution strategies on the return at the end of the life (TA-LPG)",
 }
-
-PAIRS = "pairs"
-"""The strategy that is ours."""
-
-SHAPINGS = {"sign": meta.PairSign, "rank": meta.CentredRank, "zscore": meta.ZScore, "raw": meta.Raw}
 
 PRIORITIES = {"rank": curriculum.Rank, "proportional": curriculum.Proportional}
 
@@ -59,17 +54,3 @@ LEVELS = {
     **{f.__name__: f for f in (sets.groove_longer_horizon, sets.groove_rand_small, sets.groove_rand_small_sparse)},
 }
 """From a law of the lifetime (`lifetime=...`) to a distribution of levels."""
-
-
-def strategies() -> dict[str, type]:
-    """The distribution-based algorithms of evosax by their names there, but for those that keep inner learners."""
-    from evosax import algorithms
-    from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
-
-    found = {name: getattr(algorithms, name, None) for name in algorithms.__all__}
-    truncated = {"PersistentES", "NoiseReuseES"}
-    return {
-        name: algorithm
-        for name, algorithm in found.items()
-        if isinstance(algorithm, type) and issubclass(algorithm, DistributionBasedAlgorithm) and name not in truncated
-    }

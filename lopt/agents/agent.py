@@ -10,7 +10,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from lopt.agents.heads import Head, HeadState, apply_many
-from lopt.types import AgentOutput, Key, Metrics
+from lopt.types import AgentOutput, Key, Metrics, Rates
 
 
 class AgentState(struct.PyTreeNode):
@@ -55,11 +55,16 @@ class Agent:
         obs: Any,
         loss: Callable[[AgentOutput], tuple[Float[Array, ""], Metrics]],
         alive: Bool[Array, ""],
+        rates: Any = (),
     ) -> tuple[AgentState, Float[Array, ""], Metrics]:
-        """One step of each head against the gradient of `loss` in the outputs; returns its value and metrics too."""
+        """One step of each head against the gradient of `loss` in the outputs; returns its value and metrics too.
+
+        `rates` are the level's factors on the heads' learning rates, `()` for none.
+        """
         (value, told), grads = jax.value_and_grad(loss, has_aux=True)(self.outputs(state, obs))
-        policy = self.policy.update(state.policy, obs, grads.policy, alive)
+        chosen = rates if isinstance(rates, Rates) else Rates(policy=1.0, prediction=1.0)
+        policy = self.policy.update(state.policy, obs, grads.policy, alive, chosen.policy)
         prediction = state.prediction
         if self.prediction is not None:
-            prediction = self.prediction.update(prediction, obs, grads.prediction, alive)
+            prediction = self.prediction.update(prediction, obs, grads.prediction, alive, chosen.prediction)
         return AgentState(policy=policy, prediction=prediction), value, told

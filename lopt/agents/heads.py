@@ -43,8 +43,11 @@ class Head(Protocol):
         """The outputs for one observation."""
         ...
 
-    def update(self, state: HeadState, obs: Any, grads: Float[Array, "T B F"], alive: Bool[Array, ""]) -> HeadState:
-        """One optimizer step against the gradient of a loss in the outputs; the identity where not `alive`."""
+    def update(
+        self, state: HeadState, obs: Any, grads: Float[Array, "T B F"], alive: Bool[Array, ""], factor: Any = 1.0
+    ) -> HeadState:
+        """One optimizer step, times `factor`, against the gradient of a loss in the outputs; the identity where not
+        `alive`."""
         ...
 
 
@@ -75,10 +78,13 @@ class NetHead:
         """The outputs for one observation."""
         return cast(jax.Array, self.net(self.features).apply({"params": params}, obs))
 
-    def update(self, state: HeadState, obs: Any, grads: Float[Array, "T B F"], alive: Bool[Array, ""]) -> HeadState:
+    def update(
+        self, state: HeadState, obs: Any, grads: Float[Array, "T B F"], alive: Bool[Array, ""], factor: Any = 1.0
+    ) -> HeadState:
         """One step of the optimizer."""
         _, pull = jax.vjp(lambda params: apply_many(self, params, obs), state.params)
         updates, opt_state = self.optimizer.update(pull(grads)[0], state.opt_state, state.params)
+        updates = jax.tree.map(lambda u: factor * u, updates)
         moved = HeadState(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
         return tree.where(alive, moved, state)
 
@@ -119,10 +125,10 @@ class TableHead:
         return nets.look_up(params, obs)
 
     def update(
-        self, state: HeadState, obs: TabularObs, grads: Float[Array, "T B F"], alive: Bool[Array, ""]
+        self, state: HeadState, obs: TabularObs, grads: Float[Array, "T B F"], alive: Bool[Array, ""], factor: Any = 1.0
     ) -> HeadState:
         """One clipped SGD step on the visited rows."""
-        rate = jnp.where(alive, self.learning_rate, 0.0)
+        rate = jnp.where(alive, self.learning_rate * factor, 0.0)
         rows, time = _sgd(
             state.params["rows"],
             state.params["time"],

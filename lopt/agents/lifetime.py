@@ -151,7 +151,7 @@ class RLLifetime:
         def loss(out):
             return self.objective.loss(theta, out, traj, targets, progress)
 
-        agent, value, metrics = self.agent.update(state.agent, traj.obs, loss, alive)
+        agent, value, metrics = self.agent.update(state.agent, traj.obs, loss, alive, level.rates)
         out = self.agent.outputs(agent, traj.obs)
         metrics |= {
             "loss": value,

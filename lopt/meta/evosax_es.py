@@ -47,7 +47,7 @@ class EvosaxES:
             raise ValueError(f"EvosaxES: num_updates must be at least 1 (got {self.num_updates})")
         if self.pack is not None and self.pack < 1:
             raise ValueError(f"EvosaxES: pack must be at least 1 or None (got {self.pack})")
-        if not hasattr(self.algorithm, "get_mean"):
+        if not callable(getattr(self.algorithm, "get_mean", None)):
             raise ValueError(
                 "EvosaxES: expected a distribution-based algorithm of evosax, one with get_mean "
                 f"(got {type(self.algorithm).__name__})"

@@ -8,10 +8,12 @@ import functools
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lopt.agents import rollout
+from lopt.types import Rates
 from tests.reference import naive
 from tests.reference.lives import T, a2c, life
 from tests.reference.pair import level
@@ -44,6 +46,25 @@ def test_values_go_on_beyond_truncation_and_not_beyond_termination(p_end, limit,
     loss = told["value_loss"]
     assert loss[-1] < 1e-3 * loss[0]
     assert told["positive_value_loss"][0] == 0 and told["l1_value_loss"][0] > 0.5
+
+
+def test_a_level_may_choose_the_learning_rates():
+    """Half the step of each head; one as factor changes nothing; no head but its own is touched."""
+    one = level(lifetime=10)
+    state = jitted()[0](KEY, (), one)
+    step = jax.jit(LIFE.step)
+
+    def moved(*rates):
+        chosen = one.replace(rates=Rates(*map(jnp.float32, rates))) if rates else one
+        after = step(KEY, (), chosen, state)[0].agent
+        heads = ((after.policy, state.agent.policy), (after.prediction, state.agent.prediction))
+        return [np.asarray(a.params["rows"] - b.params["rows"]) for a, b in heads]
+
+    plain, same, half = moved(), moved(1, 1), moved(0.5, 2)
+    chex.assert_trees_all_equal(plain, same)
+    np.testing.assert_allclose(half[0], 0.5 * plain[0], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(half[1], 2 * plain[1], rtol=1e-4, atol=1e-7)
+    assert all((np.abs(x) > 1e-4).any() for x in plain)
 
 
 def test_best_return_counts_whole_episodes_only():

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from experiments.common.config import RunConfig
+from experiments.common.evolution import ESConfig
 from experiments.gridworld import measure, response
 from experiments.gridworld.build import build
 from experiments.gridworld.config import (
     AgentConfig,
     CurriculumConfig,
-    ESConfig,
     EvalConfig,
     LevelsConfig,
     MetaConfig,
@@ -53,6 +53,7 @@ def change(config, **changes):
         ({"meta": MetaConfig(num_steps=5001)}, "must be a multiple of the chunk"),
         ({"eval": EvalConfig(every=7)}, "eval.every"),
         ({"curriculum": CurriculumConfig(buffer=100)}, "at least twice"),
+        ({"curriculum": CurriculumConfig(rate_arms=(1.0,))}, "rate-arms needs score uniform"),
         ({"meta": MetaConfig(estimator="ess")}, "unknown estimator"),
         ({"es": ESConfig(strategy="Open_SE")}, "did you mean Open_ES"),
         ({"es": ESConfig(shaping="ranks")}, "did you mean rank"),
@@ -95,6 +96,16 @@ def test_evolution_crosses_with_every_curriculum(strategy, score):
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert {"meta_loss", "final_return", "saved", "masked", "lost"} <= set(metrics)
     assert study.lifetime.baseline is None
+
+
+def test_a_bandit_may_choose_the_learning_rates():
+    arms = change(TINY.curriculum, rate_arms=(0.5, 1.0, 2.0), prediction_arms=(1.0, 2.0))
+    study = build(change(TINY, score="uniform", curriculum=arms))
+    assert len(study.learner.curriculum.arms) == 6
+    state = jax.eval_shape(study.init, jax.random.key(0))
+    after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert {f"arm_{i}" for i in range(6)} <= set(metrics)
 
 
 def test_the_response_is_what_the_rule_says():

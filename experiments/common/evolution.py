@@ -1,0 +1,95 @@
+"""Evolution strategies as options of a study."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.common.cli import choose
+from lopt import meta
+from lopt.protocols import Lifetime
+from lopt.types import Key, Theta
+
+PAIRS = "pairs"
+"""The strategy that is ours."""
+
+SHAPINGS = {"sign": meta.PairSign, "rank": meta.CentredRank, "zscore": meta.ZScore, "raw": meta.Raw}
+
+
+@dataclass(frozen=True)
+class ESConfig:
+    """Evolution strategies; used with meta.estimator es."""
+
+    strategy: str = "pairs"
+    """pairs: antithetic pairs, one on each level, and Adam (TA paper); or a distribution-based algorithm of evosax
+    (Open_ES, SNES, Sep_CMA_ES, ...), each of whose candidates lives on every level."""
+    population: int = 32
+    """Candidates of an evosax algorithm, an even number."""
+    std: float = 0.1
+    """Standard deviation of the perturbations (TA code: 0.1)."""
+    shaping: str = "sign"
+    """What a pair's fitness counts for: sign (TA code), rank, zscore, raw."""
+    common_noise: bool = True
+    """Candidates on the same level get the same random numbers (TA code: not)."""
+    episodes: int = 64
+    """Episodes that measure a grown agent (TA code: 64)."""
+    pack: int | None = None
+    """Levels played side by side, sorted by the length of life; a divisor of meta.num-lifetimes; None for all."""
+    b1: float = 0.99
+    """Adam's b1 for the rule (evosax 0.1: 0.99)."""
+
+    def check(self, num_lifetimes: int) -> None:
+        """Check the options against the number of levels.
+
+        Raises:
+            ValueError: an unknown name, an odd population, a pack that does not divide the levels.
+        """
+        choose("shaping", self.shaping, SHAPINGS)
+        if self.strategy != PAIRS:  # evosax takes a second to import
+            choose("strategy", self.strategy, {PAIRS: None} | strategies())
+        if self.pack is not None and (self.pack < 1 or num_lifetimes % self.pack):
+            possible = ", ".join(str(d) for d in range(1, num_lifetimes + 1) if num_lifetimes % d == 0)
+            raise ValueError(
+                f"es.pack must divide meta.num-lifetimes (got {self.pack} and {num_lifetimes}); it can be {possible}"
+            )
+        if self.population < 2 or self.population % 2:
+            raise ValueError(f"es.population must be even and at least 2 (got {self.population})")
+        if self.std <= 0 or self.episodes < 1:
+            raise ValueError(f"es.std must be positive and es.episodes at least 1 (got {self.std} and {self.episodes})")
+
+
+def strategies() -> dict[str, type]:
+    """The distribution-based algorithms of evosax by their names there, but for those that keep inner learners."""
+    from evosax import algorithms
+    from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
+
+    found = {name: getattr(algorithms, name, None) for name in algorithms.__all__}
+    truncated = {"PersistentES", "NoiseReuseES"}
+    return {
+        name: algorithm
+        for name, algorithm in found.items()
+        if isinstance(algorithm, type) and issubclass(algorithm, DistributionBasedAlgorithm) and name not in truncated
+    }
+
+
+def evolution(
+    config: ESConfig, lifetime: Lifetime, init: Callable[[Key], Theta], num_updates: int, rate: optax.Schedule
+) -> tuple[meta.ES | meta.EvosaxES, optax.GradientTransformation]:
+    """The strategy for whole lives of up to `num_updates`, and what moves the rule by its estimates."""
+    adam = optax.adam(rate, b1=config.b1)
+    common = {"common_noise": config.common_noise, "pack": config.pack}
+    if config.strategy == PAIRS:
+        return meta.ES(lifetime, num_updates, config.std, SHAPINGS[config.shaping](), **common), adam
+    algorithm = strategies()[config.strategy]
+    solution = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(init, jax.random.key(0)))
+    known = inspect.signature(algorithm).parameters
+    offered = {"optimizer": adam, "std_schedule": optax.constant_schedule(config.std)}
+    chosen = algorithm(config.population, solution, **{name: offered[name] for name in offered if name in known})
+    params = chosen.default_params
+    if "std_init" in {field.name for field in dataclasses.fields(params)}:
+        params = params.replace(std_init=config.std)
+    return meta.EvosaxES(lifetime, chosen, num_updates, params, **common), optax.sgd(1.0)
