@@ -62,9 +62,9 @@ class Agent:
         `rates` are the level's factors on the heads' learning rates, `()` for none.
         """
         (value, told), grads = jax.value_and_grad(loss, has_aux=True)(self.outputs(state, obs))
-        chosen = rates if isinstance(rates, Rates) else Rates(policy=1.0, prediction=1.0)
-        policy = self.policy.update(state.policy, obs, grads.policy, alive, chosen.policy)
+        factors = (rates.policy, rates.prediction) if isinstance(rates, Rates) else (1.0, 1.0)
+        policy = self.policy.update(state.policy, obs, grads.policy, alive, factors[0])
         prediction = state.prediction
         if self.prediction is not None:
-            prediction = self.prediction.update(prediction, obs, grads.prediction, alive, chosen.prediction)
+            prediction = self.prediction.update(prediction, obs, grads.prediction, alive, factors[1])
         return AgentState(policy=policy, prediction=prediction), value, told
