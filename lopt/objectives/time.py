@@ -24,6 +24,20 @@ class NoTime:
 
 
 @dataclass(frozen=True)
+class Fraction:
+    """n / N alone: temporally-aware LPO.
+
+    Paper: arXiv 2402.05828, section 5.
+    """
+
+    features: int = 1
+
+    def __call__(self, progress: Progress) -> Float[Array, " 1"]:
+        """The feature."""
+        return progress.fraction[None]
+
+
+@dataclass(frozen=True)
 class FractionAndLogLifetime:
     """(n / N, log N - log reference): temporally-aware LPG.
 
