@@ -70,7 +70,7 @@ class ActorCritic:
             policy = self.policy.apply({"params": params["policy"]}, obs)
             return AgentOutput(policy=policy, prediction=self.predict(params, obs))
 
-        return jax.vmap(jax.vmap(one))(obs)
+        return vmap_flat(one)(obs)
 
     def update(
         self,
@@ -91,3 +91,14 @@ class ActorCritic:
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, jax.tree.map(lambda u: rate * u, updates))
         return state.replace(params=params, opt_state=opt_state), {"loss": value, **told}
+
+
+def vmap_flat(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree], PyTree]:
+    """`vmap(vmap(f))` as one `vmap` over both axes: the gradients of the weights need no transposed copies then."""
+
+    def mapped(x):
+        length, width = jax.tree.leaves(x)[0].shape[:2]
+        out = jax.vmap(f)(jax.tree.map(lambda x: x.reshape(length * width, *x.shape[2:]), x))
+        return jax.tree.map(lambda x: x.reshape(length, width, *x.shape[1:]), out)
+
+    return mapped

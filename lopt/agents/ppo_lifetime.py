@@ -12,7 +12,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from lopt import returns, tree
-from lopt.agents.actor_critic import ActorCritic, ActorCriticState
+from lopt.agents.actor_critic import ActorCritic, ActorCriticState, vmap_flat
 from lopt.agents.annealing import no_annealing
 from lopt.agents.evaluate import MeanReturn
 from lopt.agents.minibatches import MinibatchEpochs
@@ -180,7 +180,7 @@ def outputs(
     def predict(obs):
         return agent.predict(params, agent.normalise(state, obs))
 
-    prediction = jax.vmap(jax.vmap(lambda o: agent.predict(params, o)))(obs)
+    prediction = vmap_flat(lambda o: agent.predict(params, o))(obs)
     after = jax.vmap(predict)(tree.take(traj.next_obs, -1))
     cut = traj.truncated[:-1].ravel()
     rows = jax.tree.map(lambda x: x[:-1].reshape(cut.shape[0], *x.shape[2:]), traj.next_obs)
