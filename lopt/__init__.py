@@ -8,14 +8,26 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+_FROM = {
+    "bind_drift": "objectives",
+    "clip_drift": "objectives",
+    "dpo_drift": "objectives",
+    "ppo_loss": "objectives",
+}
+"""Where the names that are no modules come from."""
+
 __all__ = [
     "agents",
+    "bind_drift",
+    "clip_drift",
     "curriculum",
+    "dpo_drift",
     "export",
     "meta",
     "nets",
     "objectives",
     "policies",
+    "ppo_loss",
     "protocols",
     "returns",
     "tree",
@@ -25,6 +37,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _FROM:
+        return getattr(importlib.import_module(f"lopt.{_FROM[name]}"), name)
     if name in __all__:
         return importlib.import_module(f"lopt.{name}")
     raise AttributeError(f"module 'lopt' has no attribute {name!r}")

@@ -4,7 +4,7 @@ A network for agents is a factory from the number of outputs to a module (`funct
 so that policy, prediction and value each get their own, of their own width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lopt.types import Params, TabularObs
+from lopt.types import Gaussian, Params, TabularObs
 
 
 def look_up(params: Params, obs: TabularObs) -> Float[Array, " features"]:
@@ -40,18 +40,45 @@ class Tabular(nn.Module):
 
 
 class MLP(nn.Module):
-    """ReLU layers over the observation's leaves, flattened and concatenated."""
+    """Layers over the observation's leaves, flattened and concatenated; ReLU unless told otherwise.
+
+    PPO's networks are `partial(MLP, (256, 256), activation=nn.tanh, hidden_init=orthogonal(2**0.5),
+    output_init=orthogonal(scale))` with `jax.nn.initializers.orthogonal`, scale 0.01 for a policy and 1 for a value.
+    """
 
     hidden: Sequence[int]
     features: int
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    hidden_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    output_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, obs: Any) -> Float[Array, " features"]:
         """Outputs for one observation."""
         x = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(obs)])
         for width in self.hidden:
-            x = nn.relu(nn.Dense(width)(x))
-        return nn.Dense(self.features)(x)
+            x = self.activation(nn.Dense(width, kernel_init=self.hidden_init)(x))
+        return nn.Dense(self.features, kernel_init=self.output_init)(x)
+
+
+class GaussianPolicy(nn.Module):
+    """A network's outputs as means, beside standard deviations that are parameters and the same everywhere.
+
+    Attributes:
+        mean: factory from the length of an action to the network of the means (`partial(MLP, (256, 256))`).
+        features: the length of an action.
+        log_std: where the logarithms of the standard deviations start.
+    """
+
+    mean: Callable[[int], nn.Module]
+    features: int
+    log_std: float = 0.0
+
+    @nn.compact
+    def __call__(self, obs: Any) -> Gaussian:
+        """The policy at one observation."""
+        log_std = self.param("log_std", nn.initializers.constant(self.log_std), (self.features,))
+        return Gaussian(mean=self.mean(self.features)(obs), log_std=log_std)
 
 
 class Conv(nn.Module):

@@ -1,28 +1,44 @@
-"""Categorical policies given by logits `[..., A]`."""
+"""Policies: categorical ones given by logits `[..., A]`, and Gaussian ones given by a `Gaussian`."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lopt.types import Key
+from lopt.types import Gaussian, Key, Policy
 
 
-def sample(key: Key, logits: Float[Array, "*b A"]) -> Int[Array, "*b"]:
-    """Actions by inversion of the cumulative distribution: one uniform number each, whatever A is."""
-    cumulative = jnp.cumsum(jax.nn.softmax(logits), axis=-1)
-    uniform = jax.random.uniform(key, logits.shape[:-1])[..., None] * cumulative[..., -1:]
+def sample(key: Key, policy: Policy) -> Int[Array, "*b"] | Float[Array, "*b A"]:
+    """Actions. Discrete ones by inversion of the cumulative distribution: one uniform number each, whatever A is."""
+    if isinstance(policy, Gaussian):
+        return policy.mean + jnp.exp(policy.log_std) * jax.random.normal(key, policy.mean.shape)
+    cumulative = jnp.cumsum(jax.nn.softmax(policy), axis=-1)
+    uniform = jax.random.uniform(key, policy.shape[:-1])[..., None] * cumulative[..., -1:]
     return (cumulative[..., :-1] <= uniform).sum(-1, dtype=jnp.int32)
 
 
-def log_prob(logits: Float[Array, "*b A"], action: Int[Array, "*b"]) -> Float[Array, "*b"]:
-    """log pi(a), by a masked sum: for few actions its transpose is cheaper than a gather's."""
-    chosen = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
-    return jnp.where(chosen, jax.nn.log_softmax(logits), 0.0).sum(-1)
+def executed(action: Int[Array, "*b"] | Float[Array, "*b A"]) -> Int[Array, "*b"] | Float[Array, "*b A"]:
+    """What the environment is given of an action: real ones are clipped to [-1, 1], others are as they are."""
+    return jnp.clip(action, -1.0, 1.0) if jnp.issubdtype(action.dtype, jnp.floating) else action
 
 
-def entropy(logits: Float[Array, "*b A"]) -> Float[Array, "*b"]:
-    """H(pi) in nats."""
-    log_p = jax.nn.log_softmax(logits)
+def log_prob(policy: Policy, action: Int[Array, "*b"] | Float[Array, "*b A"]) -> Float[Array, "*b"]:
+    """log pi(a), of a density where actions are real.
+
+    Among logits it is a masked sum: for few actions its transpose is cheaper than a gather's.
+    """
+    if isinstance(policy, Gaussian):
+        deviation = (action - policy.mean) * jnp.exp(-policy.log_std)
+        return (-0.5 * deviation**2 - policy.log_std - 0.5 * np.log(2 * np.pi)).sum(-1)
+    chosen = jax.nn.one_hot(action, policy.shape[-1], dtype=bool)
+    return jnp.where(chosen, jax.nn.log_softmax(policy), 0.0).sum(-1)
+
+
+def entropy(policy: Policy) -> Float[Array, "*b"]:
+    """H(pi) in nats, differential where actions are real."""
+    if isinstance(policy, Gaussian):
+        return (policy.log_std + 0.5 * np.log(2 * np.pi * np.e)).sum(-1)
+    log_p = jax.nn.log_softmax(policy)
     return -(jnp.exp(log_p) * log_p).sum(-1)
 
 

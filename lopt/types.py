@@ -96,10 +96,13 @@ class TimeStep(struct.PyTreeNode):
 
 
 class Trajectory(struct.PyTreeNode):
-    """A rollout `[T, B, ...]`; `next_obs` is the observation before any reset (`TimeStep.final_obs`)."""
+    """A rollout `[T, B, ...]`; `next_obs` is the observation before any reset (`TimeStep.final_obs`).
+
+    An action is a number, or a vector of real numbers `[A]` as it was drawn, before it is clipped for the environment.
+    """
 
     obs: Any
-    action: Int[Array, "*tb"]
+    action: Int[Array, "*tb"] | Float[Array, "*tb A"]
     reward: Float[Array, "*tb"]
     discount: Float[Array, "*tb"]
     truncated: Bool[Array, "*tb"]
@@ -111,10 +114,24 @@ class Trajectory(struct.PyTreeNode):
         return (self.discount == 0) | self.truncated
 
 
-class AgentOutput(struct.PyTreeNode):
-    """What an agent says of an observation: policy logits `[..., A]` and prediction logits `[..., M]`."""
+class Gaussian(struct.PyTreeNode):
+    """A policy over real vectors whose entries are independent: means and logarithms of standard deviations."""
 
-    policy: Float[Array, "*tb A"]
+    mean: Float[Array, "*b A"]
+    log_std: Float[Array, "*b A"]
+
+
+Policy = Float[Array, "*b A"] | Gaussian
+"""What an agent would do: logits of discrete actions, or a `Gaussian` over real ones."""
+
+
+class AgentOutput(struct.PyTreeNode):
+    """What an agent says of an observation: its policy and prediction logits `[..., M]`.
+
+    The policy is logits `[..., A]` where actions are discrete; `lopt.policies` takes either.
+    """
+
+    policy: Float[Array, "*tb A"] | Gaussian
     prediction: Float[Array, "*tb M"]
 
 

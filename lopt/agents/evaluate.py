@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lopt import policies
-from lopt.agents.rollout import reset
-from lopt.protocols import Environment, Lifetime
-from lopt.types import Key, Level, Theta
+from lopt.agents.rollout import check_policy, reset
+from lopt.protocols import ContinuousEnvironment, Environment, Lifetime
+from lopt.types import Key, Level, Policy, Theta
 from lopt.unroll import unroll
 
 
 def episode_returns(
     key: Key,
-    env: Environment,
+    env: Environment | ContinuousEnvironment,
     level_params: Any,
-    policy: Callable[[Any], jax.Array],
+    policy: Callable[[Any], Policy],
     num_episodes: int,
     max_steps: int,
 ) -> Float[Array, " B"]:
@@ -34,7 +34,9 @@ def episode_returns(
     def body(carry):
         time, players, total, alive = carry
         key_act, key_step = jax.random.split(jax.random.fold_in(key_steps, time))
-        action = policies.sample(key_act, jax.vmap(policy)(players.obs))
+        out = jax.vmap(policy)(players.obs)
+        check_policy(env, out)
+        action = policies.executed(policies.sample(key_act, out))
         timestep, env_state = step(jax.random.split(key_step, num_episodes), players.env_state, action, level_params)
         total = total + jnp.where(alive, timestep.reward, 0.0)
         return time + 1, players.replace(obs=timestep.obs, env_state=env_state), total, alive & ~timestep.last
@@ -50,13 +52,13 @@ class MeanReturn:
 
     Attributes:
         env: where it is measured.
-        policy: `(agent state, obs) -> logits` of one observation (`Agent.act`).
+        policy: `(agent state, obs) -> logits` of one observation, or a `Gaussian` (`Agent.act`, `ActorCritic.act`).
         num_episodes: how many episodes, played side by side.
         max_steps: a bound on their length; levels with a lower limit of their own stop there.
     """
 
-    env: Environment
-    policy: Callable[[Any, Any], jax.Array]
+    env: Environment | ContinuousEnvironment
+    policy: Callable[[Any, Any], Policy]
     num_episodes: int
     max_steps: int
 

@@ -14,7 +14,7 @@ from lopt.agents.agent import Agent, AgentState
 from lopt.agents.baseline import ValueBaseline
 from lopt.agents.heads import HeadFactory, apply_many
 from lopt.agents.rollout import Players, reset, rollout
-from lopt.protocols import Environment, Objective
+from lopt.protocols import ContinuousEnvironment, Environment, Objective
 from lopt.types import Key, Level, Metrics, Progress, Theta, Trajectory
 
 
@@ -47,7 +47,7 @@ class RLLifetime:
         mean_advantage: compatibility with EmptyJackson/groove (defect G2), see `A2C`.
 
     Raises:
-        ValueError: `num_envs` or `rollout_length` below one.
+        ValueError: `num_envs` or `rollout_length` below one, or an environment whose actions are real.
 
     Paper: arXiv 2007.08794, algorithm 1 (inner loop); arXiv 2310.02782, appendix.
     """
@@ -65,6 +65,10 @@ class RLLifetime:
         for name in ("num_envs", "rollout_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"RLLifetime: {name} must be at least 1 (got {getattr(self, name)})")
+        if isinstance(self.env, ContinuousEnvironment):
+            raise ValueError(
+                "RLLifetime: actions must be discrete; PPOLifetime takes both (got an environment of real ones)"
+            )
 
     @property
     def agent(self) -> Agent:

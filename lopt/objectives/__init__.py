@@ -1,18 +1,34 @@
 """Rules for learning from a trajectory: learned and hand-designed, in one form."""
 
 from lopt.objectives.a2c import A2C, A2CTargets
+from lopt.objectives.dpo import DPO
+from lopt.objectives.drift import Clip, Drift
 from lopt.objectives.lpg import LPG, LPGPenalty, LPGTargets
+from lopt.objectives.lpo import LPO, TALPO
+from lopt.objectives.ppo import PPO, PPOTargets
+from lopt.objectives.ppo_loss import bind_drift, clip_drift, dpo_drift, ppo_loss
 from lopt.objectives.time import Fraction, FractionAndLogLifetime, NoTime, RawTime, RemainingFraction
 
 __all__ = [
     "A2C",
+    "DPO",
     "LPG",
+    "LPO",
+    "PPO",
+    "TALPO",
     "A2CTargets",
+    "Clip",
+    "Drift",
     "Fraction",
     "FractionAndLogLifetime",
     "LPGPenalty",
     "LPGTargets",
     "NoTime",
+    "PPOTargets",
     "RawTime",
     "RemainingFraction",
+    "bind_drift",
+    "clip_drift",
+    "dpo_drift",
+    "ppo_loss",
 ]

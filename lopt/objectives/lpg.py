@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from lopt import policies
 from lopt.nets import ReverseGRU
 from lopt.objectives.time import NoTime
-from lopt.types import AgentOutput, Key, Metrics, Progress, Theta, Trajectory
+from lopt.types import AgentOutput, Gaussian, Key, Metrics, Progress, Theta, Trajectory
 
 
 class LPGTargets(struct.PyTreeNode):
@@ -111,7 +111,13 @@ class LPG:
     def targets(
         self, theta: Theta, traj: Trajectory, out: AgentOutput, out_next: AgentOutput, progress: Progress
     ) -> LPGTargets:
-        """pi_hat `[T, B]` and y_hat `[T, B, M]` for a trajectory."""
+        """pi_hat `[T, B]` and y_hat `[T, B, M]` for a trajectory.
+
+        Raises:
+            ValueError: the actions are real vectors, of which there is a density and no probability.
+        """
+        if isinstance(out.policy, Gaussian):
+            raise ValueError("LPG: pi(a) is an input of the rule and needs discrete actions (got a Gaussian policy)")
         terminated = traj.discount == 0
         chosen = jnp.exp(policies.log_prob(out.policy, traj.action))
         plain = jnp.stack([traj.reward, terminated.astype(jnp.float32), chosen], axis=-1)
