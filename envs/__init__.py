@@ -1,4 +1,7 @@
-"""Environments whose level is data: grid worlds, delayed chains and probes, and distributions of their levels."""
+"""Environments whose level is data: grid worlds, delayed chains and probes, and distributions of their levels.
+
+Other libraries' environments, behind the same contract, are in `envs.gymnax` and `envs.brax`.
+"""
 
 from envs.chain import (
     CHAIN_SETS,
@@ -28,6 +31,7 @@ from envs.probes import (
     ProbeLevel,
     ProbeState,
 )
+from envs.ranges import Ranges
 
 __all__ = [
     "ACTION_FROM_OBS",
@@ -52,6 +56,7 @@ __all__ = [
     "Probe",
     "ProbeLevel",
     "ProbeState",
+    "Ranges",
     "Uniform",
     "distractor_chain",
     "log_uniform",

@@ -41,6 +41,24 @@ class Environment(Protocol):
 
 
 @runtime_checkable
+class ContinuousEnvironment(Protocol):
+    """An `Environment` whose actions are vectors; it has an `action_size` in place of `num_actions`."""
+
+    @property
+    def action_size(self) -> int:
+        """How many numbers an action has, each meant to lie in [-1, 1]: the environment clips and scales them."""
+        ...
+
+    def reset(self, key: Key, params: Any) -> tuple[Any, Any]:
+        """A fresh episode: `(obs, state)`."""
+        ...
+
+    def step(self, key: Key, state: Any, action: Float[Array, " D"], params: Any) -> tuple[TimeStep, Any]:
+        """One step, and the reset when it ends the episode; `action` is `[action_size]`."""
+        ...
+
+
+@runtime_checkable
 class Objective(Protocol):
     """A rule for learning from one trajectory `[T, B]`.
 
@@ -162,4 +180,4 @@ class Score(Protocol):
         ...
 
 
-__all__ = ["Curriculum", "Environment", "Estimator", "Lifetime", "Objective", "Score"]
+__all__ = ["ContinuousEnvironment", "Curriculum", "Environment", "Estimator", "Lifetime", "Objective", "Score"]
