@@ -13,7 +13,7 @@ UNAVAILABLE = {"MNISTBandit-bsuite": "it downloads its images when it is made"}
 CAVEATS = {
     "SimpleBandit-bsuite": "the arms are shuffled unseen for every episode of one step: all policies earn 0.5",
     "MemoryChain-bsuite": "observations, `final_obs` too, are one step late, as in bsuite: the first two are equal",
-    "Seaquest-MinAtar": "about a hundred times slower than the other MinAtar games on a CPU",
+    "Seaquest-MinAtar": "thirty to three hundred times slower than the other MinAtar games on a CPU",
 }
 """What works, but not as one may expect."""
 
