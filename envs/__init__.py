@@ -32,6 +32,7 @@ from envs.probes import (
     ProbeState,
 )
 from envs.ranges import Ranges
+from envs.references import REFERENCES, Reference
 
 __all__ = [
     "ACTION_FROM_OBS",
@@ -40,6 +41,7 @@ __all__ = [
     "CONSTANT_VALUE",
     "DISCOUNTING",
     "PROBES",
+    "REFERENCES",
     "VALUE_FROM_OBS",
     "BitsView",
     "Chain",
@@ -57,6 +59,7 @@ __all__ = [
     "ProbeLevel",
     "ProbeState",
     "Ranges",
+    "Reference",
     "Uniform",
     "distractor_chain",
     "log_uniform",

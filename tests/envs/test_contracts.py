@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from envs import ACTION_FROM_OBS, DISCOUNTING, BitsView, ChainSet, LogUniform, Ranges, Uniform
+from envs.brax import Brax, brax_env
 from envs.gridworld import (
     NINE_MOVES_COLLECT,
     All,
@@ -22,6 +23,7 @@ from envs.gridworld import (
 from envs.gymnax import gymnax_env, gymnax_names
 from lopt.protocols import ContinuousEnvironment, Environment
 from lopt.types import PlaneObs, TabularObs, TimeStep
+from tests.envs.falling import Falling
 from tests.envs.keys import make_keys
 
 SMALL = All(sizes=(3, 4), objects=(1, 3), num_walls=4, wall_range=4, max_steps=LogUniform(3, 9))
@@ -52,8 +54,9 @@ GYMNAX = {  # parameters that vary beside the time limit
     "MemoryChain-bsuite": (("memory_length", 2, 6),),
     "Pendulum-v1": (("max_torque", 1.0, 3.0),),
 }
-SLOW = {f"gymnax, {name}" for name in gymnax_names() if name not in GYMNAX}
-ADAPTERS = [f"gymnax, {name}" for name in gymnax_names()]
+BRAX = [f"brax, {name}" for name in ("ant", "hopper", "reacher")]
+SLOW = {f"gymnax, {name}" for name in gymnax_names() if name not in GYMNAX} | {*BRAX}
+ADAPTERS = [f"gymnax, {name}" for name in gymnax_names()] + ["falling, like brax", *BRAX]
 LEVELS = {case: SMALL for case in DISTRIBUTIONS if case in ("grid, 18 actions", "grid, planes")}
 """Cases whose levels are those of another distribution, so that drawing them compiles once."""
 T, N, B = 24, 3, 4
@@ -63,9 +66,13 @@ T, N, B = 24, 3, 4
 def distribution(case):
     if case in DISTRIBUTIONS:
         return DISTRIBUTIONS[case]
-    name = case.removeprefix("gymnax, ")
-    env = gymnax_env(name, max_steps=12)
-    return Ranges(env, (("max_steps_in_episode", 4, 12), *GYMNAX.get(name, ())))
+    library, name = case.split(", ")
+    if library == "gymnax":
+        return Ranges(gymnax_env(name, max_steps=12), (("max_steps_in_episode", 4, 12), *GYMNAX.get(name, ())))
+    if library == "brax":
+        pytest.importorskip("brax")
+    env = brax_env(name, max_steps=12) if library == "brax" else Brax(Falling, max_steps=12)
+    return Ranges(env, (("max_steps", 4, 12), ("gravity", 0.1, 1.0)))
 
 
 @functools.cache
@@ -161,7 +168,10 @@ def test_steps_are_canonical_and_compile_once(case):
     one, alone = jax.tree.map(lambda x: x[0], levels), jax.tree.map(lambda x: x[0, 0], state)
     action = jnp.asarray(inputs(case, 0)[1][0, 0, 0])
     shapes = jax.eval_shape(distribution(case).environment.step, jax.random.key(0), alone, action, one)
-    assert not any(leaf.weak_type for leaf in jax.tree.leaves((levels, obs, state, shapes)))
+    arrays = [
+        x for x in jax.tree.leaves((levels, obs, state, shapes)) if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    ]
+    assert not any(leaf.weak_type for leaf in arrays)
 
 
 @cases
@@ -169,11 +179,11 @@ def test_values_are_in_range(case):
     _, obs, steps, _ = played(case)
     chex.assert_tree_all_finite((obs, steps))
     assert set(np.unique(steps.discount)) <= {0.0, 1.0}
-    assert np.abs(steps.reward).max() <= (100 if case.startswith("gymnax") else 3)
+    assert np.abs(steps.reward).max() <= (100 if case in ADAPTERS else 3)
     for seen in (obs, steps.obs, steps.final_obs):
         if isinstance(seen, TabularObs):
             assert seen.index.min() >= 0 and seen.index.max() < distribution(case).environment.num_states
-        elif not (case.startswith("gymnax") and seen.ndim < 6):
+        elif not (case in ADAPTERS and seen.ndim < 6):
             planes = seen.planes if isinstance(seen, PlaneObs) else seen
             assert set(np.unique(planes)) <= {0.0, 1.0}
 
@@ -225,7 +235,8 @@ def test_float_observations_of_the_promised_shape(case):
 @adapters
 def test_episodes_are_cut_at_the_level_s_limit_and_only_there(case):
     levels, _, steps, state = played(case)
-    limit = np.asarray(levels.max_steps_in_episode)[:, None]
+    limit = levels.max_steps_in_episode if case.startswith("gymnax") else levels.max_steps
+    limit = np.asarray(limit)[:, None]
     assert limit.max() <= distribution(case).environment.max_steps
     terminated, time = steps.discount == 0, np.zeros(limit.shape)
     for t in range(2 * T):

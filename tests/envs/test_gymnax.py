@@ -235,7 +235,7 @@ def test_names():
     assert gymnax_env("FourRooms-misc", goal_fixed=[1, 1]).obs_shape == (4,)
     for name, match in (
         ("cartpole", "mean CartPole-v1"),
-        ("Brakout-MinAtr", "mean Breakout-MinAtar"),
+        ("Brakout-MinAtr", "mean Breakout"),
         ("?", "Acrobot"),
     ):
         with pytest.raises(ValueError, match=match):
