@@ -1,4 +1,7 @@
-"""Environments whose level is data: grid worlds, delayed chains and probes, and distributions of their levels."""
+"""Environments whose level is data: grid worlds, delayed chains and probes, and distributions of their levels.
+
+Other libraries' environments, behind the same contract, are in `envs.gymnax` and `envs.brax`.
+"""
 
 from envs.chain import (
     CHAIN_SETS,
@@ -28,6 +31,8 @@ from envs.probes import (
     ProbeLevel,
     ProbeState,
 )
+from envs.ranges import Ranges
+from envs.references import REFERENCES, Reference
 
 __all__ = [
     "ACTION_FROM_OBS",
@@ -36,6 +41,7 @@ __all__ = [
     "CONSTANT_VALUE",
     "DISCOUNTING",
     "PROBES",
+    "REFERENCES",
     "VALUE_FROM_OBS",
     "BitsView",
     "Chain",
@@ -52,6 +58,8 @@ __all__ = [
     "Probe",
     "ProbeLevel",
     "ProbeState",
+    "Ranges",
+    "Reference",
     "Uniform",
     "distractor_chain",
     "log_uniform",

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs import ACTION_FROM_OBS, DISCOUNTING, BitsView, ChainSet, LogUniform, Uniform
+from envs import ACTION_FROM_OBS, DISCOUNTING, BitsView, ChainSet, LogUniform, Ranges, Uniform
+from envs.brax import Brax, brax_env
 from envs.gridworld import (
     NINE_MOVES_COLLECT,
     All,
@@ -19,8 +20,10 @@ from envs.gridworld import (
     RandomPlacement,
     open_map,
 )
-from lopt.protocols import Environment
+from envs.gymnax import gymnax_env, gymnax_names
+from lopt.protocols import ContinuousEnvironment, Environment
 from lopt.types import PlaneObs, TabularObs, TimeStep
+from tests.envs.falling import Falling
 from tests.envs.keys import make_keys
 
 SMALL = All(sizes=(3, 4), objects=(1, 3), num_walls=4, wall_range=4, max_steps=LogUniform(3, 9))
@@ -42,9 +45,34 @@ DISTRIBUTIONS = {
     "probe, two steps": DISCOUNTING,
     "probe, two states": ACTION_FROM_OBS,
 }
+GYMNAX = {  # parameters that vary beside the time limit
+    "Breakout-MinAtar": (),
+    "CartPole-v1": (("gravity", 5.0, 15.0),),
+    "Catch-bsuite": (),
+    "DeepSea-bsuite": (("unscaled_move_cost", 0.01, 1.0),),
+    "FrozenLake-misc": (),
+    "MemoryChain-bsuite": (("memory_length", 2, 6),),
+    "Pendulum-v1": (("max_torque", 1.0, 3.0),),
+}
+BRAX = [f"brax, {name}" for name in ("ant", "hopper", "reacher")]
+SLOW = {f"gymnax, {name}" for name in gymnax_names() if name not in GYMNAX} | {*BRAX}
+ADAPTERS = [f"gymnax, {name}" for name in gymnax_names()] + ["falling, like brax", *BRAX]
 LEVELS = {case: SMALL for case in DISTRIBUTIONS if case in ("grid, 18 actions", "grid, planes")}
 """Cases whose levels are those of another distribution, so that drawing them compiles once."""
 T, N, B = 24, 3, 4
+
+
+@functools.cache
+def distribution(case):
+    if case in DISTRIBUTIONS:
+        return DISTRIBUTIONS[case]
+    library, name = case.split(", ")
+    if library == "gymnax":
+        return Ranges(gymnax_env(name, max_steps=12), (("max_steps_in_episode", 4, 12), *GYMNAX.get(name, ())))
+    if library == "brax":
+        pytest.importorskip("brax")
+    env = brax_env(name, max_steps=12) if library == "brax" else Brax(Falling, max_steps=12)
+    return Ranges(env, (("max_steps", 4, 12), ("gravity", 0.1, 1.0)))
 
 
 @functools.cache
@@ -53,7 +81,7 @@ def draw(dist):
 
 
 def levels_of(case, seed):
-    dist = LEVELS.get(case, DISTRIBUTIONS[case])
+    dist = LEVELS.get(case, distribution(case))
     return draw(dist)(make_keys(seed, N)).params
 
 
@@ -68,7 +96,7 @@ class Rollout:
 
 @functools.cache
 def rollout(case):
-    world, traces = DISTRIBUTIONS[case].environment, []
+    world, traces = distribution(case).environment, []
     step = jax.vmap(jax.vmap(world.step, (0, 0, 0, None)))
 
     @jax.jit
@@ -80,9 +108,12 @@ def rollout(case):
 
 
 def inputs(case, seed):
-    """`(keys [1 + T, N, B], actions [T, N, B])`."""
-    num_actions = DISTRIBUTIONS[case].environment.num_actions
-    actions = np.random.default_rng(seed).integers(num_actions, size=(T, N, B), dtype=np.int32)
+    """`(keys [1 + T, N, B], actions [T, N, B] or [T, N, B, D], some of these out of bounds)`."""
+    world, rng = distribution(case).environment, np.random.default_rng(seed)
+    if isinstance(world, ContinuousEnvironment):
+        actions = rng.uniform(-1.5, 1.5, size=(T, N, B, world.action_size)).astype(np.float32)
+    else:
+        actions = rng.integers(world.num_actions, size=(T, N, B), dtype=np.int32)
     return make_keys(seed, 1 + T, N, B), actions
 
 
@@ -102,15 +133,27 @@ def ended(steps):
     return np.asarray(jax.tree.map(jnp.asarray, steps).last)
 
 
-cases = pytest.mark.parametrize("case", DISTRIBUTIONS)
+def parameters(cases):
+    return [pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in cases]
+
+
+cases = pytest.mark.parametrize("case", parameters([*DISTRIBUTIONS, *ADAPTERS]))
+adapters = pytest.mark.parametrize("case", parameters(ADAPTERS))
+# an episode of the bandit is one step on every level
+levelled = pytest.mark.parametrize(
+    "case", parameters(case for case in [*DISTRIBUTIONS, *ADAPTERS] if "SimpleBandit" not in case)
+)
 
 
 @cases
 def test_protocol(case):
-    world = DISTRIBUTIONS[case].environment
-    assert isinstance(world, Environment) and world.num_actions >= 2
+    world = distribution(case).environment
+    if isinstance(world, ContinuousEnvironment):
+        assert not isinstance(world, Environment) and world.action_size >= 1
+    else:
+        assert isinstance(world, Environment) and world.num_actions >= 2
     hash(world)
-    assert world == DISTRIBUTIONS[case].environment
+    assert world == distribution(case).environment
 
 
 @cases
@@ -123,8 +166,12 @@ def test_steps_are_canonical_and_compile_once(case):
     dtypes = steps.reward.dtype, steps.discount.dtype, steps.truncated.dtype
     assert dtypes == (jnp.float32, jnp.float32, jnp.bool_)
     one, alone = jax.tree.map(lambda x: x[0], levels), jax.tree.map(lambda x: x[0, 0], state)
-    shapes = jax.eval_shape(DISTRIBUTIONS[case].environment.step, jax.random.key(0), alone, jnp.int32(0), one)
-    assert not any(leaf.weak_type for leaf in jax.tree.leaves((levels, obs, state, shapes)))
+    action = jnp.asarray(inputs(case, 0)[1][0, 0, 0])
+    shapes = jax.eval_shape(distribution(case).environment.step, jax.random.key(0), alone, action, one)
+    arrays = [
+        x for x in jax.tree.leaves((levels, obs, state, shapes)) if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    ]
+    assert not any(leaf.weak_type for leaf in arrays)
 
 
 @cases
@@ -132,11 +179,11 @@ def test_values_are_in_range(case):
     _, obs, steps, _ = played(case)
     chex.assert_tree_all_finite((obs, steps))
     assert set(np.unique(steps.discount)) <= {0.0, 1.0}
-    assert np.abs(steps.reward).max() <= 3
+    assert np.abs(steps.reward).max() <= (100 if case in ADAPTERS else 3)
     for seen in (obs, steps.obs, steps.final_obs):
         if isinstance(seen, TabularObs):
-            assert seen.index.min() >= 0 and seen.index.max() < DISTRIBUTIONS[case].environment.num_states
-        else:
+            assert seen.index.min() >= 0 and seen.index.max() < distribution(case).environment.num_states
+        elif not (case in ADAPTERS and seen.ndim < 6):
             planes = seen.planes if isinstance(seen, PlaneObs) else seen
             assert set(np.unique(planes)) <= {0.0, 1.0}
 
@@ -165,7 +212,7 @@ def test_final_obs_is_obs_where_nothing_ended(case):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[goes_on], b[goes_on]), steps.obs, steps.final_obs)
 
 
-@cases
+@levelled
 def test_same_key_same_trajectory_and_levels_matter(case):
     run, (keys, actions) = rollout(case), inputs(case, 3)
     levels, other = levels_of(case, 0), levels_of(case, 1)
@@ -175,3 +222,26 @@ def test_same_key_same_trajectory_and_levels_matter(case):
     chex.assert_trees_all_equal(*results[:2])
     same = jax.tree.map(lambda a, b: bool((a == b).all()), results[0], results[2])
     assert not all(jax.tree.leaves(same)), "another level, the same trajectory"
+
+
+@adapters
+def test_float_observations_of_the_promised_shape(case):
+    world, (_, obs, steps, _) = distribution(case).environment, played(case)
+    assert len(world.obs_shape) in (1, 3)
+    for seen, axes in ((obs, 2), (steps.obs, 3), (steps.final_obs, 3)):
+        assert seen.dtype == np.float32 and seen.shape[axes:] == world.obs_shape
+
+
+@adapters
+def test_episodes_are_cut_at_the_level_s_limit_and_only_there(case):
+    levels, _, steps, state = played(case)
+    limit = levels.max_steps_in_episode if case.startswith("gymnax") else levels.max_steps
+    limit = np.asarray(limit)[:, None]
+    assert limit.max() <= distribution(case).environment.max_steps
+    terminated, time = steps.discount == 0, np.zeros(limit.shape)
+    for t in range(2 * T):
+        time = time + 1
+        np.testing.assert_array_equal(steps.truncated[t], (time >= limit) & ~terminated[t])
+        assert (time <= limit).all()
+        time = np.where(steps.truncated[t] | terminated[t], 0, time)
+    np.testing.assert_array_equal(state.time, time)

@@ -1,0 +1,67 @@
+"""gymnax environments by name, and the ones that need a warning."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from envs.gymnax.continuous import ContinuousGymnax
+from envs.gymnax.discrete import Gymnax
+from envs.gymnax.game import build
+from envs.names import unknown_name
+
+UNAVAILABLE = {"MNISTBandit-bsuite": "it downloads its images when it is made"}
+"""What gymnax lists and `gymnax_env` refuses, and why."""
+CAVEATS = {
+    "SimpleBandit-bsuite": "the arms are shuffled unseen for every episode of one step: all policies earn 0.5",
+    "MemoryChain-bsuite": "observations, `final_obs` too, are one step late, as in bsuite: the first two are equal",
+    "Seaquest-MinAtar": "thirty to three hundred times slower than the other MinAtar games on a CPU",
+}
+"""What works, but not as one may expect."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The factory of a name in gymnax's registry; `gymnax.register` adds names."""
+
+    name: str
+
+    def __call__(self, **options: Any) -> Any:
+        """The gymnax environment."""
+        import gymnax
+
+        return gymnax.make(self.name, **options)[0]
+
+
+def gymnax_names() -> tuple[str, ...]:
+    """The names that work offline."""
+    import gymnax
+
+    return tuple(name for name in gymnax.registered_envs if name not in UNAVAILABLE)
+
+
+def gymnax_env(name: str, *, max_steps: int | None = None, **options: Any) -> Gymnax | ContinuousGymnax:
+    """The environment of a name, `Gymnax` or `ContinuousGymnax` as its actions are.
+
+    Example:
+        env = gymnax_env("Breakout-MinAtar", use_minimal_action_set=False)
+
+    Args:
+        name: as in `gymnax.registered_envs`.
+        max_steps: the step limit; None for the environment's own.
+        **options: of the environment's constructor.
+
+    Raises:
+        ValueError: an unknown name (with near matches), or one that is not available offline (with the reason).
+    """
+    if name in UNAVAILABLE:
+        raise ValueError(f"gymnax environment {name!r} is not available: {UNAVAILABLE[name]}")
+    if name not in gymnax_names():
+        raise unknown_name("gymnax environment", name, gymnax_names())
+    factory, pairs = Registered(name), tuple(sorted((key, _hashable(value)) for key, value in options.items()))
+    game = build(factory, pairs)
+    limit = int(game.params.max_steps_in_episode) if max_steps is None else max_steps
+    kind = Gymnax if game.num_actions else ContinuousGymnax
+    return kind(factory=factory, max_steps=limit, options=pairs)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
