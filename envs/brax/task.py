@@ -156,14 +156,11 @@ def _obs_shape(factory: Callable[..., Any], options: Options) -> tuple[int, ...]
 
 def _under(task: Any, params: BraxLevel) -> Any:
     """The task with the level's gravity; MJX keeps it in its options, the other backends in the system."""
-    task = copy.copy(task)
-    gravity = {name: params.gravity * value for name, value in _gravities(task.sys).items()}
-    task.sys = task.sys.tree_replace(gravity)
+    task, own = copy.copy(task), task.sys
+    task.sys = own.tree_replace(
+        {"gravity": params.gravity * own.gravity, "opt.gravity": params.gravity * own.opt.gravity}
+    )
     return task
-
-
-def _gravities(system: Any) -> dict[str, Array]:
-    return {"gravity": system.gravity, "opt.gravity": system.opt.gravity}
 
 
 def _obs(state: Any) -> Float[Array, " features"]:
