@@ -110,6 +110,11 @@ class Chain:
         return 2
 
     @property
+    def max_steps(self) -> int:
+        """The length of the longest episode."""
+        return self.max_length
+
+    @property
     def num_states(self) -> int:
         """How many values the index can take."""
         return 2 * (self.max_length + 1) * (2 if self.redraw else 1)

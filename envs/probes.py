@@ -74,6 +74,11 @@ class Probe:
         return len(self.reward[0])
 
     @property
+    def max_steps(self) -> int:
+        """The length of the longest episode: no state comes twice."""
+        return self.num_states
+
+    @property
     def environment(self) -> "Probe":
         """The probe itself, which is also a distribution of levels."""
         return self

@@ -63,4 +63,7 @@ REFERENCES = {
     "humanoid": _brax(406.1, 8.0, _OF_ANT),
     "walker2d": _brax(282.0, 17.9, _OF_ANT),
 }
-"""By the name that `gymnax_env` or `brax_env` takes. The references were measured with gymnax and Brax of 2024."""
+"""By the name that `gymnax_env` or `brax_env` takes; Brax's hold for the backend that is named.
+
+The references are from the older gymnax and Brax of that code, whose games and physics may differ from today's.
+"""

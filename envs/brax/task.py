@@ -48,7 +48,7 @@ class Brax:
         lifetime: law of the number of inner updates.
 
     Raises:
-        ValueError: a limit or a repeat below 1.
+        ValueError: a limit or a repeat below 1; when first used, an environment that wraps another one.
 
     Differs: Brax's training wrappers need untyped keys, start every episode of an environment in the same state, return
         the observation after the reset, keep adding rewards after an episode has terminated within a repeated action,
@@ -140,7 +140,12 @@ def _build(factory: Callable[..., Any], options: Options) -> Any:
     """The one raw task of a factory and its options, made outside any trace, without Brax's notice of low upkeep."""
     with jax.ensure_compile_time_eval(), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return factory(**dict(options))
+        task = factory(**dict(options))
+    if "sys" not in vars(task):
+        raise ValueError(
+            f"Brax: {type(task).__name__} must be a raw environment, with a `sys` of its own; not a wrapper"
+        )
+    return task
 
 
 @functools.cache
@@ -151,14 +156,11 @@ def _obs_shape(factory: Callable[..., Any], options: Options) -> tuple[int, ...]
 
 def _under(task: Any, params: BraxLevel) -> Any:
     """The task with the level's gravity; MJX keeps it in its options, the other backends in the system."""
-    task = copy.copy(task)
-    gravity = {name: params.gravity * value for name, value in _gravities(task.sys).items()}
-    task.sys = task.sys.tree_replace(gravity)
+    task, own = copy.copy(task), task.sys
+    task.sys = own.tree_replace(
+        {"gravity": params.gravity * own.gravity, "opt.gravity": params.gravity * own.opt.gravity}
+    )
     return task
-
-
-def _gravities(system: Any) -> dict[str, Array]:
-    return {"gravity": system.gravity, "opt.gravity": system.opt.gravity}
 
 
 def _obs(state: Any) -> Float[Array, " features"]:

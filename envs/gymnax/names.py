@@ -11,8 +11,11 @@ from envs.names import unknown_name
 UNAVAILABLE = {"MNISTBandit-bsuite": "it downloads its images when it is made"}
 """What gymnax lists and `gymnax_env` refuses, and why."""
 CAVEATS = {
+    "DiscountingChain-bsuite": "the chain's end is its time limit: a truncation in gymnax, the end in bsuite",
+    "Freeway-MinAtar": "the game's end is its time limit: a truncation in gymnax, the end in MinAtar",
     "SimpleBandit-bsuite": "the arms are shuffled unseen for every episode of one step: all policies earn 0.5",
     "MemoryChain-bsuite": "observations, `final_obs` too, are one step late, as in bsuite: the first two are equal",
+    "MetaMaze-misc": "the goal moves the agent to a random cell, and ends the episode only if that is the goal again",
     "Seaquest-MinAtar": "thirty to three hundred times slower than the other MinAtar games on a CPU",
 }
 """What works, but not as one may expect."""
@@ -50,13 +53,18 @@ def gymnax_env(name: str, *, max_steps: int | None = None, **options: Any) -> Gy
         **options: of the environment's constructor.
 
     Raises:
-        ValueError: an unknown name (with near matches), or one that is not available offline (with the reason).
+        ValueError: an unknown name (with near matches), one that is not available offline (with the reason), or options
+            that cannot be hashed.
     """
     if name in UNAVAILABLE:
         raise ValueError(f"gymnax environment {name!r} is not available: {UNAVAILABLE[name]}")
     if name not in gymnax_names():
         raise unknown_name("gymnax environment", name, gymnax_names())
     factory, pairs = Registered(name), tuple(sorted((key, _hashable(value)) for key, value in options.items()))
+    try:
+        hash(pairs)
+    except TypeError as error:
+        raise ValueError(f"{name}: options must be hashable (got {options}); or give `Gymnax` a factory") from error
     game = build(factory, pairs)
     limit = int(game.params.max_steps_in_episode) if max_steps is None else max_steps
     kind = Gymnax if game.num_actions else ContinuousGymnax

@@ -105,6 +105,16 @@ def test_a_state_is_not_written_into():
     assert state.inner.metrics == metrics
 
 
+class Wrapper:
+    """Passes everything on, as Brax's wrappers do."""
+
+    def __init__(self):
+        self.env = Falling()
+
+    def __getattr__(self, name):
+        return getattr(self.env, name)
+
+
 def test_protocol_and_errors():
     assert isinstance(FALLING, ContinuousEnvironment) and not isinstance(FALLING, Environment)
     assert hash(FALLING) == hash(Brax(Falling, max_steps=9)) and FALLING.environment == Brax(Falling, max_steps=9)
@@ -113,6 +123,8 @@ def test_protocol_and_errors():
     for wrong in ({"max_steps": 0}, {"action_repeat": 0}):
         with pytest.raises(ValueError, match="must be >= 1"):
             Brax(Falling, **wrong)
+    with pytest.raises(ValueError, match="not a wrapper"):
+        Brax(Wrapper).reset(jax.random.key(0), FALLING.default_params)
     with pytest.raises(ValueError, match="gravity"):
         Ranges(FALLING, (("mass", 0.5, 2.0),))
     with pytest.raises(ValueError, match="must be in 1 ... 9"):
@@ -134,6 +146,7 @@ def test_the_tasks_are_brax_s():
     assert {*BRAX_TASKS, "fast"} == set(envs._envs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size", "features"), [("reacher", 2, 11), ("hopper", 3, 11), ("ant", 8, 27)])
 def test_a_brax_task(name, size, features):
     """Against the raw environment, driven by hand; the limit ends the episode, and gravity acts."""

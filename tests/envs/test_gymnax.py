@@ -191,6 +191,21 @@ def test_limits_are_the_level_s_but_never_above_the_environment_s():
         assert cut == [(t + 1) % expected == 0 for t in range(6)]
 
 
+def test_caveats():
+    """What the table says of the bandit, the memory chain and the clocks is so."""
+    bandit = gymnax_env("SimpleBandit-bsuite")
+    step = jax.jit(jax.vmap(bandit.step, (0, 0, None, None)))
+    _, state = jax.vmap(bandit.reset, (0, None))(make_keys(0, 2000), bandit.default_params)
+    timestep, state = step(make_keys(1, 2000), state, jnp.int32(3), bandit.default_params)
+    later, _ = step(make_keys(2, 2000), state, jnp.int32(3), bandit.default_params)
+    assert (timestep.discount == 0).all() and abs(later.reward.mean() - 0.5) < 0.03
+    assert abs(np.corrcoef(timestep.reward, later.reward)[0, 1]) < 0.1, "another arm is the best one"
+    first, steps = episode(gymnax_env("MemoryChain-bsuite"), lambda obs: 0)
+    np.testing.assert_array_equal(first, steps.final_obs[0])
+    _, steps = episode(gymnax_env("DiscountingChain-bsuite"), lambda obs: 0)
+    assert steps.truncated[-1] and steps.discount[-1] == 1 and len(steps.reward) == 100
+
+
 def test_built_inside_a_trace():
     """The cached environment keeps concrete arrays, whoever asks for it first."""
 
@@ -240,6 +255,8 @@ def test_names():
     ):
         with pytest.raises(ValueError, match=match):
             gymnax_env(name)
+    with pytest.raises(ValueError, match="hashable"):
+        gymnax_env("DeepSea-bsuite", action_mapping_key=jax.random.key(0))
     for name, reason in UNAVAILABLE.items():
         with pytest.raises(ValueError, match=reason):
             gymnax_env(name)
