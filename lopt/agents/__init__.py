@@ -12,6 +12,7 @@ from lopt.agents.minibatches import MinibatchEpochs
 from lopt.agents.ppo_lifetime import PPOLifetime, PPOState
 from lopt.agents.rollout import Players, reset, rollout
 from lopt.agents.statistics import Earnings, Moments, NormaliseObservations, ScaleRewards
+from lopt.agents.together import Together
 
 __all__ = [
     "ActorCritic",
@@ -35,6 +36,7 @@ __all__ = [
     "RLLifetime",
     "ScaleRewards",
     "TableHead",
+    "Together",
     "Valuation",
     "ValueBaseline",
     "episode_returns",

@@ -1,0 +1,1 @@
+"""Mirror learning with learned drifts: what `experiments.lpo` and `experiments.ppo` share."""

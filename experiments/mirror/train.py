@@ -1,0 +1,142 @@
+"""Meta-training of drifts: the run of `experiments.lpo`."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+import optax
+
+from experiments.common.cli import command_line, resume_command
+from experiments.common.compiling import once
+from experiments.common.config import plain
+from experiments.common.evolution import evolution
+from experiments.common.folder import open_folder
+from experiments.common.logging import Logger
+from experiments.common.loop import Hook, run
+from experiments.mirror import agents, surface
+from experiments.mirror.build import DRIFTS, World, world
+from experiments.mirror.config import MirrorConfig
+from experiments.mirror.report import write
+from lopt.agents import FinalReturn, Together
+from lopt.curriculum import DomainRandomisation, Uniform
+from lopt.export import Card, save_rule
+from lopt.meta import MetaLearner
+from lopt.objectives import LPO
+from lopt.types import Key, Level, MetaState, Theta
+
+
+@dataclass(frozen=True)
+class Study:
+    """The parts of a run."""
+
+    worlds: tuple[World, ...]
+    drift: LPO
+    learner: MetaLearner
+
+    def init(self, key: Key) -> MetaState:
+        """The state before the first meta-step."""
+        key_rule, key_learner = jax.random.split(key)
+        return self.learner.init(key_learner, self.drift.init(key_rule))
+
+
+def build(config: MirrorConfig) -> Study:
+    """Assemble a study."""
+    worlds = tuple(world(name, config.inner.settings(name)) for name in config.envs)
+    unknown = [w.name for w in worlds if w.scale == 1.0]
+    if len(worlds) > 1 and unknown:
+        raise ValueError(
+            f"envs: several environments are weighed by reference returns, and none is known for {', '.join(unknown)}; "
+            "train on each alone, or on those of envs.references"
+        )
+    drift = config.drift.drift()
+    lives = []
+    for w in worlds:
+        lifetime = w.lifetime(drift, config.es.episodes)
+        scale = w.scale if len(worlds) > 1 else 1.0
+        lives.append(FinalReturn(lifetime, w.measure(lifetime, config.es.episodes), scale))
+    whole = Together(tuple(lives), config.envs)
+
+    def levels(key: Key) -> Level:
+        keys = jax.random.split(key, len(worlds))
+        return whole.level(tuple(w.levels(k) for w, k in zip(worlds, keys, strict=True)))
+
+    longest = max(w.settings.num_updates for w in worlds)
+    rate = optax.cosine_decay_schedule(config.meta.learning_rate, config.meta.num_steps, config.meta.final_rate)
+    estimator, optimizer = evolution(config.es, whole, drift.init, longest, rate)
+    learner = MetaLearner(
+        estimator, DomainRandomisation(levels), Uniform(), optimizer, config.meta.num_lifetimes, stagger=False
+    )
+    return Study(worlds, drift, learner)
+
+
+def main(config: MirrorConfig) -> None:
+    """Meta-train, then compare."""
+    study = build(config)
+    tests = [world(name, config.inner.settings(name)) for name in config.test_envs]
+    folder = open_folder(config, command_line())
+    outcome = run(
+        config.run,
+        folder,
+        init=study.init,
+        step=study.learner.step,
+        num_steps=config.meta.num_steps,
+        chunk=config.meta.steps_per_chunk,
+        hooks=[Hook(config.eval.every, Validation(config, study), at_start=True)],
+        headline=("meta_loss",),
+        finite=("meta_loss",),
+    )
+    if outcome.stopped:
+        print(f"stopped at meta-step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
+        return
+    theta = jax.device_get(outcome.state.theta)
+    card = Card(
+        kind="lopt.objectives.LPO",
+        config=plain(config.drift),
+        command=folder.command,
+        seed=config.run.seed,
+        meta_steps=outcome.step,
+        notes=f"drift of PPO, meta-trained on {', '.join(config.envs)}",
+    )
+    save_rule(folder.file("rule"), theta, card)
+    surface.draw(study.drift, theta, folder.file("drift.png"))
+    print("training agents under the drift, PPO and DPO ...", flush=True)
+    worlds = {w.name: w for w in (*study.worlds, *tests)}
+    found = {name: compare(config, w, study.drift, theta, untrained(config, study)) for name, w in worlds.items()}
+    agents.draw(found, worlds, folder.file("agents.png"))
+    write(config, folder, found, worlds)
+    print(f"report: {folder.path / 'report.md'}")
+
+
+def compare(config: MirrorConfig, world: World, drift: LPO, theta: Theta, newborn: Theta) -> dict[str, agents.Learned]:
+    """Agents under the drift, before and after meta-training, and under those without meta-parameters: same keys."""
+    keys = jax.random.split(jax.random.key(20_221_011), config.eval.seeds)
+    ruled = agents.teach(world, drift, config.eval.episodes)
+    found = {"learned drift": ruled(keys, theta), "untrained drift": ruled(keys, newborn)}
+    for name, fixed in DRIFTS.items():
+        found[name.upper()] = agents.teach(world, fixed, config.eval.episodes)(keys, ())
+    return found
+
+
+class Validation:
+    """The learning curve: agents of a few fixed seeds under the mean drift."""
+
+    def __init__(self, config: MirrorConfig, study: Study):
+        self.teach = [agents.teach(w, study.drift, config.eval.episodes) for w in study.worlds]
+        self.keys = jax.random.split(jax.random.key(1), min(8, config.eval.seeds))
+        self.names = [w.name for w in study.worlds]
+
+    def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
+        """Log the mean final return in each environment."""
+        theta = jax.tree.map(np.asarray, state.theta)
+        found = {
+            name: float(teach(self.keys, theta).final.mean())
+            for name, teach in zip(self.names, self.teach, strict=True)
+        }
+        logger.log(step, {f"validation/{name}": value for name, value in found.items()})
+        logger.message(f"meta-step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+
+
+def untrained(config: MirrorConfig, study: Study) -> Theta:
+    """The drift before the first meta-step."""
+    key_init, _, _ = jax.random.split(jax.random.key(config.run.seed), 3)
+    return once(study.init)(key_init).theta
