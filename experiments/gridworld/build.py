@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from envs.gridworld import TabularView, optimal_return, random_return
@@ -15,9 +16,10 @@ from experiments.gridworld.config import StudyConfig
 from experiments.gridworld.names import LEVELS, PRIORITIES, RECURRENCES, TIMES
 from lopt import curriculum, nets
 from lopt.agents import FinalReturn, HeadFactory, MeanReturn, NetHead, RLLifetime, TableHead, ValueBaseline
+from lopt.export import load_rule
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGPenalty
-from lopt.types import Key, MetaState
+from lopt.types import Key, MetaState, Theta
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,13 @@ class Study:
     learner: MetaLearner
     max_steps: int
     """No episode is longer."""
+    theta: Theta | None = None
+    """The rule to start from; None for a random one."""
 
     def init(self, key: Key) -> MetaState:
         """The state before the first meta-step."""
         key_rule, key_learner = jax.random.split(key)
-        return self.learner.init(key_learner, self.rule.init(key_rule))
+        return self.learner.init(key_learner, self.rule.init(key_rule) if self.theta is None else self.theta)
 
 
 def build(config: StudyConfig) -> Study:
@@ -65,8 +69,30 @@ def build(config: StudyConfig) -> Study:
         )
     else:
         estimator, optimizer = _meta_gradient(config, lifetime), _optimizer(config)
-    learner = MetaLearner(estimator, _curriculum(config, distribution), score, optimizer, meta.num_lifetimes)
-    return Study(distribution, rule, lifetime, antagonist, learner, max_steps)
+    learner = MetaLearner(
+        estimator,
+        _curriculum(config, distribution),
+        score,
+        optimizer,
+        meta.num_lifetimes,
+        stagger=meta.estimator != "es",
+    )
+    theta = None if config.rule.start is None else start_from(config.rule.start, rule)
+    return Study(distribution, rule, lifetime, antagonist, learner, max_steps, theta)
+
+
+def start_from(path: str, rule: LPG) -> Theta:
+    """The meta-parameters of a rule file.
+
+    Raises:
+        ValueError: no such file, or one of another architecture.
+    """
+    theta = load_rule(path).theta
+    shapes = jax.tree.map(jnp.shape, theta)
+    expected = jax.tree.map(jnp.shape, jax.eval_shape(rule.init, jax.random.key(0)))
+    if shapes != expected:
+        raise ValueError(f"rule.start: {path} does not fit the rule options (got {shapes}, expected {expected})")
+    return jax.tree.map(jnp.asarray, theta)
 
 
 def _rule(config: StudyConfig) -> LPG:

@@ -147,7 +147,7 @@ class PPOLifetime:
         """The agent after all epochs, and the metrics averaged over the minibatches."""
         agent, progress = self.agent, Progress(step=state.age, lifetime=level.lifetime)
         rate = jnp.asarray(self.anneal(progress), jnp.float32)
-        obs = agent.normalise(state.agent, traj.obs)
+        obs = vmap_flat(lambda o: agent.normalise(state.agent, o))(traj.obs)
         out, out_next = outputs(agent, state.agent, obs, traj, drawn_from)
         targets = self.objective.targets(theta, traj.replace(obs=obs), out, out_next, progress)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lopt.nets import ReverseLSTM
-from lopt.objectives import A2C, FractionAndLogLifetime
+from lopt.objectives import A2C, DPO, LPO, PPO, TALPO, Clip, FractionAndLogLifetime
 from lopt.protocols import Objective
 from lopt.types import Progress
 from tests.reference.lives import lpg, random_theta
@@ -22,14 +22,25 @@ OBJECTIVES = {
     "LPG, time": lpg(conditioning=FractionAndLogLifetime()),
     "LPG, inputs blocked": lpg(input_gradient=False),
     "A2C": A2C(),
+    "PPO": PPO(entropy_weight=0.1, value_clip=None),
+    "DPO": PPO(DPO(), normalise=False),
+    "LPO": PPO(LPO(8), normalise=False),
+    "TA-LPO": PPO(TALPO(8, floor=Clip()), normalise=False),
 }
 for_objectives = pytest.mark.parametrize("name", OBJECTIVES)
+# whose weights do not depend on which other steps the loss is given
+for_pointwise = pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "PPO"])
 PROGRESS = Progress(step=jnp.int32(2), lifetime=jnp.int32(10))
 ORDER = np.array([2, 0, 3, 1])
 
 
 def half(tree, which):
     return jax.tree.map(lambda x: x[which * T // 2 : (which + 1) * T // 2], tree)
+
+
+def moved(out):
+    """The output of an agent that has become more certain."""
+    return jax.tree.map(lambda x: 1.5 * x, out)
 
 
 def permuted(tree):
@@ -44,9 +55,10 @@ def evaluation(name):
     @jax.jit
     def evaluate(theta, traj, out, out_next):
         def after_update(theta):
-            """What the agent's update is worth to a stranger: a path from theta through the targets."""
+            """What an update is worth to a stranger, after others on the same trajectory: a path from theta through
+            the targets or the loss."""
             targets = rule.targets(theta, traj, out, out_next, PROGRESS)
-            grads = jax.grad(lambda o: rule.loss(theta, o, traj, targets, PROGRESS)[0])(out)
+            grads = jax.grad(lambda o: rule.loss(theta, o, traj, targets, PROGRESS)[0])(moved(out))
             return jnp.sin(3 * grads.policy).sum() + jnp.cos(grads.prediction).sum()
 
         targets = rule.targets(theta, traj, out, out_next, PROGRESS)
@@ -90,7 +102,7 @@ def test_targets_have_an_entry_for_every_step(name):
         assert leaf.shape[:2] == (T, B) and leaf.dtype == jnp.float32
 
 
-@for_objectives
+@for_pointwise
 def test_loss_is_pointwise_and_then_a_mean(name):
     whole, halves = found(name)["loss"], found(name)["halves"]
     mean = jax.tree.map(lambda a, b: (a + b) / 2, *halves)

@@ -6,9 +6,20 @@ import jax
 import numpy as np
 import optax
 
-from lopt.agents import NetHead, RLLifetime, TableHead, ValueBaseline
-from lopt.nets import MLP
-from lopt.objectives import A2C, LPG
+from lopt.agents import (
+    MinibatchEpochs,
+    NetHead,
+    NormaliseObservations,
+    PPOLifetime,
+    RLLifetime,
+    ScaleRewards,
+    TableHead,
+    ValueBaseline,
+    linear_annealing,
+)
+from lopt.nets import MLP, GaussianPolicy, Tabular
+from lopt.objectives import A2C, LPG, PPO
+from tests.reference.aim import Aim
 from tests.reference.pair import Pair
 
 T, B = 4, 3
@@ -34,6 +45,36 @@ def life(objective=None, head=None, **changes):
     head = head or table()
     parts = {"num_envs": B, "rollout_length": T, "baseline": ValueBaseline(head(1), gamma=0.9)}
     return RLLifetime(Pair(), objective or lpg(), head, head, **(parts | changes))
+
+
+def ppo(objective=None, **changes):
+    """A tiny life of epochs on `Pair`, by PPO."""
+    parts = {
+        "env": Pair(),
+        "policy": partial(Tabular, 2),
+        "prediction": partial(Tabular, 2),
+        "optimizer": optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0)),
+        "num_envs": B,
+        "rollout_length": T,
+        "epochs": MinibatchEpochs(3, 2),
+        "eval_episodes": 20,
+        "eval_steps": 10,
+    }
+    return PPOLifetime(objective=objective or PPO(), **(parts | changes))
+
+
+def ppo_on_aim(objective=None, **changes):
+    """The same with real actions, networks, an optimizer that asks for the parameters, and everything normalised."""
+    parts = {
+        "env": Aim(),
+        "policy": partial(GaussianPolicy, partial(MLP, (3,))),
+        "prediction": partial(MLP, (3,)),
+        "optimizer": optax.lion(1e-1, weight_decay=0.1),
+        "anneal": linear_annealing,
+        "observations": NormaliseObservations(),
+        "rewards": ScaleRewards(0.9),
+    }
+    return ppo(objective, **(parts | changes))
 
 
 def a2c():

@@ -91,3 +91,11 @@ def lpg(theta, recurrence, traj, out, out_next, time):
     h = recurrence(theta["recurrence"], np.concatenate(columns, -1), terminated | traj.truncated)
     h = np.maximum(h, 0)
     return dense(theta["pi_hat"], h)[..., 0], dense(theta["y_hat"], h)
+
+
+def lpo(theta, r, advantage, time):
+    """The network of a learned drift; `time` are the factors its inputs are repeated with; arXiv 2210.05639."""
+    x = np.stack([np.log(r), np.log(r) ** 2, 1 - r, (1 - r) ** 2], -1)
+    x = np.concatenate([x, advantage[..., None] * x], -1)
+    x = np.concatenate([x, *(factor * x for factor in time)], -1)
+    return np.tanh(x @ theta["hidden"]) @ theta["out"]
