@@ -1,0 +1,1 @@
+"""Agents trained by PPO, by DPO or under a learned drift, in any environment."""

@@ -1,0 +1,13 @@
+"""python -m experiments.ppo [--env Breakout-MinAtar] [--drifts ppo dpo runs/lpo/rule] [--seeds 4] [--help]"""
+
+from experiments.common.memory import restart_with_huge_pages
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+
+from experiments.common.cli import launch
+from experiments.ppo.config import PRESETS, PPOConfig
+from experiments.ppo.train import main
+
+if __name__ == "__main__":
+    launch(main, PPOConfig, PRESETS)

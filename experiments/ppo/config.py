@@ -1,0 +1,39 @@
+"""The configuration of training agents under drifts."""
+
+from dataclasses import dataclass, field
+
+from experiments.common.config import Run, RunConfig
+from experiments.mirror.settings import InnerConfig
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Trains agents in an environment under one or several drifts and measures them.
+
+    Raises:
+        ValueError: nothing to train, or no seeds.
+    """
+
+    run: Run = RunConfig(out="runs/ppo")
+    env: str = "CartPole-v1"
+    """A gymnax name, brax/<task> or grid/<level distribution>."""
+    drifts: tuple[str, ...] = ("ppo",)
+    """ppo, dpo, or rule files of learned drifts (runs/lpo/rule)."""
+    seeds: int = 4
+    """Agents per drift, side by side."""
+    inner: InnerConfig = field(default_factory=InnerConfig)
+    episodes: int = 128
+    """Episodes that measure an agent at the end."""
+    updates_per_chunk: int = 1
+    """Updates per compiled call: how often metrics are logged and signals are seen."""
+
+    def __post_init__(self) -> None:
+        if not self.drifts:
+            raise ValueError("drifts must name at least one drift (got none)")
+        for name in ("seeds", "episodes", "updates_per_chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name.replace('_', '-')} must be at least 1 (got {getattr(self, name)})")
+
+
+PRESETS = {"published": PPOConfig()}
+"""What is not given is as published for the environment."""
