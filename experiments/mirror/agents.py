@@ -60,8 +60,9 @@ def draw(found: Mapping[str, Mapping[str, Learned]], worlds: Mapping[str, World]
                 curves = np.stack([_filled(curve) for curve in learned.curve])
                 known = np.isfinite(curves).any(0)  # no episode may have ended yet
                 x, curves = steps * np.arange(1, curves.shape[1] + 1)[known], curves[:, known]
-                low, high = np.nanpercentile(curves, [25, 75], axis=0)
-                axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+                if known.any():
+                    low, high = np.nanpercentile(curves, [25, 75], axis=0)
+                    axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
                 axis.plot(x, np.nanmean(curves, 0), color=color, label=drift)
             axis.set(title=name, xlabel="environment steps", ylabel="return")
         drawing.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lopt.agents import FinalReturn
+from lopt.agents import FinalReturn, Together
 from lopt.objectives import A2C, LPO, PPO, TALPO, Clip, FractionAndLogLifetime
 from lopt.protocols import Lifetime
 from tests.reference import aim, bandit, keys, pair
@@ -28,6 +28,7 @@ def confidence(key, level, learner):
 
 LIFETIMES = {
     "bandit": Bandit,
+    "two bandits together": lambda: Together((Bandit(), Bandit(rate=0.2)), ("fast", "slow")),
     "LPG with time, tables": lambda: life(lpg(conditioning=FractionAndLogLifetime())),
     "A2C, networks, Lion with weight decay": lambda: life(A2C(), lion(), mean_advantage=True),
     "LPG, judged by its return": lambda: FinalReturn(life(lpg()), confidence),
@@ -43,9 +44,10 @@ for_lifetimes = pytest.mark.parametrize("name", LIFETIMES)
 def parts(name):
     """`(lifetime, levels [N], a theta, another theta)`."""
     lifetime = LIFETIMES[name]()
-    if name == "bandit":
+    if "bandit" in name:
         thetas = [{"value": jnp.array([0.5, -1.0, 0.8]) * sign} for sign in (1, -1)]
-        return lifetime, bandit.levels(N, list(LENGTHS)), *thetas
+        levels = bandit.levels(N, list(LENGTHS))
+        return lifetime, jax.vmap(lifetime.level)((levels, levels)) if "together" in name else levels, *thetas
     levels = (aim if isinstance(getattr(lifetime, "env", None), Aim) else pair).levels(*LENGTHS)
     return lifetime, levels, *(random_theta(_objective(lifetime), seed) for seed in (0, 1))
 

@@ -1,0 +1,143 @@
+"""The studies on drifts: bad input, what is built, what is drawn, and a whole small run."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.common.config import RunConfig
+from experiments.common.evolution import ESConfig
+from experiments.lpo.presets import PRESETS
+from experiments.mirror import surface
+from experiments.mirror.build import DRIFTS, DriftConfig
+from experiments.mirror.config import EvalConfig, MetaConfig, MirrorConfig
+from experiments.mirror.environments import environment
+from experiments.mirror.settings import PUBLISHED, InnerConfig
+from experiments.mirror.train import build, main
+from experiments.ppo.config import PPOConfig
+from experiments.ppo.train import drifts
+from experiments.ppo.train import main as train_agents
+from lopt.export import load_rule
+
+INNER = InnerConfig(num_envs=2, rollout_length=4, total_steps=16, epochs=1, num_minibatches=2, hidden=(3,))
+TINY = MirrorConfig(
+    run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
+    inner=INNER,
+    drift=DriftConfig(hidden=3, time="fraction"),
+    meta=MetaConfig(num_steps=2, num_lifetimes=2),
+    es=ESConfig(episodes=2),
+    eval=EvalConfig(seeds=2, episodes=2, every=2),
+)
+
+
+def change(config, **changes):
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: environment("CartPole-v2"), "did you mean CartPole-v1"),
+        (lambda: environment("brax/ants"), "did you mean ant"),
+        (lambda: environment("grid/all"), "unknown grid world for networks 'grid/all'"),
+        (lambda: environment("MNISTBandit-bsuite"), "unknown environment"),
+        (lambda: change(TINY, envs=()), "at least one environment"),
+        (lambda: change(TINY, es=ESConfig(population=5)), "es.population must be even"),
+        (lambda: change(TINY, eval=EvalConfig(every=0)), "eval.every must be a multiple"),
+        (lambda: DriftConfig(time="fractoin"), "did you mean fraction"),
+        (lambda: DriftConfig(floor="pop"), "did you mean ppo"),
+        (lambda: build(change(TINY, envs=("CartPole-v1", "Acrobot-v1"))), "none is known for Acrobot-v1"),
+        (lambda: build(change(TINY, inner=change(INNER, num_minibatches=3))), "number of minibatches must divide"),
+        (lambda: build(change(TINY, drift=DriftConfig(hidden=0))), "hidden must be at least 1"),
+        (lambda: PPOConfig(drifts=()), "at least one drift"),
+        (lambda: PPOConfig(seeds=0), r"seeds must be at least 1 \(got 0\)"),
+        (lambda: drifts(PPOConfig(drifts=("dop",))), "did you mean dpo"),
+    ],
+)
+def test_bad_input_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_brax_tells_what_to_install():
+    try:
+        env, _, _ = environment("brax/ant")
+    except ImportError as error:
+        assert 'pip install "lopt[brax]"' in str(error)
+    else:
+        assert env.action_size == 8
+
+
+@pytest.mark.parametrize("name", ["quick", "ta"])
+def test_presets_build_and_keep_their_types(name):
+    study = build(PRESETS[name])
+    state = jax.eval_shape(study.init, jax.random.key(0))
+    after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert {"meta_loss", "CartPole-v1/final_return", "lost"} <= set(metrics)
+    inputs = study.drift.init(jax.random.key(0))["hidden"].shape[0]
+    assert inputs == (16 if name == "ta" else 8)
+
+
+def test_several_environments_make_one_fitness():
+    both = change(TINY, envs=("CartPole-v1", "Breakout-MinAtar"))
+    study = build(both)
+    state = jax.eval_shape(study.init, jax.random.key(0))
+    _, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
+    assert {"CartPole-v1/final_return", "Breakout-MinAtar/final_return"} <= set(metrics)
+    assert [part.scale for part in study.learner.estimator.lifetime.parts] == [475.0, pytest.approx(50.08, abs=0.01)]
+
+
+def test_published_settings():
+    assert PUBLISHED["Breakout-MinAtar"].num_updates == 10_000_000 // (64 * 128)
+    assert InnerConfig(gamma=0.5).settings("Breakout-MinAtar") == dataclasses.replace(
+        PUBLISHED["Breakout-MinAtar"], gamma=0.5
+    )
+    assert InnerConfig().settings("Seaquest-MinAtar") == PUBLISHED["Asterix-MinAtar"]
+    assert InnerConfig().settings("Acrobot-v1") == PUBLISHED["CartPole-v1"]
+
+
+def test_slopes_of_the_objective_are_those_of_the_formulas():
+    ratio, advantage = np.array([0.5, 0.9, 1.1, 1.5]), np.array([1.0, -1.0])
+    np.testing.assert_allclose(
+        surface.slopes(DRIFTS["ppo"], (), ratio, advantage, 0.0), [[1, 1, 1, 0], [0, -1, -1, -1]], atol=1e-5
+    )
+    found = surface.slopes(DRIFTS["dpo"], (), ratio, advantage, 0.0)
+    np.testing.assert_allclose([found[0, 3], found[1, 0]], [0.940015, 0.343109], rtol=1e-4)
+    values = surface.values(DRIFTS["dpo"], (), ratio, advantage, 0.0)
+    np.testing.assert_allclose([values[0, 3], values[1, 0]], [0.010163, 0.201457], rtol=1e-3)
+
+
+def test_pictures_of_drifts(tmp_path):
+    for time in ("none", "fraction"):
+        drift = DriftConfig(hidden=4, time=time, init_scale=3.0).drift()
+        theta = drift.init(jax.random.key(0))
+        surface.draw(drift, theta, tmp_path / f"{time}.png")
+        assert (tmp_path / f"{time}.png").stat().st_size > 5000
+        young, old = (surface.values(drift, theta, np.array([0.5, 1.5]), np.array([2.0]), age) for age in (0.0, 1.0))
+        assert (young == old).all() == (time == "none")
+
+
+@pytest.mark.slow
+def test_a_run_reports_and_its_rule_teaches(tmp_path):
+    main(change(TINY, run=change(TINY.run, out=str(tmp_path / "lpo")), test_envs=("Catch-bsuite",)))
+    for name in ("report.md", "results.json", "drift.png", "agents.png", "curves.png", "rule.npz"):
+        assert (tmp_path / "lpo" / name).stat().st_size > 0, name
+    assert load_rule(tmp_path / "lpo" / "rule").card.kind == "lopt.objectives.LPO"
+    results = json.loads((tmp_path / "lpo" / "results.json").read_text())
+    assert set(results["returns"]) == {"CartPole-v1", "Catch-bsuite"}
+    assert set(results["returns"]["CartPole-v1"]) == {"learned drift", "untrained drift", "PPO", "DPO"}
+
+    config = PPOConfig(
+        run=change(TINY.run, out=str(tmp_path / "ppo"), max_minutes=1e-9),
+        drifts=("ppo", str(tmp_path / "lpo" / "rule")),
+        seeds=2,
+        inner=INNER,
+        episodes=2,
+    )
+    train_agents(config)
+    train_agents(change(config, run=change(config.run, max_minutes=None, resume=True)))
+    results = json.loads((tmp_path / "ppo" / "results.json").read_text())
+    assert set(results["returns"]) == {"ppo", "lpo"} and len(results["returns"]["lpo"]) == 2
