@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -84,6 +85,25 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ValueError(f"configuration: {value!r} ({type(value).__name__}) has no JSON form; use numbers and strings")
+
+
+def revive(config_class: type, data: Any) -> Any:
+    """The configuration that `plain` or `identity` made this JSON data of; fields that are missing keep their defaults.
+
+    Raises:
+        ValueError: a field that the class does not have, or a value that it rejects.
+    """
+    hints = typing.get_type_hints(config_class)
+    values = {}
+    for name, value in data.items():
+        if name in ("kind", "seed") and name not in hints:
+            continue
+        if name not in hints:
+            raise ValueError(f"configuration: {config_class.__name__} has no field {name!r}")
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+            value = revive(hints[name], value)
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return config_class(**values)
 
 
 def identity(config: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from experiments.common.config import (
     fingerprint,
     identity,
     plain,
+    revive,
     run_config,
     write_json,
     write_text,
@@ -47,6 +48,14 @@ def test_everything_else_does():
 
 def test_fingerprint_is_the_same_in_every_process():
     assert fingerprint(ToyConfig()) == "845db7cfefabe2d6"
+
+
+def test_a_configuration_comes_back():
+    config = ToyConfig(lr=0.3, task=Task(5))
+    assert identity(revive(ToyConfig, identity(config))) == identity(config)
+    assert revive(ToyConfig, {"lr": 0.5}) == ToyConfig(lr=0.5)
+    with pytest.raises(ValueError, match="ToyConfig has no field 'rl'"):
+        revive(ToyConfig, {"rl": 0.3})
 
 
 def test_plain_is_json_and_names_nested_classes():
