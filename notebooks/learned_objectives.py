@@ -249,9 +249,9 @@ print("mean return of the candidates, generation by generation:", np.round(fitne
 # %% [markdown]
 # ## 4. What time does to it
 #
-# The drift so far, at the beginning, in the middle and at the end of a life. After so few generations it is still
-# close to PPO, `python -m experiments.lpo --preset ta` goes on for longer and writes a rule file; its path goes into
-# `RULE` above.
+# The drift so far, at the beginning, in the middle and at the end of a life. That it differs with age is evolution
+# trying things out: so few generations cannot tell what is better. `python -m experiments.lpo --preset ta` goes on for
+# longer, compares what it finds with PPO and DPO, and writes a rule file; its path goes into `RULE` above.
 
 # %%
 figure, axes = plots(2, 4.8)

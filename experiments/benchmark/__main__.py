@@ -1,4 +1,4 @@
-"""python -m experiments.benchmark [lpg] [groove] [start]: seconds per meta-step, memory and start-up, as ratios."""
+"""python -m experiments.benchmark [lpg] [groove] [rl] [start]: speed against named baselines, memory and start-up."""
 
 import json
 import os
@@ -15,12 +15,13 @@ from experiments.common.config import write_json
 from experiments.common.memory import low_fault_memory
 from experiments.common.report import table
 
-BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "start": ""}
+BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "rl": "", "start": ""}
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults) and `start` (start-up)."""
+    """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults), `rl` (whole lives under
+    evolution strategies, and PPO beside a plain PPO) and `start` (start-up)."""
 
     what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start")
     """Which benchmarks."""
@@ -34,6 +35,8 @@ class BenchmarkConfig:
     """Lifetimes differentiated at once."""
     repeats: int = 5
     """Timed meta-steps (the median is reported)."""
+    pairs: tuple[int, ...] = (2, 16)
+    """rl: pairs of rules per meta-step of evolution strategies."""
     out: str = ""
     """If given, the figures are also written to this JSON file."""
 
@@ -49,7 +52,25 @@ def worker(config: BenchmarkConfig, score: str) -> dict:
         "repeats": config.repeats,
         "buffer": max(4000, 2 * config.lifetimes),
     }
-    command = [sys.executable, "-m", "experiments.benchmark.worker", json.dumps(job)]
+    return _measured("experiments.benchmark.worker", job)
+
+
+def reinforcement(config: BenchmarkConfig) -> dict[str, list[dict]]:
+    """Evolution strategies at several sizes, and PPO in two environments, each in a process of its own."""
+    evolved = [{"what": "evolution", "pairs": pairs, "repeats": config.repeats} for pairs in config.pairs]
+    played = [
+        {"what": "ppo", "name": name, "updates": updates, "repeats": config.repeats}
+        for name, updates in (("CartPole-v1", 100), ("Breakout-MinAtar", 6))
+    ]
+    return {
+        "evolution": [_measured("experiments.benchmark.rl", job) for job in evolved],
+        "ppo": [_measured("experiments.benchmark.rl", job) for job in played],
+    }
+
+
+def _measured(module: str, job: dict) -> dict:
+    """What a worker prints last."""
+    command = [sys.executable, "-m", module, json.dumps(job)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=low_fault_memory(dict(os.environ)))
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -94,6 +115,23 @@ def _first_step(command: list[str], folder: str) -> float:
         process.wait()
 
 
+def reinforcement_tables(figures: dict[str, list[dict]]) -> str:
+    """Both tables of `rl`."""
+    columns = ("pairs", "seconds", "lives_per_second", "training_steps_per_second", "saved", "peak_gib")
+    header = (
+        "TA-LPG by ES: pairs",
+        "seconds per meta-step",
+        "lives/s",
+        "training steps/s",
+        "saved by packing",
+        "peak GiB",
+    )
+    text = table(header, [[row[c] for c in columns] for row in figures["evolution"]])
+    columns = ("env", "ours", "plain", "ratio", "peak_gib")
+    header = ("PPO", "steps/s", "a plain PPO's", "ratio", "peak GiB")
+    return text + "\n\n" + table(header, [[row[c] for c in columns] for row in figures["ppo"]])
+
+
 def main() -> None:
     """Measure, print a table, and perhaps write it."""
     config = tyro.cli(BenchmarkConfig, prog="python -m experiments.benchmark")
@@ -101,7 +139,8 @@ def main() -> None:
         choose("benchmark", name, BENCHMARKS)
     figures: dict = {}
     for name in config.what:
-        figures[name] = start_up() if name == "start" else worker(config, BENCHMARKS[name])
+        other = {"start": start_up, "rl": lambda: reinforcement(config)}
+        figures[name] = other[name]() if name in other else worker(config, BENCHMARKS[name])
     rows = []
     for name in ("lpg", "groove"):
         if name in figures:
@@ -114,6 +153,8 @@ def main() -> None:
         print(table(header, rows))
     if "lpg" in figures and "groove" in figures:
         print(f"\nGROOVE costs {figures['groove']['seconds'] / figures['lpg']['seconds']:.2f} LPG meta-steps")
+    if "rl" in figures:
+        print("\n" + reinforcement_tables(figures["rl"]))
     if "start" in figures:
         print("\n" + table(("start-up", "seconds"), list(figures["start"].items())))
     if config.out:
