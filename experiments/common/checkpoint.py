@@ -121,6 +121,11 @@ def _mismatch(saved: list[list[Any]], wanted: list[list[Any]], limit: int = 3) -
     return lines
 
 
+def load_orbax() -> None:
+    """Import orbax, which takes most of a second; done while something else compiles, nobody waits for it."""
+    import orbax.checkpoint.v1  # noqa: F401
+
+
 def _arrays(state: Any) -> dict[str, jax.Array]:
     """The leaves that orbax stores: keys as data, empty arrays left out."""
     leaves = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state)]

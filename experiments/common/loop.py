@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from experiments.common.checkpoint import load_orbax
 from experiments.common.compiling import often, once, uncollected
 from experiments.common.config import RunConfig
 from experiments.common.folder import RunFolder
@@ -94,6 +95,7 @@ def run(
         with uncollected(), ThreadPoolExecutor(1) as background:
             lowered = first.lower(key_init)
             pending = background.submit(lowered.compile)
+            background.submit(load_orbax)
             advance = compiled(lowered.out_info)
             state = pending.result()(key_init)
     if start == 0:
