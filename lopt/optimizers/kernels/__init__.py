@@ -14,7 +14,7 @@
 | `Group(axis)` | m / norm of its row (or axes) | an l2 ball per row |
 | `PerLeaf(kernel)` | the kernel's, leaf by leaf | the kernel's set, for every leaf |
 | `Nuclear(polar)` (Muon) | U V' | the spectral ball, by decomposition or `NewtonSchulz` |
-| `Softmax` | softmax(m) | the simplex of sum 1 / lambda |
+| `Softmax(temperature)` | softmax(m / temperature) | the simplex of sum 1 / lambda |
 | `HalfSquare` | m | everything; a ridge |
 | `HalfL1Square` | l1 norm times sign(m) | everything; the square of the greatest |
 | `Quadratic(apply, solve)` | P m | everything; a ridge in P^-1 |
