@@ -24,11 +24,11 @@ def scale_by_lion(
 
 
 def lion(
-    learning_rate: optax.ScalarOrSchedule = 1e-4,
+    learning_rate: ArrayLike | optax.Schedule = 1e-4,
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.99,
     mu_dtype: DTypeLike | None = None,
-    weight_decay: optax.ScalarOrSchedule = 1e-3,
+    weight_decay: ArrayLike | optax.Schedule = 1e-3,
     mask: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Lion: `x <- x - learning_rate (sign(b1 m + (1 - b1) g) + weight_decay x)`, then m <- b2 m + (1 - b2) g.

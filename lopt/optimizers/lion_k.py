@@ -67,11 +67,11 @@ def scale_by_lion_k(
 
 def lion_k(
     kernel: Kernel,
-    learning_rate: optax.ScalarOrSchedule = 1e-4,
+    learning_rate: ArrayLike | optax.Schedule = 1e-4,
     b1: ArrayLike = 0.9,
     b2: ArrayLike = 0.99,
     mu_dtype: DTypeLike | None = None,
-    weight_decay: optax.ScalarOrSchedule = 1e-3,
+    weight_decay: ArrayLike | optax.Schedule = 1e-3,
     mask: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Lion-K: `x <- x - learning_rate (-grad K(-c) + weight_decay x)`, c and m as in `scale_by_lion_k`.

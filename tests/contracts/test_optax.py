@@ -1,6 +1,7 @@
 """Laws of every optimizer: what optax promises its users, and what ours rely on.
 
-An optimizer enters with one line in `tests/reference/optimizers.py`.
+An optimizer enters with one line in `tests/reference/optimizers.py`. What has to be compiled is compiled for those of
+`QUICK` in the fast tests and for all of them in the slow ones.
 """
 
 import functools
@@ -14,9 +15,12 @@ import numpy as np
 import optax
 import pytest
 
-from tests.reference.optimizers import OPTIMIZERS, params
+from tests.reference.optimizers import OPTIMIZERS, QUICK, params
 
-for_optimizers = pytest.mark.parametrize("name", OPTIMIZERS)
+for_every = pytest.mark.parametrize("name", OPTIMIZERS)
+for_optimizers = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in OPTIMIZERS]
+)
 SETTINGS = 64
 TARGET = np.array([[2.0, 3.0], [1.0, 4.0]], np.float32)  # inside every constraint set of decay 0.1
 
@@ -65,57 +69,60 @@ def injected(case):
     return optax.inject_hyperparams(make)
 
 
-def by_hyperparams(case, p, grads):
+@functools.cache
+def by_hyperparams(name):
     """Of the numbers that users tune or learn: injected, vmapped, looped over, differentiated."""
+    case = OPTIMIZERS[name]
+    p, grads = params(case), gradients(case)
 
     def run(values):
-        updates, _ = after(case.make(**values), p, grads)
-        return updates
+        return after(case.make(**values), p, grads)[0]
 
     def moved(values):
         return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(run(values)))
 
-    middle = {name: float(np.mean(ends)) for name, ends in case.hyperparams.items()}
+    middle, settings = {name: float(np.mean(ends)) for name, ends in case.hyperparams.items()}, draws(case)
+    some = range(0, SETTINGS, SETTINGS // 8)
+    looped = [run({name: values[i] for name, values in settings.items()}) for i in some]
     return {
         "written": run(middle),
         "injected": after(injected(case)(**middle), p, grads)[0],
-        "vmapped": jax.vmap(run)(draws(case)),
-        "looped": jax.lax.map(run, draws(case)),
+        "vmapped": jax.tree.map(lambda x: x[:: SETTINGS // 8], jax.jit(jax.vmap(run))(settings)),
+        "looped": jax.tree.map(lambda *xs: np.stack(xs), *looped),
         "slopes": jax.grad(moved)(jax.tree.map(jnp.float32, middle)),
     }
 
 
-def by_wrapping(case, p, grads):
-    """What optax's wrappers make of it."""
-    tx = case.make()
-    first = jax.tree.map(lambda g: g[0], grads)
-    finite = optax.apply_if_finite(tx, 5)
-    before = finite.init(p)
-    broken = jax.tree.map(lambda g: g * jnp.nan, first)
-    some = {name: x if name in ("w", "stack") else None for name, x in p.items()}
-    labels = {name: "ours" if name in ("w", "stack") else "theirs" for name in p}
-    of_some = jax.tree.map(lambda g, keep: g if keep is not None else None, grads, some, is_leaf=lambda x: x is None)
-    parts = optax.partition({"ours": tx, "theirs": optax.sgd(1.0)}, labels)
-    return {
-        "multi steps": after(optax.MultiSteps(tx, 2), p, grads)[0],
-        "first of multi steps": after(optax.MultiSteps(tx, 2), p, jax.tree.map(lambda g: g[:1], grads))[0],
-        "mean": after(tx, p, jax.tree.map(lambda g: g.mean(0, keepdims=True), grads))[0],
-        "not finite": (finite.update(broken, before, p), before),
-        "separate": after(tx, some, of_some)[0],
-        "masked": after(optax.masked(tx, {name: part == "ours" for name, part in labels.items()}), p, grads)[0],
-        "partition": after(parts, p, grads)[0],
-        "chained": after(optax.chain(optax.clip_by_global_norm(1e9), tx), p, grads)[0],
-        "plain": after(tx, p, grads)[0],
-        "large": [after(tx, p, jax.tree.map(lambda g, size=size: g * 0 + size, grads))[0] for size in (5.0, 500.0)],
-    }
-
-
 @functools.cache
-def found(name):
-    """Everything that has to be computed, compiled once."""
+def by_wrapping(name):
+    """What optax's wrappers make of it."""
     case = OPTIMIZERS[name]
-    evaluate = jax.jit(lambda p, g: by_hyperparams(case, p, g) | by_wrapping(case, p, g))
-    return evaluate(params(case), gradients(case))
+    tx, p, grads = case.make(), params(case), gradients(case)
+    ours = {name: name in ("w", "stack") for name in p}
+    some = {name: p[name] if keep else None for name, keep in ours.items()}
+    grads_of_some = {name: grads[name] if keep else None for name, keep in ours.items()}
+    labels = {name: "ours" if keep else "theirs" for name, keep in ours.items()}
+
+    @jax.jit
+    def conditional(p, grads):
+        finite, multi = optax.apply_if_finite(tx, 5), optax.MultiSteps(tx, 2)
+        before, state = finite.init(p), multi.init(p)
+        broken = jax.tree.map(lambda g: g[0] * jnp.nan, grads)
+        first, state = multi.update(jax.tree.map(lambda g: g[0], grads), state, p)
+        return {
+            "not finite": (finite.update(broken, before, p), before),
+            "multi steps": (first, multi.update(jax.tree.map(lambda g: g[1], grads), state, p)[0]),
+        }
+
+    return conditional(p, grads) | {
+        "plain": after(tx, p, grads)[0],
+        "mean": after(tx, p, jax.tree.map(lambda g: g.mean(0, keepdims=True), grads))[0],
+        "separate": after(tx, some, grads_of_some)[0],
+        "masked": after(optax.masked(tx, ours), p, grads)[0],
+        "partition": after(optax.partition({"ours": tx, "theirs": optax.sgd(1.0)}, labels), p, grads)[0],
+        "chained": after(optax.chain(optax.clip_by_global_norm(1e9), tx), p, grads)[0],
+        "large": [after(tx, p, jax.tree.map(lambda g, size=size: 0 * g + size, grads))[0] for size in (5.0, 500.0)],
+    }
 
 
 @functools.cache
@@ -233,7 +240,7 @@ def test_eager_and_compiled_steps_give_equal_types_and_numbers(name):
     chex.assert_trees_all_close(optax.apply_updates(p, eager[0]), states[0][0], rtol=1e-5, atol=1e-6)
 
 
-@for_optimizers
+@for_every
 def test_the_state_is_a_tree_of_arrays_that_map_params_knows(name):
     tx = optimizer(name)
     state = jax.eval_shape(tx.init, shapes(params(OPTIMIZERS[name])))
@@ -250,15 +257,14 @@ def test_a_constant_schedule_is_a_constant(name):
     p = params(case)
     grads = gradients(case)
     number, schedule = (
-        jax.jit(functools.partial(after, case.make(learning_rate=rate)))(p, grads)[0]
-        for rate in (0.02, optax.constant_schedule(0.02))
+        after(case.make(learning_rate=rate), p, grads)[0] for rate in (0.02, optax.constant_schedule(0.02))
     )
     chex.assert_trees_all_close(number, schedule, rtol=1e-6)
 
 
 @for_optimizers
 def test_hyperparams_may_be_injected_vmapped_and_learned(name):
-    values = found(name)
+    values = by_hyperparams(name)
     chex.assert_trees_all_close(values["injected"], values["written"], rtol=1e-4, atol=1e-6)
     chex.assert_trees_all_close(values["vmapped"], values["looped"], rtol=1e-4, atol=1e-6)
     assert all(np.isfinite(x).all() for x in values["slopes"].values())
@@ -268,9 +274,10 @@ def test_hyperparams_may_be_injected_vmapped_and_learned(name):
 
 @for_optimizers
 def test_multi_steps_accumulates(name):
-    values = found(name)
-    assert not any(np.asarray(x).any() for x in jax.tree.leaves(values["first of multi steps"]))
-    chex.assert_trees_all_close(values["multi steps"], values["mean"], rtol=1e-4, atol=1e-6)
+    values = by_wrapping(name)
+    first, second = values["multi steps"]
+    assert not any(np.asarray(x).any() for x in jax.tree.leaves(first))
+    chex.assert_trees_all_close(second, values["mean"], rtol=1e-4, atol=1e-6)
     tx, p = optax.MultiSteps(OPTIMIZERS[name].make(), 4), shapes(params(OPTIMIZERS[name]), jnp.bfloat16)
     state = jax.eval_shape(tx.init, p)
     assert types(jax.eval_shape(tx.update, p, state, p)[1]) == types(state)
@@ -278,7 +285,7 @@ def test_multi_steps_accumulates(name):
 
 @for_optimizers
 def test_steps_that_are_not_finite_are_skipped(name):
-    (updates, state), before = found(name)["not finite"]
+    (updates, state), before = by_wrapping(name)["not finite"]
     assert not any(np.asarray(x).any() for x in jax.tree.leaves(updates))
     chex.assert_trees_all_equal(state.inner_state, before.inner_state)
     assert state.total_notfinite == 1
@@ -286,7 +293,7 @@ def test_steps_that_are_not_finite_are_skipped(name):
 
 @for_optimizers
 def test_a_part_of_the_tree_is_treated_as_if_alone(name):
-    values = found(name)
+    values = by_wrapping(name)
     for part in ("w", "stack"):
         for way in ("masked", "partition"):
             np.testing.assert_allclose(values[way][part], values["separate"][part], rtol=1e-5, atol=1e-7)
@@ -296,7 +303,7 @@ def test_a_part_of_the_tree_is_treated_as_if_alone(name):
 
 @for_optimizers
 def test_it_stands_in_a_chain_and_bears_large_gradients(name):
-    values = found(name)
+    values = by_wrapping(name)
     chex.assert_trees_all_close(values["chained"], values["plain"], rtol=1e-5, atol=1e-7)
     for updates in values["large"]:
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(updates))
@@ -325,7 +332,7 @@ def test_wrappers_keep_types(name, wrapper):
     assert types(updates) == types(p) and types(after) == types(state)
 
 
-@for_optimizers
+@for_every
 def test_leaves_of_integers_have_no_gradient_and_stay(name):
     case, tx = OPTIMIZERS[name], optimizer(name)
     p = params(case) | {"none": jnp.array([[2**30 + 1, -7]])}
@@ -347,7 +354,7 @@ def test_leaves_of_integers_have_no_gradient_and_stay(name):
     assert types(stepped) == types(p)
 
 
-@for_optimizers
+@for_every
 def test_parameters_are_asked_for_where_they_are_needed(name):
     case, tx = OPTIMIZERS[name], optimizer(name)
     p = shapes(params(case))
@@ -359,7 +366,7 @@ def test_parameters_are_asked_for_where_they_are_needed(name):
         assert types(jax.eval_shape(lambda g, s: tx.update(g, s), p, state)[0]) == types(p)
 
 
-@for_optimizers
+@for_every
 def test_trees_that_do_not_fit_are_refused(name):
     tx, p = optimizer(name), shapes(params(OPTIMIZERS[name]))
     state = jax.eval_shape(tx.init, p)
@@ -371,7 +378,7 @@ def test_trees_that_do_not_fit_are_refused(name):
             jax.eval_shape(tx.update, wrong, state, p)
 
 
-@for_optimizers
+@for_every
 def test_it_finds_the_minimum_of_a_parabola(name):
     case = OPTIMIZERS[name]
     if case.finds is None:

@@ -27,7 +27,6 @@ class Case:
         state_dtype: the argument of `make` that sets the type of its state, if there is one.
         needs_params: whether `update` must be given the parameters.
         matrices: whether every leaf must be a matrix.
-        updates: whether it gives updates to be added (and not directions, which need a learning rate).
         finds: the arguments with which it finds the minimum of a parabola at `TARGET`; None if it is not meant to.
     """
 
@@ -79,6 +78,8 @@ OPTIMIZERS = {
     "Newton-Schulz": Case(partial(lopt.lion_k, lo.Nuclear(lo.NewtonSchulz())), matrices=True),
     **{name: of_kernel(name) for name in KERNELS if name != "l1"},
 }
+
+QUICK = ("lion", "lion, bare direction", "lion, schedules and mask", "cautious(lion)", "nuclear")
 
 
 def params(case, dtype=np.float32, seed=0):

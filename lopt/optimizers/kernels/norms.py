@@ -11,7 +11,17 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from lopt.optimizers.arguments import check_number
-from lopt.optimizers.kernels.sums import absolute, greatest, indicator, leafwise, norm, root, total, unit_scale
+from lopt.optimizers.kernels.sums import (
+    absolute,
+    greatest,
+    indicator,
+    leafwise,
+    norm,
+    resolution,
+    root,
+    total,
+    unit_scale,
+)
 from lopt.types import PyTree
 
 
@@ -96,9 +106,9 @@ class LInf:
 
     def map(self, m: PyTree) -> PyTree:
         """sign(m) where |m| is greatest, divided by how many there are."""
-        big = greatest(jnp.abs, m)
-        count = jnp.maximum(total(lambda x: jnp.abs(x) == big, m), 1.0)
-        return leafwise(lambda x: jnp.where(jnp.abs(x) == big, jnp.sign(x) / count, 0.0), m)
+        level = greatest(jnp.abs, m) * (1 - resolution(m))
+        count = jnp.maximum(total(lambda x: jnp.abs(x) >= level, m), 1.0)
+        return leafwise(lambda x: jnp.where(jnp.abs(x) >= level, jnp.sign(x) / count, 0.0), m)
 
     def value(self, m: PyTree) -> Float[Array, ""]:
         """K(m)."""

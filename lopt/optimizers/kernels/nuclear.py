@@ -70,7 +70,7 @@ class Nuclear:
     def map(self, m: PyTree) -> PyTree:
         """U V'."""
         self._check(m)
-        return jax.tree.map(lambda x: self.polar(x) if x.size else x, m)
+        return jax.tree.map(lambda x: self.polar(jnp.asarray(x)) if x.size else x, m)
 
     def value(self, m: PyTree) -> Float[Array, ""]:
         """K(m)."""

@@ -45,8 +45,8 @@ class Softmax:
 
     def conjugate(self, y: PyTree) -> Float[Array, ""]:
         """K*(y)."""
-        entropy = total(lambda x: jax.scipy.special.entr(jnp.maximum(x, 0.0)), y)
-        return indicator(self.distance(y), -self.temperature * entropy)
+        inside = total(lambda x: jax.scipy.special.xlogy(jnp.maximum(x, 0.0), jnp.maximum(x, 0.0)), y)
+        return indicator(self.distance(y), self.temperature * inside)
 
     def distance(self, y: PyTree) -> Float[Array, ""]:
         """To the simplex, in the 1-norm."""

@@ -59,6 +59,16 @@ def norm(tree: PyTree, p: Any = 2.0) -> Float[Array, ""]:
     return scale * root(total(lambda x: root(jnp.abs(x) / scale, p), tree), 1 / p)
 
 
+def resolution(tree: PyTree) -> float:
+    """The relative difference up to which elements count as equal: two units in the last place of the coarsest leaf.
+
+    A compiler may compute an element twice, in two loops, and round it differently; a comparison of an element with a
+    maximum or a threshold that was found among them has to allow for it.
+    """
+    leaves = jax.tree.leaves(tree)
+    return 2 * max((float(jnp.finfo(jnp.result_type(x)).eps) for x in leaves), default=0.0)
+
+
 def indicator(distance: Float[Array, ""], inside: Any = 0.0) -> Float[Array, ""]:
     """`inside` in a convex set and infinity outside; a distance of the square root of the precision is rounding."""
     slack = jnp.finfo(distance.dtype).eps ** 0.5

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from lopt.optimizers.arguments import check_number
-from lopt.optimizers.kernels.sums import absolute, greatest, indicator, total
+from lopt.optimizers.kernels.sums import absolute, greatest, indicator, leafwise, resolution, total, wide
 from lopt.types import PyTree
 
 
@@ -15,8 +15,8 @@ from lopt.types import PyTree
 class TopK:
     """K(m) = sum of the k greatest |m_i| of the whole tree: the map is sign(m) there, and 0 elsewhere.
 
-    Elements as great as the k-th share what is left of k equally, so that the map is in the set whatever ties there
-    are. K*(y) is zero where max |y_i| <= 1 and |y|_1 <= k, infinite elsewhere: a box cut by an l1 ball, with at most
+    Elements that are, up to rounding, as great as the k-th share what is left of k equally, so that the map is in the
+    set whatever ties there are. K*(y) is zero where max |y_i| <= 1 and |y|_1 <= k, infinite elsewhere: a box cut by an l1 ball, with at most
     k moves per step. `distance` is in the dual norm max(|y|_inf, |y|_1 / k).
 
     The k-th greatest is found by bisection on the floating-point bits: as many passes over the momentum as a float
@@ -36,18 +36,20 @@ class TopK:
 
     def map(self, m: PyTree) -> PyTree:
         """sign(m) at the k greatest."""
-        bits, kth = self._order(m)
-        above, level = (_count(bits, lambda b, test=test: test(b, kth)) for test in (jnp.greater, jnp.equal))
-        share = jnp.minimum((self.k - above) / jnp.maximum(level, 1), 1.0)
+        kth, slack = self._threshold(m), resolution(m)
+        least, most = kth * (1 - slack), kth * (1 + slack)
+        above, rest = total(lambda x: jnp.abs(x) > most, m), total(lambda x: jnp.abs(x) >= least, m)
+        share = jnp.clip((self.k - above) / jnp.maximum(rest - above, 1.0), 0.0, 1.0)
 
-        def chosen(x, b):
-            return (jnp.sign(x) * jnp.where(b > kth, 1.0, jnp.where(b == kth, share, 0.0))).astype(jnp.asarray(x).dtype)
+        def chosen(x):
+            size = jnp.abs(x)
+            return jnp.sign(x) * jnp.where(size > most, 1.0, jnp.where(size >= least, share, 0.0))
 
-        return jax.tree.map(chosen, m, bits)
+        return leafwise(chosen, m)
 
     def value(self, m: PyTree) -> Float[Array, ""]:
         """K(m)."""
-        return total(lambda x, y: x * y, m, jax.tree.map(lambda x: x, self.map(_wide(m))))
+        return total(jnp.multiply, m, self.map(jax.tree.map(wide, m)))
 
     def conjugate(self, y: PyTree) -> Float[Array, ""]:
         """K*(y)."""
@@ -57,25 +59,20 @@ class TopK:
         """In the norm max(|y|_inf, |y|_1 / k)."""
         return jnp.maximum(jnp.maximum(greatest(jnp.abs, y), absolute(y) / self.k) - 1, 0.0)
 
-    def _order(self, m: PyTree) -> tuple[PyTree, Int[Array, ""]]:
-        """The bits of |m|, which are ordered as |m| is, and those of the k-th greatest (of 0 if there are fewer)."""
-        size = jnp.finfo(jnp.result_type(jnp.float32, *jax.tree.leaves(m))).bits
-        integer, floating = (jnp.dtype(f"{kind}{size}") for kind in ("int", "float"))
-        bits = jax.tree.map(
-            lambda x: jax.lax.bitcast_convert_type(jax.lax.stop_gradient(jnp.abs(x)).astype(floating), integer), m
-        )
+    def _threshold(self, m: PyTree) -> Float[Array, ""]:
+        """The k-th greatest |m_i|; 0 if there are fewer than k."""
+        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(m))
+        integer = jnp.dtype(f"int{jnp.finfo(dtype).bits}")
+        # the bits of floats that are not negative are ordered as the floats are
+        bits = [
+            jax.lax.bitcast_convert_type(jax.lax.stop_gradient(jnp.abs(x)).astype(dtype), integer)
+            for x in jax.tree.leaves(m)
+        ]
 
         def bit(i, kth):
-            higher = kth | (jnp.ones((), integer) << (size - 2 - i))
-            return jnp.where(_count(bits, lambda b: b >= higher) >= self.k, higher, kth)
+            higher = kth | (jnp.ones((), integer) << (jnp.finfo(dtype).bits - 2 - i))
+            count = sum((jnp.sum(b >= higher, dtype=jnp.int32) for b in bits), start=jnp.zeros((), jnp.int32))
+            return jnp.where(count >= self.k, higher, kth)
 
-        return bits, jax.lax.fori_loop(0, size - 1, bit, jnp.zeros((), integer))
-
-
-def _count(bits: PyTree, test) -> Int[Array, ""]:
-    return sum((jnp.sum(test(b), dtype=jnp.int32) for b in jax.tree.leaves(bits)), start=jnp.zeros((), jnp.int32))
-
-
-def _wide(m: PyTree) -> PyTree:
-    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(m))
-    return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), m)
+        kth = jax.lax.fori_loop(0, jnp.finfo(dtype).bits - 1, bit, jnp.zeros((), integer))
+        return jax.lax.bitcast_convert_type(kth, dtype)
