@@ -174,8 +174,9 @@ def test_it_ends_where_a_projected_solver_ends_and_the_gap_is_zero_there(name):
     with jax.enable_x64(True):
         history, _ = jax.jit(lambda x: walk(tx, x, grads, jnp.arange(8000)))({"x": jnp.zeros(6)})
         gap = jax.jit(jax.vmap(lambda x: lopt.kkt_gap(x, grads(x, 0), DECAY, kernel)))(history)
-        at_solution = lopt.kkt_gap({"x": expected}, grads({"x": expected}, 0), DECAY, kernel)
-    np.testing.assert_allclose(history["x"][-1], expected, atol=1e-4)
+        at_solution = float(lopt.kkt_gap({"x": expected}, grads({"x": expected}, 0), DECAY, kernel))
+        found, gap = np.asarray(history["x"][-1]), np.asarray(gap)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
     if name == "l1":
         bound = np.abs(expected) > 1 / DECAY - 1e-9
         assert 0 < bound.sum() < 6  # some walls hold, and some do not
