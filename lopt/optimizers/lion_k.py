@@ -52,7 +52,8 @@ def scale_by_lion_k(
         check_like("Lion-K", updates, state.mu)
 
         def mix(g, m):
-            return None if untrained(g) else -((1.0 - b1) * g + b1 * m)
+            # minus c, rounded as c is
+            return None if untrained(g) else (b1 - 1.0) * g - b1 * m
 
         def remember(g, m):
             return m if untrained(g) else ((1.0 - b2) * g + b2 * m).astype(m.dtype)
