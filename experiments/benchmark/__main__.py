@@ -38,7 +38,7 @@ class BenchmarkConfig:
     sizes: tuple[int, ...] = (100_000, 10_000_000)
     """Numbers of parameters for `optimizers`; 100000000 takes some 3 GiB."""
     rounds: int = 21
-    """Rounds of `optimizers`, in which each takes its turn (medians are reported)."""
+    """Rounds of `optimizers`, two at least, in which each takes its turn (medians are reported)."""
     out: str = ""
     """If given, the figures are also written to this JSON file."""
 
@@ -66,6 +66,10 @@ def fresh(module: str, job: dict) -> dict:
 
 def optimizers(config: BenchmarkConfig) -> dict[str, dict]:
     """Times and peak memory of Lion, ours and optax's, for every number of parameters."""
+    if config.rounds < 2:
+        raise ValueError(f"--rounds must be at least 2 (got {config.rounds})")
+    if min(config.sizes, default=0) < 10:
+        raise ValueError(f"--sizes must be numbers from 10 up (got {config.sizes})")
     figures = {}
     for size in config.sizes:
         figures[str(size)] = fresh("optimizers", {"size": size, "repeats": config.rounds})

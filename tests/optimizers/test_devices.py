@@ -11,13 +11,16 @@ import pytest
 from tests.reference.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parents[2]
-FAST = ("lion", "top-k", "nuclear")
 
 
-@pytest.mark.parametrize("names", [FAST, pytest.param((*OPTIMIZERS,), marks=pytest.mark.slow)], ids=["some", "all"])
-def test_shardings_are_kept_and_numbers_are_those_of_one_device(names):
+@pytest.mark.parametrize(
+    ("how", "names"),
+    [("compiled", ("lion", "top-k", "nuclear")), pytest.param("eager", (*OPTIMIZERS,), marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def test_shardings_are_kept_and_numbers_are_those_of_one_device(how, names):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    command = [sys.executable, "-m", "tests.reference.sharded_optimizers", *names]
+    command = [sys.executable, "-m", "tests.reference.sharded_optimizers", how, *names]
     ran = subprocess.run(command, cwd=ROOT, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     report = json.loads(ran.stdout)

@@ -2,7 +2,8 @@
 devices is set before JAX starts.
 
 Prints a JSON object: for every optimizer named on the command line the pairs of things whose types differ, and the
-greatest difference of an update from one device's.
+greatest difference of an update from one device's. With `eager` as first word eager steps are compared, too, which
+compile every operation for itself.
 """
 
 import json
@@ -34,18 +35,18 @@ def types(tree):
     return jax.tree.map(jax.typeof, tree)
 
 
-def check(name, mesh):
+def check(name, mesh, eager):
     """What differs in type between `init` and `update`, eager and compiled; and in number from one device."""
     case, wrong = OPTIMIZERS[name], []
     tx = case.make()
     init, update = jax.jit(tx.init), jax.jit(tx.update)
     with jax.set_mesh(mesh):
-        for dtype in (np.float16, np.float32) if name == "lion" else (np.float32,):
+        for dtype in (np.float16, np.float32):
             p, g = (spread(parameters(case, seed, dtype), mesh) for seed in (0, 1))
             state = init(p)
             updates, after = update(g, state, p)
             compared = {"updates and params": (updates, p), "states before and after": (state, after)}
-            if name == "lion":  # an eager step compiles every operation for itself
+            if eager:
                 compared["compiled and eager init"] = (state, tx.init(p))
                 compared["compiled and eager update"] = ((updates, after), tx.update(g, state, p))
             wrong += [f"{dtype.__name__}: {what}" for what, (a, b) in compared.items() if types(a) != types(b)]
@@ -55,12 +56,12 @@ def check(name, mesh):
     return {"wrong": wrong, "difference": max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)}
 
 
-def main(names):
+def main(how, *names):
     """Check each."""
     mesh = jax.make_mesh((jax.device_count(),), ("x",), axis_types=(AxisType.Explicit,))
-    report = {name: check(name, mesh) for name in names}
+    report = {name: check(name, mesh, how == "eager") for name in names}
     print(json.dumps({"devices": jax.device_count(), "optimizers": report}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])
