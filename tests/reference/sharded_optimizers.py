@@ -18,9 +18,9 @@ from tests.reference.optimizers import OPTIMIZERS
 
 
 def parameters(case, seed, dtype):
-    """A stack and, unless every leaf must be a matrix, other leaves; the first axis is to be spread out."""
+    """A stack, a matrix and, unless every leaf must be one, other leaves; the first axis is to be spread out."""
     rng = np.random.default_rng(seed)
-    shapes = {"stack": (8, 2, 3)} | ({} if case.matrices else {"w": (16, 2), "b": (8,), "s": ()})
+    shapes = {"stack": (8, 2, 3), "w": (16, 2)} | ({} if case.matrices else {"b": (8,), "s": ()})
     return {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
 
 
