@@ -64,8 +64,8 @@ class Nuclear:
         ValueError: a leaf that is no matrix (when the optimizer is initialised).
 
     Paper: arXiv 2310.05898 (K as a norm of matrices).
-    Differs: Muon updates the momentum first and mixes in the gradient
-        after, and rescales by the matrix's shape, which changes the radius.
+    Differs: Muon updates the momentum first and mixes in the gradient after, and rescales by the matrix's shape, which
+        changes the radius.
     """
 
     polar: Callable[[Array], Array] = polar
