@@ -1,6 +1,6 @@
 """lopt: discover, meta-train, test and export learning rules in JAX.
 
-`import lopt` loads nothing; its parts load when they are first used (`lopt.objectives.LPG`).
+`import lopt` loads nothing; its parts load when they are first used (`lopt.objectives.LPG`, `lopt.lion`).
 """
 
 import importlib
@@ -10,26 +10,39 @@ __version__ = "0.1.0"
 
 _FROM = {
     "bind_drift": "objectives",
+    "cautious": "optimizers",
     "clip_drift": "objectives",
     "dpo_drift": "objectives",
+    "kkt_gap": "optimizers",
+    "lion": "optimizers",
+    "lion_k": "optimizers",
     "ppo_loss": "objectives",
+    "scale_by_lion": "optimizers",
+    "scale_by_lion_k": "optimizers",
 }
 """Where the names that are no modules come from."""
 
 __all__ = [
     "agents",
     "bind_drift",
+    "cautious",
     "clip_drift",
     "curriculum",
     "dpo_drift",
     "export",
+    "kkt_gap",
+    "lion",
+    "lion_k",
     "meta",
     "nets",
     "objectives",
+    "optimizers",
     "policies",
     "ppo_loss",
     "protocols",
     "returns",
+    "scale_by_lion",
+    "scale_by_lion_k",
     "tree",
     "types",
     "unroll",
