@@ -182,13 +182,13 @@ def outputs(
 
     prediction = vmap_flat(lambda o: agent.predict(params, o))(obs)
     after = jax.vmap(predict)(tree.take(traj.next_obs, -1))
-    cut = traj.truncated[:-1].ravel()
-    rows = jax.tree.map(lambda x: x[:-1].reshape(cut.shape[0], *x.shape[2:]), traj.next_obs)
-    following = prediction[1:].reshape(cut.shape[0], -1)
-    following = tree.masked_map(predict, cut, following, rows).reshape(prediction[1:].shape)
+    following = jnp.concatenate([prediction[1:], after[None]])
+    cut = traj.truncated.at[-1].set(False).ravel()
+    flat = following.reshape(cut.shape[0], following.shape[-1])
+    rows = jax.tree.map(lambda x: x.reshape(cut.shape[0], *x.shape[2:]), traj.next_obs)
+    following = tree.masked_map(predict, cut, flat, rows).reshape(following.shape)
     unknown = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), drawn_from)
-    out_next = AgentOutput(policy=unknown, prediction=jnp.concatenate([following, after[None]]))
-    return AgentOutput(policy=drawn_from, prediction=prediction), out_next
+    return AgentOutput(drawn_from, prediction), AgentOutput(unknown, following)
 
 
 def _earnings(reward: Float[Array, "T B"], last: Bool[Array, "T B"], sums: Float[Array, "T B"]) -> Metrics:
