@@ -1,20 +1,12 @@
 """lopt: discover, meta-train, test and export learning rules in JAX.
 
-`import lopt` loads nothing; its parts load when they are first used (`lopt.objectives.LPG`).
+`import lopt` loads nothing; its parts load when they are first used (`lopt.objectives.LPG`, `lopt.ppo_loss`).
 """
 
 import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-
-_FROM = {
-    "bind_drift": "objectives",
-    "clip_drift": "objectives",
-    "dpo_drift": "objectives",
-    "ppo_loss": "objectives",
-}
-"""Where the names that are no modules come from."""
 
 __all__ = [
     "agents",
@@ -35,10 +27,12 @@ __all__ = [
     "unroll",
 ]
 
+_OBJECTIVES = ("bind_drift", "clip_drift", "dpo_drift", "ppo_loss")
+
 
 def __getattr__(name: str) -> Any:
-    if name in _FROM:
-        return getattr(importlib.import_module(f"lopt.{_FROM[name]}"), name)
+    if name in _OBJECTIVES:
+        return getattr(importlib.import_module("lopt.objectives"), name)
     if name in __all__:
         return importlib.import_module(f"lopt.{name}")
     raise AttributeError(f"module 'lopt' has no attribute {name!r}")

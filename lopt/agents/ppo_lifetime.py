@@ -43,8 +43,10 @@ class PPOLifetime:
     It is `RLLifetime`'s sibling and not an option of it, because almost nothing is shared: `RLLifetime` is built to be
     differentiated (heads and tables that are moved by gradients of their outputs, rematerialised updates, a baseline
     for the meta-loss), and this one to play fast: the policies that drew the actions are kept and not computed again,
-    both networks have one optimizer, and observations and rewards are normalised on the way. Its meta-loss is the
-    return, for evolution strategies. Actions may be real.
+    both networks have one optimizer, and observations and rewards are normalised on the way. Actions may be real.
+
+    Its meta-loss is minus the return, for evolution strategies: it has no gradient in theta. A step has one, of the
+    updates, with what is played and the outputs it is judged by held fixed.
 
     Attributes:
         env: the environment; levels are its parameters.
@@ -64,7 +66,9 @@ class PPOLifetime:
     Raises:
         ValueError: a number below one, or minibatches of unequal size.
 
-    Paper: arXiv 1707.06347, algorithm 1; the defaults are those of luchris429/purejaxrl for MinAtar, without annealing.
+    Paper: arXiv 1707.06347, algorithm 1; the numbers are those of luchris429/purejaxrl for MinAtar.
+    Differs: purejaxrl takes a time limit for a termination and the next episode's first observation for the one to
+        bootstrap from.
     """
 
     env: Environment | ContinuousEnvironment
