@@ -142,3 +142,21 @@ def test_networks_take_tables_and_integers():
     out, _ = jax.jit(lambda key: nets.MLP((4,), 3).init_with_output(key, obs))(jax.random.key(0))
     chex.assert_shape(out, (3,))
     assert out.dtype == jnp.float32
+
+
+def test_a_gaussian_policy_of_a_tanh_network():
+    orthogonal = jax.nn.initializers.orthogonal
+    mean = partial(nets.MLP, (8, 8), activation=jnp.tanh, hidden_init=orthogonal(2**0.5), output_init=orthogonal(0.01))
+    net = nets.GaussianPolicy(mean, 2, log_std=-0.5)
+    obs = jnp.array([0.3, -1.0, 2.0])
+    policy, params = jax.jit(lambda key: net.init_with_output(key, obs))(jax.random.key(0))
+    np.testing.assert_array_equal(policy.log_std, np.full(2, -0.5, np.float32))
+    layers = params["params"]["MLP_0"]
+    x = np.asarray(obs)
+    for name, scale in (("Dense_0", 2**0.5), ("Dense_1", 2**0.5), ("Dense_2", 0.01)):
+        kernel = np.asarray(layers[name]["kernel"])
+        small = kernel.T @ kernel if kernel.shape[0] >= kernel.shape[1] else kernel @ kernel.T
+        np.testing.assert_allclose(small, scale**2 * np.eye(len(small)), atol=1e-5)
+        x = x @ kernel
+        x = np.tanh(x) if name != "Dense_2" else x
+    np.testing.assert_allclose(policy.mean, x, rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Categorical policies: closed forms, sampling, and logits at the edge."""
+"""Policies: closed forms, sampling, and logits at the edge."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lopt import policies
+from lopt.types import Gaussian
 from tests.reference import naive
 
 EXTREME = jnp.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, -1e4]])
@@ -82,3 +83,48 @@ def test_score_function_gradient():
     x, action = jnp.array(logits(3, (6, 4)), jnp.float32), jnp.array([0, 1, 2, 3, 0, 1])
     grads = jax.jit(jax.grad(lambda x: policies.log_prob(x, action).sum()))(x)
     np.testing.assert_allclose(grads, np.eye(4)[action] - naive.softmax(np.asarray(x)), rtol=1e-5, atol=1e-6)
+
+
+def gaussian(seed=4, shape=(4, 3)):
+    rng = np.random.default_rng(seed)
+    return Gaussian(*(jnp.array(rng.normal(0, 0.7, shape), jnp.float32) for _ in range(2)))
+
+
+def test_gaussian_closed_forms():
+    policy = gaussian()
+    action = np.random.default_rng(5).normal(size=policy.mean.shape)
+    mean, std = np.float64(policy.mean), np.exp(np.float64(policy.log_std))
+    density = np.exp(-(((action - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi))
+    found = jax.jit(policies.log_prob)(policy, jnp.array(action, jnp.float32))
+    assert found.shape == (4,)
+    np.testing.assert_allclose(found, np.log(density).sum(-1), rtol=1e-4, atol=1e-5)
+    # H = - E[log pi], by quadrature, entry by entry
+    z = np.linspace(-8, 8, 4001)
+    p = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    unit = -(p * np.log(p)).sum() * (z[1] - z[0])
+    np.testing.assert_allclose(jax.jit(policies.entropy)(policy), (unit + np.log(std)).sum(-1), rtol=1e-4)
+
+
+def test_gaussian_score_function():
+    policy = gaussian()
+    action = jnp.array(np.random.default_rng(6).normal(size=policy.mean.shape), jnp.float32)
+    grads = jax.jit(jax.grad(lambda p: policies.log_prob(p, action).sum()))(policy)
+    z = (np.asarray(action) - policy.mean) / np.exp(policy.log_std)
+    np.testing.assert_allclose(grads.mean, z / np.exp(policy.log_std), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(grads.log_std, z**2 - 1, rtol=1e-4, atol=1e-5)
+
+
+def test_gaussian_samples():
+    policy = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], (20_000, 3)), gaussian())
+    drawn = np.asarray(sample(jax.random.key(1), policy))
+    assert drawn.shape == (20_000, 3) and drawn.dtype == np.float32
+    std = np.exp(np.asarray(policy.log_std[0]))
+    np.testing.assert_allclose(drawn.mean(0), policy.mean[0], atol=0.03 * std.max())
+    np.testing.assert_allclose(drawn.std(0), std, rtol=0.02)
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.03
+
+
+def test_what_the_environment_is_given():
+    np.testing.assert_array_equal(policies.executed(jnp.array([-3.0, 0.25, 1.5])), [-1, 0.25, 1])
+    index = jnp.array([0, 5, -2])
+    assert policies.executed(index) is index

@@ -13,7 +13,7 @@ from lopt import policies, returns, tree
 from lopt.agents.agent import Agent, AgentState
 from lopt.agents.baseline import ValueBaseline
 from lopt.agents.heads import HeadFactory, apply_many
-from lopt.agents.rollout import Players, reset, rollout
+from lopt.agents.rollout import Players, num_outputs, reset, rollout
 from lopt.protocols import ContinuousEnvironment, Environment, Objective
 from lopt.types import Key, Level, Metrics, Progress, Theta, Trajectory
 
@@ -52,7 +52,7 @@ class RLLifetime:
     Paper: arXiv 2007.08794, algorithm 1 (inner loop); arXiv 2310.02782, appendix.
     """
 
-    env: Environment
+    env: Environment | ContinuousEnvironment
     objective: Objective
     policy: HeadFactory
     prediction: HeadFactory
@@ -74,7 +74,7 @@ class RLLifetime:
     def agent(self) -> Agent:
         """The agent's heads."""
         size = self.objective.prediction_size
-        return Agent(self.policy(self.env.num_actions), self.prediction(size) if size else None)
+        return Agent(self.policy(num_outputs(self.env)), self.prediction(size) if size else None)
 
     def init(self, key: Key, theta: Theta, level: Level) -> LearnerState:
         """A newborn agent at the start of `num_envs` episodes."""

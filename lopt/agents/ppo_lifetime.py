@@ -43,8 +43,10 @@ class PPOLifetime:
     It is `RLLifetime`'s sibling and not an option of it, because almost nothing is shared: `RLLifetime` is built to be
     differentiated (heads and tables that are moved by gradients of their outputs, rematerialised updates, a baseline
     for the meta-loss), and this one to play fast: the policies that drew the actions are kept and not computed again,
-    both networks have one optimizer, and observations and rewards are normalised on the way. Its meta-loss is the
-    return, for evolution strategies. Actions may be real.
+    both networks have one optimizer, and observations and rewards are normalised on the way. Actions may be real.
+
+    Its meta-loss is minus the return, for evolution strategies: it has no gradient in theta. A step has one, of the
+    updates, with what is played and the outputs it is judged by held fixed.
 
     Attributes:
         env: the environment; levels are its parameters.
@@ -64,7 +66,9 @@ class PPOLifetime:
     Raises:
         ValueError: a number below one, or minibatches of unequal size.
 
-    Paper: arXiv 1707.06347, algorithm 1; the defaults are those of luchris429/purejaxrl for MinAtar, without annealing.
+    Paper: arXiv 1707.06347, algorithm 1; the numbers are those of luchris429/purejaxrl for MinAtar.
+    Differs: purejaxrl takes a time limit for a termination and the next episode's first observation for the one to
+        bootstrap from.
     """
 
     env: Environment | ContinuousEnvironment
@@ -182,13 +186,13 @@ def outputs(
 
     prediction = vmap_flat(lambda o: agent.predict(params, o))(obs)
     after = jax.vmap(predict)(tree.take(traj.next_obs, -1))
-    cut = traj.truncated[:-1].ravel()
-    rows = jax.tree.map(lambda x: x[:-1].reshape(cut.shape[0], *x.shape[2:]), traj.next_obs)
-    following = prediction[1:].reshape(cut.shape[0], -1)
-    following = tree.masked_map(predict, cut, following, rows).reshape(prediction[1:].shape)
+    following = jnp.concatenate([prediction[1:], after[None]])
+    cut = traj.truncated.at[-1].set(False).ravel()
+    flat = following.reshape(cut.shape[0], following.shape[-1])
+    rows = jax.tree.map(lambda x: x.reshape(cut.shape[0], *x.shape[2:]), traj.next_obs)
+    following = tree.masked_map(predict, cut, flat, rows).reshape(following.shape)
     unknown = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), drawn_from)
-    out_next = AgentOutput(policy=unknown, prediction=jnp.concatenate([following, after[None]]))
-    return AgentOutput(policy=drawn_from, prediction=prediction), out_next
+    return AgentOutput(drawn_from, prediction), AgentOutput(unknown, following)
 
 
 def _earnings(reward: Float[Array, "T B"], last: Bool[Array, "T B"], sums: Float[Array, "T B"]) -> Metrics:
