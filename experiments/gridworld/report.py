@@ -15,13 +15,13 @@ PANELS = {
     "held-out levels: return": ["held_out/return"],
     "training: reward per step": ["reward"],
     "meta-objective": ["objective"],
-    "return at the end of life: the better of each pair": ["final_return"],
-    "share of updates saved by packing, of updates in vain, of candidates lost": ["saved", "masked", "lost"],
+    "final return, the better of a pair": ["final_return"],
+    "updates saved, in vain; lost": ["saved", "masked", "lost"],
     "entropy (nats)": ["policy_entropy", "prediction_entropy"],
     "pi_hat squared": ["pi_hat_l2"],
     "value baseline: squared error": ["value_loss"],
     "meta-gradient norm": ["gradient_norm"],
-    "share of lifetimes whose meta-gradient is clipped": ["clipped"],
+    "share of lifetimes clipped": ["clipped"],
     "score of finished lives": ["finished_score"],
 }
 
@@ -39,7 +39,10 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
     }
     plots.intervals({"": {name: scores[name] for name in returns}}, folder.file("table.png"), "random = 0, A2C = 1")
     sections["Held-out levels"] += "\n\n" + image("table.png", "Scores on held-out levels with 95 % intervals.")
-    if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), PANELS, xlabel="meta-step"):
+    panels = {
+        title: names for title, names in PANELS.items() if config.score != "uniform" or names != ["finished_score"]
+    }
+    if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels, xlabel="meta-step"):
         sections["Learning curves"] = image("curves.png", "Raw values pale, moving means on top.")
     sections["What the rule asks for"] = image(
         "response.png",

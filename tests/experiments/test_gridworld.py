@@ -23,6 +23,7 @@ from experiments.gridworld.config import (
 from experiments.gridworld.names import LEVELS, SCORES
 from experiments.gridworld.train import main
 from experiments.groove.presets import PRESETS
+from experiments.lpg.presets import PRESETS as LPG_PRESETS
 from lopt import curriculum
 from lopt.export import load_rule
 from lopt.objectives import LPG, RemainingFraction
@@ -68,7 +69,7 @@ def test_bad_input_is_named(changes, message):
 
 
 def test_presets_build():
-    for preset in PRESETS.values():
+    for preset in (*PRESETS.values(), *LPG_PRESETS.values()):
         build(preset)
 
 
