@@ -17,6 +17,7 @@ from lopt.types import (
     Level,
     Metrics,
     Progress,
+    PyTree,
     Theta,
     TimeStep,
     Trajectory,
@@ -71,6 +72,31 @@ class Objective(Protocol):
         self, theta: Theta, out: AgentOutput, traj: Trajectory, targets: Any, progress: Progress
     ) -> tuple[Float[Array, ""], Metrics]:
         """The loss an agent minimises (a scalar), and metrics."""
+        ...
+
+
+@runtime_checkable
+class Kernel(Protocol):
+    """A convex function K of a momentum (a pytree), the heart of a Lion-K optimizer.
+
+    The optimizer keeps lambda x in the domain of the conjugate K*(y) = sup_m <m, y> - K(m), and there minimises the
+    loss plus K*(lambda x) / lambda; lambda is the weight decay.
+    """
+
+    def map(self, m: PyTree) -> PyTree:
+        """A subgradient of K at m, a tree like m; where there are many, the one that is zero at zero."""
+        ...
+
+    def value(self, m: PyTree) -> Float[Array, ""]:
+        """K(m)."""
+        ...
+
+    def conjugate(self, y: PyTree) -> Float[Array, ""]:
+        """K*(y); infinity outside its domain, up to rounding."""
+        ...
+
+    def distance(self, y: PyTree) -> Float[Array, ""]:
+        """How far y is outside the domain of K*, in a norm of the kernel's; zero inside."""
         ...
 
 
@@ -167,4 +193,4 @@ class Score(Protocol):
         ...
 
 
-__all__ = ["Curriculum", "Environment", "Estimator", "Lifetime", "Objective", "Score"]
+__all__ = ["Curriculum", "Environment", "Estimator", "Kernel", "Lifetime", "Objective", "Score"]

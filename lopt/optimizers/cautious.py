@@ -1,0 +1,45 @@
+"""Cautious updates: only where the optimizer and the gradient agree."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lopt.optimizers.arguments import untrained
+from lopt.types import Params, PyTree
+
+
+def cautious(
+    inner: optax.GradientTransformation, *, direction: bool = False, rescale: bool = True
+) -> optax.GradientTransformationExtraArgs:
+    """Updates of `inner` where they descend, zero where they go against the gradient that was passed in.
+
+    With u the update (to be added) and g the gradient, per leaf of n elements: u 1[-u g > 0] n / (sum 1[-u g > 0] + 1).
+    The state is that of `inner`.
+
+    The mask falls on all of `inner`'s update, its decay too. To mask the direction alone, as the paper's code does,
+    wrap that: `optax.chain(lopt.cautious(lopt.scale_by_lion(), direction=True), optax.add_decayed_weights(1.0),
+    optax.scale_by_learning_rate(1e-4))`. The rescaling multiplies the radius of Lion-K's constraint set by up to n.
+
+    Args:
+        inner: any optax transformation.
+        direction: `inner` gives a direction to be subtracted later (`scale_by_lion`), not an update to be added.
+        rescale: whether the size of the update is kept up by the factor above.
+
+    Paper: arXiv 2411.16085, algorithm 1.
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def mask(g, u):
+        if untrained(g):
+            return u
+        agree = (u * g > 0) if direction else (u * g < 0)
+        scale = agree.size / (jnp.sum(agree) + 1.0) if rescale else 1.0
+        return jnp.where(agree, u * jnp.asarray(scale, u.dtype), jnp.zeros_like(u))
+
+    def update(updates: PyTree, state: Any, params: Params | None = None, **extra_args: Any) -> tuple[PyTree, Any]:
+        new, state = inner.update(updates, state, params, **extra_args)
+        return jax.tree.map(mask, updates, new), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)

@@ -1,0 +1,59 @@
+"""The log-sum-exp kernel: parameters on a simplex."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from lopt.optimizers.arguments import check_number
+from lopt.optimizers.kernels.sums import indicator, leafwise, total, wide
+from lopt.types import PyTree
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """K(m) = T log sum exp(m_i / T) of the whole tree: the map is softmax(m / T), a step of mirror-descent type.
+
+    K*(y) = T sum y_i log y_i on the simplex y >= 0, sum y_i = 1; infinite elsewhere: the parameters become
+    non-negative and sum to 1 / lambda, and T rewards their evenness. Unlike the others this kernel is not even: it
+    tells up from down. `distance` is in the 1-norm. `PerLeaf(Softmax())` gives every leaf a simplex of its own.
+
+    Attributes:
+        temperature: T, in the unit of the gradient.
+
+    Raises:
+        ValueError: a temperature that is not positive.
+    """
+
+    temperature: ArrayLike = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("Softmax", "temperature", self.temperature, above=0)
+
+    def map(self, m: PyTree) -> PyTree:
+        """softmax(m / T)."""
+        big = _greatest(m)
+        size = total(lambda x: jnp.exp((x - big) / self.temperature), m)
+        return leafwise(lambda x: jnp.exp((x - big) / self.temperature) / size, m)
+
+    def value(self, m: PyTree) -> Float[Array, ""]:
+        """K(m)."""
+        big = _greatest(m)
+        return big + self.temperature * jnp.log(total(lambda x: jnp.exp((x - big) / self.temperature), m))
+
+    def conjugate(self, y: PyTree) -> Float[Array, ""]:
+        """K*(y)."""
+        inside = total(lambda x: jax.scipy.special.xlogy(jnp.maximum(x, 0.0), jnp.maximum(x, 0.0)), y)
+        return indicator(self.distance(y), self.temperature * inside)
+
+    def distance(self, y: PyTree) -> Float[Array, ""]:
+        """To the simplex, in the 1-norm."""
+        above, below = total(lambda x: jnp.maximum(x, 0.0), y), total(lambda x: jnp.maximum(-x, 0.0), y)
+        return below + jnp.abs(above - 1)
+
+
+def _greatest(m: PyTree) -> Float[Array, ""]:
+    parts = [jnp.max(wide(x), initial=-jnp.inf) for x in jax.tree.leaves(m)]
+    return jax.lax.stop_gradient(jnp.max(jnp.stack(parts))) if parts else jnp.zeros(())

@@ -1,0 +1,78 @@
+"""The k greatest elements, found without sorting."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lopt.optimizers.arguments import check_number
+from lopt.optimizers.kernels.sums import absolute, greatest, indicator, leafwise, resolution, total, wide
+from lopt.types import PyTree
+
+
+@dataclass(frozen=True)
+class TopK:
+    """K(m) = sum of the k greatest |m_i| of the whole tree: the map is sign(m) there, and 0 elsewhere.
+
+    Elements that are, up to rounding, as great as the k-th share what is left of k equally, so that the map is in the
+    set whatever ties there are. K*(y) is zero where max |y_i| <= 1 and |y|_1 <= k, infinite elsewhere: a box cut by an l1 ball, with at most
+    k moves per step. `distance` is in the dual norm max(|y|_inf, |y|_1 / k).
+
+    The k-th greatest is found by bisection on the floating-point bits: as many passes over the momentum as a float
+    has bits, without sorting, gathering or flattening it.
+
+    Attributes:
+        k: how many elements move.
+
+    Raises:
+        ValueError: a k below one.
+    """
+
+    k: int
+
+    def __post_init__(self) -> None:
+        check_number("TopK", "k", self.k, least=1)
+
+    def map(self, m: PyTree) -> PyTree:
+        """sign(m) at the k greatest."""
+        kth, slack = self._threshold(m), resolution(m)
+        least, most = kth * (1 - slack), kth * (1 + slack)
+        above, rest = total(lambda x: jnp.abs(x) > most, m), total(lambda x: jnp.abs(x) >= least, m)
+        share = jnp.clip((self.k - above) / jnp.maximum(rest - above, 1.0), 0.0, 1.0)
+
+        def chosen(x):
+            size = jnp.abs(x)
+            return jnp.sign(x) * jnp.where(size > most, 1.0, jnp.where(size >= least, share, 0.0))
+
+        return leafwise(chosen, m)
+
+    def value(self, m: PyTree) -> Float[Array, ""]:
+        """K(m)."""
+        return total(jnp.multiply, m, self.map(jax.tree.map(wide, m)))
+
+    def conjugate(self, y: PyTree) -> Float[Array, ""]:
+        """K*(y)."""
+        return indicator(self.distance(y))
+
+    def distance(self, y: PyTree) -> Float[Array, ""]:
+        """In the norm max(|y|_inf, |y|_1 / k)."""
+        return jnp.maximum(jnp.maximum(greatest(jnp.abs, y), absolute(y) / self.k) - 1, 0.0)
+
+    def _threshold(self, m: PyTree) -> Float[Array, ""]:
+        """The k-th greatest |m_i|; 0 if there are fewer than k."""
+        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(m))
+        integer = jnp.dtype(f"int{jnp.finfo(dtype).bits}")
+        # the bits of floats that are not negative are ordered as the floats are
+        bits = [
+            jax.lax.bitcast_convert_type(jax.lax.stop_gradient(jnp.abs(x)).astype(dtype), integer)
+            for x in jax.tree.leaves(m)
+        ]
+
+        def bit(i, kth):
+            higher = kth | (jnp.ones((), integer) << (jnp.finfo(dtype).bits - 2 - i))
+            count = sum((jnp.sum(b >= higher, dtype=jnp.int32) for b in bits), start=jnp.zeros((), jnp.int32))
+            return jnp.where(count >= self.k, higher, kth)
+
+        kth = jax.lax.fori_loop(0, jnp.finfo(dtype).bits - 1, bit, jnp.zeros((), integer))
+        return jax.lax.bitcast_convert_type(kth, dtype)

@@ -1,0 +1,148 @@
+"""Laws of every kernel: convex duality, by numbers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lopt.protocols import Kernel
+from tests.reference.kernels import FREE, KERNELS, MATRICES, ON_THE_BOUNDARY, matrices
+
+for_kernels = pytest.mark.parametrize("name", KERNELS)
+PAIRS = 20
+SCALES = (0.0, 1e-30, 1.0, 1e30)
+
+
+def dot(x, y):
+    return sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
+
+
+def times(scale, tree):
+    return jax.tree.map(lambda x: scale * x, tree)
+
+
+@functools.cache
+def found(name):
+    """What there is to know of a kernel in float64, at pairs of random momenta."""
+    kernel = KERNELS[name]
+
+    def evaluate(m, n):
+        y, z = kernel.map(m), kernel.map(n)
+        # between two points of a convex set, so that not all of them are extreme
+        inside = jax.tree.map(lambda a, b: 0.3 * a + 0.7 * b, y, z)
+        return {
+            "gap": kernel.value(m) + kernel.conjugate(y) - dot(m, y),
+            "gap elsewhere": kernel.value(m) + kernel.conjugate(inside) - dot(m, inside),
+            "monotone": dot(jax.tree.map(jnp.subtract, m, n), jax.tree.map(jnp.subtract, y, z)),
+            "convex": (kernel.value(m) + kernel.value(n)) / 2
+            - kernel.value(jax.tree.map(lambda a, b: (a + b) / 2, m, n)),
+            "gradient": jax.tree.map(lambda a, b: jnp.abs(a - b).max(), jax.grad(kernel.value)(m), y),
+            "distance": kernel.distance(y),
+            "outside": kernel.distance(times(1.5, y)),
+            "conjugate outside": kernel.conjugate(times(1.5, y)),
+        }
+
+    def at_scale(m):
+        y = kernel.map(m)
+        return y, kernel.distance(y), jax.grad(lambda m: dot(kernel.map(m), matrices(3, 1.0, np.float32)))(m)
+
+    def everything(m, n, scaled):
+        return jax.vmap(evaluate)(m, n) | {"scaled": jax.vmap(at_scale)(scaled)}
+
+    def stacked(trees):
+        return jax.tree.map(lambda *xs: np.stack(xs), *trees)
+
+    with jax.enable_x64(True):
+        pairs = [stacked(matrices(offset + i) for i in range(PAIRS)) for offset in (0, 100)]
+        out = jax.jit(everything)(*pairs, stacked(matrices(3, scale, np.float32) for scale in SCALES))
+        return jax.tree.map(np.asarray, out)
+
+
+def scaled(name, scale):
+    """Map, distance, and slopes of the map at a float32 momentum of that size."""
+    return jax.tree.map(lambda x: x[SCALES.index(scale)], found(name)["scaled"])
+
+
+@for_kernels
+def test_kernel_has_the_methods_and_hashes(name):
+    kernel = KERNELS[name]
+    assert isinstance(kernel, Kernel)
+    assert kernel == kernel.__class__(**vars(kernel)) and hash(kernel) == hash(kernel.__class__(**vars(kernel)))
+
+
+@for_kernels
+def test_fenchel_young_is_an_equality_at_the_map(name):
+    assert np.abs(found(name)["gap"]).max() < 1e-12
+
+
+@for_kernels
+def test_fenchel_young_is_an_inequality_elsewhere(name):
+    gaps = found(name)["gap elsewhere"]
+    assert np.isfinite(gaps).all() and gaps.min() >= -1e-12 and gaps.max() > 1e-3
+
+
+@for_kernels
+def test_the_value_is_convex_and_the_map_its_gradient(name):
+    values = found(name)
+    assert values["convex"].min() >= -1e-12 and values["monotone"].min() >= -1e-12
+    assert max(x.max() for x in jax.tree.leaves(values["gradient"])) < 1e-12
+
+
+@for_kernels
+def test_the_map_is_in_the_set_and_half_as_much_again_is_not(name):
+    values = found(name)
+    assert values["distance"].max() < 1e-12
+    if name in FREE:
+        assert not values["outside"].any() and np.isfinite(values["conjugate outside"]).all()
+    if name in ON_THE_BOUNDARY:
+        np.testing.assert_allclose(values["outside"], 0.5, rtol=1e-12)
+        assert np.isposinf(values["conjugate outside"]).all()
+
+
+@for_kernels
+def test_nothing_comes_of_nothing(name):
+    out = scaled(name, 0.0)[0]
+    if name == "softmax":
+        np.testing.assert_allclose(out["w"], 1 / 18, rtol=1e-6)
+    else:
+        assert not any(x.any() for x in jax.tree.leaves(out))
+
+
+@for_kernels
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_the_map_can_be_differentiated(name, scale):
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(scaled(name, scale)[2]))
+
+
+@for_kernels
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_extreme_momenta_stay_finite_and_in_the_set(name, scale):
+    out, distance, _ = scaled(name, scale)
+    assert all(np.isfinite(x).all() and x.dtype == np.float32 for x in jax.tree.leaves(out))
+    assert distance < 1e-5
+    if name in ON_THE_BOUNDARY:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), out, scaled(name, 1.0)[0])
+
+
+@for_kernels
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_the_map_keeps_structure_shapes_and_types(name, dtype):
+    m = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), matrices(0) | {"none": None})
+    m |= {"no rows": jax.ShapeDtypeStruct((0, 3), dtype)}
+    if name not in MATRICES:
+        m |= {"vector": jax.ShapeDtypeStruct((4,), dtype), "scalar": jax.ShapeDtypeStruct((), dtype)}
+    out = jax.eval_shape(KERNELS[name].map, m)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), out) == jax.tree.map(lambda x: (x.shape, x.dtype), m)
+    for method in (KERNELS[name].value, KERNELS[name].conjugate, KERNELS[name].distance):
+        scalar = jax.eval_shape(method, m)
+        assert scalar.shape == () and scalar.dtype == jnp.float32
+
+
+@for_kernels
+def test_an_empty_tree_is_no_trouble(name):
+    kernel = KERNELS[name]
+    assert kernel.map({}) == {}
+    if name != "softmax":  # no element can sum to one
+        assert kernel.value({}) == kernel.conjugate({}) == kernel.distance({}) == 0

@@ -1,0 +1,177 @@
+"""Lion beside optax's: equal to the last bit, with every argument; and what optax's does not do."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lopt
+from lopt.optimizers import L1, Huber, LogCosh
+
+STEPS = 6
+SCHEDULE = optax.cosine_decay_schedule(0.1, 5)
+
+
+def params(dtype=np.float32):
+    rng = np.random.default_rng(0)
+    return {"w": jnp.asarray(rng.normal(size=(4, 3)), dtype), "b": jnp.zeros(3, dtype)}
+
+
+def gradient(seed, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    drawn = rng.normal(size=(4, 3)) * 10.0 ** rng.integers(-6, 4, (4, 3))
+    return {"w": jnp.asarray(drawn, dtype), "b": jnp.asarray([0.0, 1.0, -2.0], dtype)}
+
+
+def trajectory(tx, dtype=np.float32):
+    """Updates and states of some compiled steps."""
+
+    @jax.jit
+    def step(p, state, g):
+        updates, state = tx.update(g, state, p)
+        return optax.apply_updates(p, updates), state, updates
+
+    p, history = params(dtype), []
+    state = tx.init(p)
+    for seed in range(STEPS):
+        p, state, updates = step(p, state, gradient(seed, dtype))
+        history.append(jax.tree.map(np.asarray, (p, state, updates)))
+    return history
+
+
+def bits(tree):
+    return [np.asarray(x).tobytes() for x in jax.tree.leaves(tree)]
+
+
+ARGUMENTS = {
+    "defaults": {},
+    "numbers": {"learning_rate": 0.03, "b1": 0.95, "b2": 0.98, "weight_decay": 0.7},
+    "schedules": {"learning_rate": SCHEDULE, "weight_decay": optax.linear_schedule(1.0, 0.1, 4)},
+    "state in bfloat16": {"mu_dtype": jnp.bfloat16},
+    "mask": {"weight_decay": 1.0, "mask": {"w": True, "b": False}},
+    "function as mask": {"weight_decay": 1.0, "mask": lambda p: jax.tree.map(lambda x: x.ndim > 1, p)},
+    "arrays": {"learning_rate": jnp.float32(0.03), "b1": jnp.float32(0.8), "weight_decay": jnp.float32(0.5)},
+    "numpy": {"learning_rate": np.float32(0.03), "b2": np.float64(0.8), "weight_decay": np.float32(0.5)},
+    "no momentum": {"b1": 0.0, "b2": 0.0},
+    "no decay": {"weight_decay": 0.0},
+}
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+def test_lion_is_optax_lion_to_the_last_bit(arguments):
+    given = ARGUMENTS[arguments]
+    ours, theirs = lopt.lion(**given), optax.lion(**({"learning_rate": 1e-4} | given))
+    mine, reference = trajectory(ours), trajectory(theirs)
+    assert jax.tree.structure(mine) == jax.tree.structure(reference)
+    assert bits(mine) == bits(reference)
+
+
+def test_the_direction_is_optax_s_to_the_last_bit():
+    for given in ({}, {"b1": 0.5, "b2": 0.7, "mu_dtype": jnp.bfloat16}):
+        assert bits(trajectory(lopt.scale_by_lion(**given))) == bits(trajectory(optax.scale_by_lion(**given)))
+
+
+def test_traced_numbers_give_the_same_bits():
+    def updates(factory, rate, b1):
+        tx = factory(learning_rate=rate, b1=b1)
+        return tx.update(gradient(1), tx.init(params()), params())
+
+    ours, theirs = (jax.jit(functools.partial(updates, factory))(0.01, 0.7) for factory in (lopt.lion, optax.lion))
+    assert bits(ours) == bits(theirs)
+
+
+def test_optax_s_modes_are_kernels():
+    for mode, kernel in (({"mode": "smooth", "smooth_beta": 3.0}, LogCosh(3.0)), ({"mode": "refined"}, Huber(1.0))):
+        theirs, ours = trajectory(optax.scale_by_lion(**mode)), trajectory(lopt.optimizers.scale_by_lion_k(kernel))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_a_state_of_optax_goes_on_here():
+    tx, theirs = lopt.lion(1e-2), optax.lion(1e-2)
+    _, state, _ = trajectory(theirs)[2]
+    ours = tx.update(gradient(3), state, params())
+    assert bits(ours) == bits(theirs.update(gradient(3), state, params()))
+
+
+def test_it_works_bare_in_a_chain():
+    tx = optax.chain(lopt.lion())
+    updates, _ = tx.update(gradient(1), tx.init(params()), params())
+    np.testing.assert_allclose(updates["b"], [0, -1e-4, 1e-4])
+
+
+def test_numbers_may_be_injected():
+    tx = optax.inject_hyperparams(lopt.lion)(learning_rate=0.5, weight_decay=0.0)
+    state = tx.init(params())
+    assert state.hyperparams["learning_rate"] == 0.5
+    state.hyperparams["learning_rate"] = jnp.float32(0.25)
+    updates, _ = tx.update(gradient(1), state, params())
+    np.testing.assert_allclose(updates["b"], [0, -0.25, 0.25])
+    kernel = optax.inject_hyperparams(lopt.lion_k)(L1(), learning_rate=SCHEDULE, b1=0.5)
+    updates, _ = kernel.update(gradient(1), kernel.init(params()), params())
+    np.testing.assert_allclose(updates["b"], [0, -0.1, 0.1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_wider_state_does_not_widen_the_updates(dtype):
+    for p, state, updates in trajectory(lopt.lion(0.1, mu_dtype=jnp.float32), dtype):
+        assert p["w"].dtype == updates["w"].dtype == dtype and state[0].mu["w"].dtype == jnp.float32
+    # where the same of optax's is wider than the gradients
+    assert trajectory(optax.lion(0.1, mu_dtype=jnp.float32), dtype)[0][2]["w"].dtype == jnp.float32
+
+
+def test_complex_parameters_move_towards_their_phase():
+    tx, p = lopt.lion(1.0, weight_decay=0.0), {"z": jnp.array([3 + 4j, 0j])}
+    updates, state = tx.update(p, tx.init(p), p)
+    np.testing.assert_allclose(updates["z"], [-0.6 - 0.8j, 0], rtol=1e-6)
+    assert updates["z"].dtype == state[0].mu["z"].dtype == jnp.complex64
+
+
+def test_integers_stay_what_they_are():
+    p = {"w": jnp.ones(2), "n": jnp.array([2**30 + 1, -7]), "flag": jnp.array(True)}
+    tx = lopt.cautious(lopt.lion(0.1, weight_decay=1.0))
+    grads = jax.grad(lambda p: (p["w"] ** 2).sum() * p["n"].sum(), allow_int=True)(p)
+    updates, state = tx.update(grads, tx.init(p), p)
+    after = optax.apply_updates(p, updates)
+    assert (after["n"] == p["n"]).all() and after["n"].dtype == p["n"].dtype and after["flag"] == p["flag"]
+    assert (after["w"] != p["w"]).all() and state[0].mu["n"].dtype == jnp.int32
+    assert np.isfinite(lopt.kkt_gap(p, grads, 0.1, L1()))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: lopt.lion(0), "learning_rate must be finite and above 0 .got 0"),
+        (lambda: lopt.lion(-1e-4), "learning_rate"),
+        (lambda: lopt.lion(float("nan")), "learning_rate"),
+        (lambda: lopt.lion(np.float32(-1)), "learning_rate"),
+        (lambda: lopt.lion(b1=1.1), r"b1 must be finite and in \[0, 1\] .got 1.1"),
+        (lambda: lopt.scale_by_lion(b2=-0.1), "b2"),
+        (lambda: lopt.lion(weight_decay=-1.0), "weight_decay must be finite and at least 0"),
+        (lambda: lopt.lion(mu_dtype=jnp.int8), "mu_dtype must be floating .got int8"),
+        (lambda: lopt.kkt_gap(params(), params(), -1.0, L1()), "weight_decay"),
+        (lambda: lopt.kkt_gap(params(), {"w": jnp.zeros(2)}, 1.0, L1()), "structure"),
+    ],
+)
+def test_bad_arguments_are_told(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_rosenbrock():
+    tx = lopt.lion(optax.linear_schedule(0.02, 0.0, 3000), weight_decay=0)
+
+    def loss(x):
+        return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+
+    def step(carry, _):
+        x, state = carry
+        updates, state = tx.update(jax.grad(loss)(x), state, x)
+        return (optax.apply_updates(x, updates), state), None
+
+    x = jnp.array([-1.2, 1.0])
+    (x, _), _ = jax.jit(lambda x: jax.lax.scan(step, (x, tx.init(x)), None, 3000))(x)
+    np.testing.assert_allclose(x, [1, 1], atol=3e-2)

@@ -1,0 +1,260 @@
+"""The theory of Lion-K, by numbers: two phases, the Lyapunov function, and what is solved in the end.
+
+The function is f(x) = x'Ax / 2 - b'x with random A. Everything is in float64.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import lopt
+from lopt import optimizers as lo
+from tests.reference.kernels import FREE, KERNELS, matrices
+
+B1, B2, DECAY, EPS = 0.9, 0.99, 2.0, 0.01
+RATE = EPS / (1 + EPS * DECAY)  # the explicit step that is the paper's implicit one
+SIZE = 18
+CONSTRAINED = [name for name in KERNELS if name not in FREE]
+SMOOTH = ("log-cosh", "relativistic", "half square", "quadratic")
+for_constrained = pytest.mark.parametrize("name", CONSTRAINED)
+for_kernels = pytest.mark.parametrize("name", KERNELS)
+
+
+def quadratic(seed=0, size=SIZE):
+    """A, b and the largest eigenvalue of A."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(size, size))
+    a = root @ root.T / size + 0.1 * np.eye(size)
+    return a, 3 * rng.normal(size=size), np.linalg.eigvalsh(a)[-1]
+
+
+@functools.cache
+def tree_of():
+    with jax.enable_x64(True):
+        return ravel_pytree(jax.tree.map(jnp.asarray, matrices(0)))[1]
+
+
+def flat(tree):
+    return jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)])
+
+
+def walk(tx, x, grads_of, xs):
+    """The iterates, before every step and after the last, and the momenta."""
+
+    def step(carry, inputs):
+        x, state = carry
+        updates, after = tx.update(grads_of(x, inputs), state, x)
+        return (optax.apply_updates(x, updates), after), (x, state[0].mu)
+
+    (x, state), history = jax.lax.scan(step, (x, tx.init(x)), xs)
+    return jax.tree.map(lambda old, new: jnp.concatenate([old, new[None]]), history, (x, state[0].mu))
+
+
+@functools.cache
+def dynamics(name):
+    """Distances outside the set from afar and from inside, and the Lyapunov function on the way."""
+    kernel, tree = KERNELS[name], tree_of()
+    tx = lopt.lion_k(kernel, RATE, B1, B2, weight_decay=DECAY)
+    a, b, _ = quadratic()
+
+    def lyapunov(x, mu):
+        q = EPS * B1 / (EPS * DECAY * (1 - B1) + (1 - B2))
+        y, m = jax.tree.map(lambda x: DECAY * x, x), jax.tree.map(jnp.negative, mu)
+        bracket = kernel.conjugate(y) + kernel.value(m) - flat(y) @ flat(m)
+        return flat(x) @ a @ flat(x) / 2 - b @ flat(x) + kernel.conjugate(y) / DECAY + q * bracket
+
+    def gradient(x, _):
+        return tree(a @ flat(x) - b)
+
+    @jax.jit
+    def evaluate(afar, inside, random):
+        def distances(history):
+            return jax.vmap(lambda x: kernel.distance(jax.tree.map(lambda x: DECAY * x, x)))(history[0])
+
+        descent = walk(tx, inside, gradient, jnp.arange(300))
+        moved = jax.vmap(flat)(descent[0])
+        return {
+            "from afar": distances(walk(tx, afar, gradient, jnp.arange(300))),
+            "from inside": distances(walk(tx, inside, lambda _, g: g, random)),
+            "lyapunov": jax.vmap(lyapunov)(*descent),
+            "squares": jnp.sum((moved[1:] - moved[:-1]) ** 2, axis=-1),
+        }
+
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(1)
+        inside = jax.tree.map(lambda x: x / DECAY, kernel.map(tree(rng.normal(size=SIZE))))
+        inside = jax.tree.map(lambda x: (0.7 if name != "softmax" else 1.0) * x, inside)
+        random = rng.normal(size=(1000, SIZE)) * 10 ** rng.normal(size=(1000, 1))
+        afar = tree(20 / DECAY * (1 + rng.random(SIZE)))
+        return jax.tree.map(np.asarray, evaluate(afar, inside, jax.vmap(tree)(random)))
+
+
+@for_constrained
+def test_the_distance_to_the_set_shrinks_by_the_decay_whatever_the_function(name):
+    distance = dynamics(name)["from afar"]
+    outside = distance[:-1] > 1e-9
+    assert outside[:50].all()
+    assert (distance[1:][outside] / distance[:-1][outside]).max() <= 1 - RATE * DECAY + 1e-9
+
+
+@for_constrained
+def test_the_set_is_never_left_whatever_the_gradients(name):
+    assert dynamics(name)["from inside"].max() < 1e-12
+
+
+@for_kernels
+def test_the_lyapunov_function_falls_up_to_the_curvature_term(name):
+    values, (_, _, curvature) = dynamics(name), quadratic()
+    rise = np.diff(values["lyapunov"])
+    assert np.isfinite(values["lyapunov"]).all()
+    assert (rise - curvature / 2 * values["squares"]).max() <= 1e-9
+    assert values["lyapunov"][-1] < values["lyapunov"][0]
+    if name in SMOOTH:
+        assert rise.max() < 0
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("how", ["plain", "schedule", "multi steps", "mask"])
+def test_lion_stays_in_its_box_for_ten_thousand_steps(how, dtype):
+    rates = {"schedule": optax.cosine_decay_schedule(0.4, 9000)}
+    mask = {"box": True, "free": False} if how == "mask" else None
+    tx = lopt.lion(rates.get(how, 0.1), weight_decay=DECAY, mask=mask)
+    tx = optax.MultiSteps(tx, 3) if how == "multi steps" else tx
+
+    @jax.jit
+    def greatest(x, key):
+        def step(carry, key):
+            x, state = carry
+            # two signs that persist for long, so that the walls are reached
+            drift = jnp.sign(jnp.sin(jax.tree.leaves(state)[0] / 700.0)).astype(dtype)
+            g = {k: jax.random.normal(key, (4,), dtype) + drift for k in x}
+            updates, state = tx.update(g, state, x)
+            x = optax.apply_updates(x, updates)
+            return (x, state), jax.tree.map(lambda x: jnp.max(jnp.abs(x)), x)
+
+        out = jax.lax.scan(step, (x, tx.init(x)), jax.random.split(key, 10_000))[1]
+        return jax.tree.map(jnp.max, out)
+
+    found = greatest({"box": jnp.zeros(4, dtype), "free": jnp.zeros(4, dtype)}, jax.random.key(0))
+    ulp = float(jnp.finfo(dtype).eps) / DECAY
+    assert 0.4 < found["box"] <= 1 / DECAY + ulp
+    assert found["free"] > 2 if how == "mask" else found["free"] <= 1 / DECAY + ulp
+
+
+def projected(a, b, project, steps=20_000):
+    """Projected gradient descent in numpy: the other way to solve the constrained problem."""
+    x, rate = np.zeros_like(b), 1 / np.linalg.eigvalsh(a)[-1]
+    for _ in range(steps):
+        x = project(x - rate * (a @ x - b))
+    return x
+
+
+PROBLEMS = {
+    "l1": lambda a, b: projected(a, b, lambda x: np.clip(x, -1 / DECAY, 1 / DECAY)),
+    "l2": lambda a, b: projected(a, b, lambda x: x / max(1.0, DECAY * np.linalg.norm(x))),
+    "half square": lambda a, b: np.linalg.solve(a + DECAY * np.eye(len(b)), b),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_it_ends_where_a_projected_solver_ends_and_the_gap_is_zero_there(name):
+    a, b, _ = quadratic(3, size=6)
+    expected = PROBLEMS[name](a, b)
+    kernel = KERNELS[name]
+    tx = lopt.lion_k(kernel, optax.exponential_decay(0.05, 1000, 0.2), B1, B2, weight_decay=DECAY)
+
+    def grads(x, _):
+        return {"x": a @ x["x"] - b}
+
+    with jax.enable_x64(True):
+        history, _ = jax.jit(lambda x: walk(tx, x, grads, jnp.arange(8000)))({"x": jnp.zeros(6)})
+        gap = jax.jit(jax.vmap(lambda x: lopt.kkt_gap(x, grads(x, 0), DECAY, kernel)))(history)
+        at_solution = lopt.kkt_gap({"x": expected}, grads({"x": expected}, 0), DECAY, kernel)
+    np.testing.assert_allclose(history["x"][-1], expected, atol=1e-4)
+    if name == "l1":
+        bound = np.abs(expected) > 1 / DECAY - 1e-9
+        assert 0 < bound.sum() < 6  # some walls hold, and some do not
+    assert abs(at_solution) < 1e-6
+    assert gap.min() > -1e-9 and gap[0] > 1 and gap[-1] < 1e-3
+
+
+def test_the_continuous_system_loses_energy_as_the_theorem_says():
+    a_, c, e, lam, sharpness = 0.7, 1.3, 0.4, 2.0, 1.5
+    kernel, (matrix, b, _) = lo.LogCosh(sharpness), quadratic(5, size=4)
+    kappa = (1 - e * c) / (1 + e * lam)
+
+    def field(x, m):
+        grad = matrix @ x - b
+        ahead = m - e * (a_ * grad + c * m)
+        return kernel.map(ahead) - lam * x, -a_ * grad - c * m, ahead
+
+    def energy(x, m):
+        bracket = kernel.conjugate(lam * x) + kernel.value(m) - lam * x @ m
+        return a_ * (x @ matrix @ x / 2 - b @ x) + c / lam * kernel.conjugate(lam * x) + kappa * bracket
+
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            x, m = jnp.asarray(rng.uniform(-0.9, 0.9, 4) / lam), jnp.asarray(rng.normal(size=4))
+            dx, dm, ahead = field(x, m)
+            slope = jax.jvp(energy, (x, m), (dx, dm))[1]
+            p = jnp.arctanh(lam * x) / sharpness  # in the subdifferential of K* at lambda x
+            d1 = (ahead - p) @ (kernel.map(ahead) - lam * x)
+            d2 = (ahead - m) @ (kernel.map(ahead) - kernel.map(m)) / e
+            assert d1 >= 0 and d2 >= 0
+            np.testing.assert_allclose(slope, -(lam + c) / (1 + e * lam) * d1 - kappa * d2, rtol=1e-10)
+
+
+def test_newton_schulz_obeys_the_spectral_ball_with_some_slack():
+    tx = lopt.lion_k(lo.Nuclear(lo.NewtonSchulz()), 0.05, weight_decay=DECAY)
+    rng = np.random.default_rng(0)
+    grads = {"w": jnp.asarray(rng.normal(size=(500, 4, 3)) + 2, np.float32)}
+    history, _ = jax.jit(lambda x: walk(tx, x, lambda _, g: g, grads))({"w": jnp.zeros((4, 3))})
+    spectral = DECAY * np.linalg.norm(history["w"], 2, axis=(1, 2))
+    assert 0.5 < spectral.max() < 1.25
+
+
+def test_equal_betas_are_signum():
+    rng = np.random.default_rng(0)
+    x, m, grads = rng.normal(size=5), np.zeros(5), rng.normal(size=(30, 5))
+    tx = lopt.lion(0.1, 0.9, 0.9, weight_decay=0.5)
+    with jax.enable_x64(True):
+        history, _ = walk(tx, {"x": jnp.asarray(x)}, lambda _, g: g, {"x": grads})
+    for g in grads:
+        m = 0.9 * m + 0.1 * g
+        x = x - 0.1 * (np.sign(m) + 0.5 * x)
+    np.testing.assert_allclose(history["x"][-1], x, rtol=1e-12)
+
+
+def test_without_decay_there_is_no_constraint():
+    tx = lopt.lion(0.1, weight_decay=0)
+    history, _ = walk(tx, {"x": jnp.zeros(1)}, lambda _, g: g, {"x": -np.ones((400, 1), np.float32)})
+    np.testing.assert_allclose(history["x"][-1], 40, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "l3", "top-k", "rows", "l2 per leaf"])
+def test_the_scale_of_the_function_does_not_matter(name):
+    tx, tree = lopt.lion_k(KERNELS[name], 0.1, weight_decay=0.5), tree_of()
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x, grads = tree(rng.normal(size=SIZE)), jax.vmap(tree)(rng.normal(size=(20, SIZE)))
+        steps = jax.jit(lambda grads: walk(tx, x, lambda _, g: g, grads)[0])
+        one, many = steps(grads), steps(jax.tree.map(lambda g: 1024 * g, grads))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), one, many)
+
+
+def test_the_explicit_step_is_the_implicit_one():
+    kernel, tree = lo.LogCosh(2.0), tree_of()
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x, g = (tree(rng.normal(size=SIZE)) for _ in range(2))
+        tx = lopt.lion_k(kernel, RATE, B1, B2, weight_decay=DECAY)
+        updates, _ = tx.update(g, tx.init(x), x)
+        after = flat(optax.apply_updates(x, updates))
+        implicit = flat(x) + EPS * (flat(kernel.map(jax.tree.map(lambda g: -(1 - B1) * g, g))) - DECAY * after)
+    np.testing.assert_allclose(after, implicit, rtol=1e-12)

@@ -1,0 +1,91 @@
+"""Every optimizer, and what the laws have to know of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import lopt
+from lopt import optimizers as lo
+from tests.reference.kernels import FREE, KERNELS, MATRICES
+
+BETAS = {"b1": (0.5, 0.95), "b2": (0.9, 0.99)}
+DECAYED = {"learning_rate": (1e-3, 1e-1), **BETAS, "weight_decay": (0.1, 1.0)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An optimizer for the laws of `tests/contracts/test_optax.py`.
+
+    Attributes:
+        make: keyword arguments -> optax transformation; without any it is the optimizer as users get it.
+        hyperparams: the arguments of `make` that may be traced, with a range to try.
+        state_dtype: the argument of `make` that sets the type of its state, if there is one.
+        needs_params: whether `update` must be given the parameters.
+        matrices: whether every leaf must be a matrix.
+        finds: the arguments with which it finds the minimum of a parabola at `TARGET`; None if it is not meant to.
+    """
+
+    make: Callable[..., optax.GradientTransformation]
+    hyperparams: dict[str, tuple[float, float]] = field(default_factory=lambda: DECAYED)
+    state_dtype: str | None = "mu_dtype"
+    needs_params: bool = True
+    matrices: bool = False
+    finds: dict[str, Any] | None = field(default_factory=lambda: {"weight_decay": 0.1})
+
+
+SHARP = {  # kernels whose solution is off the minimum in proportion to their width
+    "Huber": lo.Huber(0.01),
+    "soft threshold": lo.SoftThreshold(0.01),
+    "log-cosh": lo.LogCosh(100.0),
+    "relativistic": lo.Relativistic(0.01),
+    "softmax": lo.Softmax(0.01),
+}
+
+
+def of_kernel(name):
+    """Lion-K with that kernel."""
+    kernel = SHARP.get(name, KERNELS[name])
+    decay = 0.0 if name in FREE else 0.1
+    return Case(partial(lopt.lion_k, kernel), matrices=name in MATRICES, finds={"weight_decay": decay})
+
+
+OPTIMIZERS = {
+    "lion": Case(lopt.lion),
+    "lion, bare direction": Case(lopt.scale_by_lion, hyperparams=BETAS, needs_params=False, finds=None),
+    "lion, schedules and mask": Case(
+        partial(
+            lopt.lion,
+            optax.linear_schedule(1e-2, 0.0, 100),
+            weight_decay=optax.constant_schedule(0.1),
+            mask=lambda params: {name: name == "w" for name in params},
+        ),
+        hyperparams=BETAS,
+        finds=None,
+    ),
+    "lion, no decay": Case(partial(lopt.lion, weight_decay=0), needs_params=False),
+    "cautious(lion)": Case(lambda **kwargs: lopt.cautious(lopt.lion(**kwargs)), finds={"weight_decay": 0.0}),
+    "cautious direction": Case(
+        lambda **kwargs: lopt.cautious(lopt.scale_by_lion(**kwargs), direction=True),
+        hyperparams=BETAS,
+        needs_params=False,
+        finds=None,
+    ),
+    "Newton-Schulz": Case(partial(lopt.lion_k, lo.Nuclear(lo.NewtonSchulz())), matrices=True),
+    **{name: of_kernel(name) for name in KERNELS if name != "l1"},
+}
+
+QUICK = ("lion", "lion, bare direction", "lion, schedules and mask", "cautious(lion)", "nuclear")
+
+
+def params(case, dtype=np.float32, seed=0):
+    """Parameters of every kind the optimizer takes: matrices, and unless it refuses them a vector and a scalar."""
+    rng = np.random.default_rng(seed)
+    shapes = {"stack": (2, 2, 3), "w": (3, 2), "no rows": (0, 2)}
+    shapes |= {} if case.matrices else {"b": (3,), "s": ()}
+    made = {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
+    return made | {"none": None}
