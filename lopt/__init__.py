@@ -25,6 +25,7 @@ __all__ = [
     "returns",
     "scale_by_lion",
     "scale_by_lion_k",
+    "tasks",
     "tree",
     "types",
     "unroll",

@@ -20,6 +20,7 @@ from lopt.types import (
     Params,
     Progress,
     PyTree,
+    TaskLoss,
     Theta,
     TimeStep,
     Trajectory,
@@ -138,10 +139,8 @@ class Task(Protocol):
         """A minibatch, of the training data or of data that is never trained on."""
         ...
 
-    def loss(
-        self, variation: Any, params: Params, batch: Any
-    ) -> tuple[Float[Array, ""], tuple[Metrics, dict[str, Any]]]:
-        """The mean loss of a batch, with metrics (scalars) and keyword arguments for the optimizer (`dormancy`)."""
+    def loss(self, variation: Any, params: Params, batch: Any) -> TaskLoss:
+        """The mean loss of a batch, metrics, and what the optimizer is told."""
         ...
 
 

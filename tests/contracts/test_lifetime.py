@@ -11,7 +11,7 @@ import pytest
 from lopt.agents import FinalReturn
 from lopt.objectives import A2C, FractionAndLogLifetime
 from lopt.protocols import Lifetime
-from tests.reference import bandit, keys, pair
+from tests.reference import bandit, keys, pair, supervised
 from tests.reference.bandit import Bandit
 from tests.reference.lives import life, lion, lpg, random_theta
 
@@ -30,7 +30,9 @@ LIFETIMES = {
     "LPG with time, tables": lambda: life(lpg(conditioning=FractionAndLogLifetime())),
     "A2C, networks, Lion with weight decay": lambda: life(A2C(), lion(), mean_advantage=True),
     "LPG, judged by its return": lambda: FinalReturn(life(lpg()), confidence),
+    **supervised.LIVES,
 }
+UNTOUCHED = ("LPG, judged by its return", *supervised.LIVES)  # by the measurement of their meta-loss
 for_lifetimes = pytest.mark.parametrize("name", LIFETIMES)
 
 
@@ -41,6 +43,8 @@ def parts(name):
     if name == "bandit":
         thetas = [{"value": jnp.array([0.5, -1.0, 0.8]) * sign} for sign in (1, -1)]
         return lifetime, bandit.levels(N, list(LENGTHS)), *thetas
+    if name in supervised.LIVES:
+        return lifetime, supervised.levels(lifetime, *LENGTHS), *(random_theta(lifetime.optimizer, i) for i in (0, 1))
     return lifetime, pair.levels(*LENGTHS), *(random_theta(_objective(lifetime), seed) for seed in (0, 1))
 
 
@@ -136,7 +140,7 @@ def test_measuring_the_meta_loss_does_not_age(name):
     np.testing.assert_array_equal(jax.vmap(lifetime.age)(measured), np.asarray(age)[:, -1])
     last = jax.tree.map(lambda x: x[:, -1], states)
     chex.assert_trees_all_equal_shapes_and_dtypes(measured, last)
-    assert differs(measured, last) == (name != "LPG, judged by its return")
+    assert differs(measured, last) == (name not in UNTOUCHED)
     assert all(x.shape[0] == N for x in jax.tree.leaves(told))
 
 
