@@ -154,8 +154,8 @@ def summarise(g: Array, p: Array, m: Array, v: Array, common: Float[Array, " C"]
 
 
 def _common(count: Int[Array, ""], extra: dict[str, Any]) -> Float[Array, " C"]:
-    value = jnp.nan_to_num(jnp.asarray(extra.get("value", 0.0), jnp.float32))
+    value = jnp.nan_to_num(features.wide(extra.get("value", 0.0)))
     size = jnp.log1p(jnp.abs(value))
     progress: Progress | None = extra.get("progress")
     fraction = jnp.zeros(()) if progress is None else progress.fraction
-    return jnp.concatenate([jnp.stack([jnp.sign(value), size, fraction]), features.time(count)])
+    return jnp.concatenate([jnp.stack([jnp.sign(value), size, fraction]), features.time(count).astype(size.dtype)])
