@@ -6,6 +6,7 @@ differentiated or perturbed. Configuration belongs to the object (a frozen datac
 
 from typing import Any, Protocol, runtime_checkable
 
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from lopt.types import (
@@ -16,8 +17,10 @@ from lopt.types import (
     Key,
     Level,
     Metrics,
+    Params,
     Progress,
     PyTree,
+    TaskLoss,
     Theta,
     TimeStep,
     Trajectory,
@@ -120,6 +123,47 @@ class Kernel(Protocol):
 
 
 @runtime_checkable
+class LearnedOptimizer(Protocol):
+    """A family of optimizers, one for every theta.
+
+    Its transformations take, besides whatever they ignore, these keyword arguments in `update`, all of them optional:
+    `value` (the loss of the gradient), `progress` (a `Progress`: updates done, updates planned), `batch_fraction` (the
+    part of the epoch that is over), `dormancy` (a tree like the parameters, whose leaves broadcast to theirs: the
+    activity of the neuron a parameter feeds, relative to its layer's mean), `explore` (a prefix of that tree: which
+    parameters may be moved by noise) and `key` (for that noise). Without them a rule assumes what its docstring says.
+    """
+
+    def init(self, key: Key) -> Theta:
+        """Meta-parameters; `()` for an optimizer that has none."""
+        ...
+
+    def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
+        """The optimizer of theta, differentiable in theta."""
+        ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Something to be learned by gradient descent; `variation` is what one level has of its own, as data."""
+
+    def sample(self, key: Key) -> Any:
+        """A variation; `()` where there is only one."""
+        ...
+
+    def init(self, key: Key, variation: Any) -> Params:
+        """Parameters of a newborn learner."""
+        ...
+
+    def batch(self, key: Key, variation: Any, *, held_out: bool) -> Any:
+        """A minibatch, of the training data or of data that is never trained on."""
+        ...
+
+    def loss(self, variation: Any, params: Params, batch: Any) -> TaskLoss:
+        """The mean loss of a batch, metrics, and what the optimizer is told."""
+        ...
+
+
+@runtime_checkable
 class Lifetime(Protocol):
     """One learner on one level, differentiable in theta."""
 
@@ -218,7 +262,9 @@ __all__ = [
     "Environment",
     "Estimator",
     "Kernel",
+    "LearnedOptimizer",
     "Lifetime",
     "Objective",
     "Score",
+    "Task",
 ]

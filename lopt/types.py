@@ -24,6 +24,8 @@ Params = Any
 """Parameters of an inner learner."""
 Metrics = dict[str, Any]
 """Named arrays."""
+TaskLoss = tuple[Float[Array, ""], tuple[Metrics, dict[str, Any]]]
+"""The loss of a minibatch, with metrics (scalars) and keyword arguments for the optimizer (`dormancy`)."""
 
 
 class Level(struct.PyTreeNode):

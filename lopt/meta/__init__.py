@@ -4,6 +4,19 @@ from lopt.meta.es import ES
 from lopt.meta.evosax_es import EvosaxES
 from lopt.meta.gradient import MetaGradient, no_penalty
 from lopt.meta.learner import MetaLearner
+from lopt.meta.pes import PES, Pair
 from lopt.meta.shaping import CentredRank, PairSign, Raw, ZScore
 
-__all__ = ["ES", "CentredRank", "EvosaxES", "MetaGradient", "MetaLearner", "PairSign", "Raw", "ZScore", "no_penalty"]
+__all__ = [
+    "ES",
+    "PES",
+    "CentredRank",
+    "EvosaxES",
+    "MetaGradient",
+    "MetaLearner",
+    "Pair",
+    "PairSign",
+    "Raw",
+    "ZScore",
+    "no_penalty",
+]

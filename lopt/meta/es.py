@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from lopt import tree
-from lopt.meta.lives import Lives, best, play
+from lopt.meta.lives import Lives, chosen, copies, play, survivor
 from lopt.meta.shaping import PairSign, Shaping
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Metrics, Theta
@@ -27,8 +27,12 @@ class ES:
 
     Lives may differ in length. They are sorted by what is left of them and played in packs of `pack` levels, each pack
     no longer than its longest life; the metrics tell which part of the updates that saves (`saved`, against all lives
-    as long as the longest) and which part was still computed in vain (`masked`). After the step the better learner of
-    a pair goes on: with `num_updates` below the lifetime this is truncated ES, biased by the truncation.
+    as long as the longest) and which part was still computed in vain (`masked`).
+
+    With `num_updates` below the lifetime this is truncated ES, biased by the truncation (`PES` is not). Of a pair whose
+    life goes on, one learner does, drawn blindly unless the other is lost: the better one would have been selected by
+    its own noise, window after window, and the estimates would be of lives that no rule leads. Of a life that is over
+    the better one stays.
 
     Attributes:
         lifetime: what is learned by the rule.
@@ -68,7 +72,7 @@ class ES:
         return EstimatorState(lives=learners, shared=jnp.zeros((), jnp.int32))
 
     def learners(self, state: EstimatorState) -> Any:
-        """The better learner of each pair."""
+        """One learner of each pair: the better one if its life is over."""
         return state.lives
 
     def age(self, state: EstimatorState) -> Int[Array, " N"]:
@@ -78,24 +82,25 @@ class ES:
     def estimate(
         self, key: Key, theta: Theta, levels: Level, state: EstimatorState
     ) -> tuple[Theta, EstimatorState, EstimatorMetrics]:
-        """Gradient, the better learners, and metrics."""
+        """Gradient, the learners that go on, and metrics."""
         num = levels.lifetime.shape[0]
         pack = self.pack or num
         if num % pack:
             raise ValueError(f"ES: pack must divide the number of levels (got {pack} and {num})")
-        key_noise, key_lives = jax.random.split(key)
+        key_noise, key_lives, key_survivors = jax.random.split(key, 3)
         noise_keys = jax.random.split(key_noise, num)
         std = self.std(state.shared) if callable(self.std) else self.std
 
         def group(xs):
-            keys, *where = xs
+            keys, draws, *where = xs
             eps = jax.vmap(noise, (0, None))(keys, theta)
             pair = jax.tree.map(lambda t, e: jnp.stack([t[None] + std * e, t[None] - std * e], 1), theta, eps)
-            return self._pair(pair, *where)
+            return self._pair(draws, pair, *where)
 
         own = jax.random.split(key_lives, (num, 1 if self.common_noise else 2))
         left = levels.lifetime - self.age(state)
-        rows = (noise_keys, jnp.broadcast_to(own, (num, 2)), levels, state.lives)
+        draws = jax.random.split(key_survivors, num)
+        rows = (noise_keys, draws, jnp.broadcast_to(own, (num, 2)), levels, state.lives)
         learners, (losses, told, steps, computed) = in_packs(group, rows, left, pack)
         # fitness is minus the loss: the one place where the sign turns
         weights = self.shaping(-losses)
@@ -103,11 +108,12 @@ class ES:
         meta = summary(losses, computed, left, self.num_updates) | told
         return gradient, EstimatorState(learners, state.shared + 1), EstimatorMetrics(meta=meta, steps=steps)
 
-    def _pair(self, pair: Theta, keys: Key, levels: Level, learners: Any):
-        """The lives of some pairs, and the better one of each."""
-        lives: Lives = play(self.lifetime, keys, pair, levels, learners, self.num_updates, shared=False)
-        comparable = jnp.where(jnp.isnan(lives.loss), jnp.inf, lives.loss)
-        learners, told, steps = best(lives, jnp.argmin(comparable, -1))
+    def _pair(self, draws: Key, pair: Theta, keys: Key, levels: Level, learners: Any):
+        """The lives of some pairs, and of each the learner that goes on."""
+        lives: Lives = play(self.lifetime, keys, pair, levels, copies(learners, 2), self.num_updates, shared=False)
+        over = jax.vmap(self.lifetime.age)(tree.take(lives.learners, (slice(None), 0))) >= levels.lifetime
+        which = jax.vmap(survivor)(draws, lives.loss, over)
+        learners, told, steps = chosen(lives, which)
         return learners, (lives.loss, told, steps, lives.computed)
 
     def _combine(self, keys: Key, theta: Theta, weights: Float[Array, " N"], pack: int, scale: Any) -> Theta:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 
 from lopt import tree
 from lopt.meta.es import in_packs, summary
-from lopt.meta.lives import Lives, best, play
+from lopt.meta.lives import Lives, chosen, copies, play, survivor
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Theta
 
@@ -68,7 +68,7 @@ class EvosaxES:
         return EstimatorState(lives=learners, shared=tree.canonical(strategy))
 
     def learners(self, state: EstimatorState) -> Any:
-        """The learners of the candidate with the least mean loss."""
+        """One learner of each level: the best candidate's if its life is over, else a blindly drawn one's."""
         return state.lives
 
     def age(self, state: EstimatorState) -> Int[Array, " N"]:
@@ -78,19 +78,20 @@ class EvosaxES:
     def estimate(
         self, key: Key, theta: Theta, levels: Level, state: EstimatorState
     ) -> tuple[Theta, EstimatorState, EstimatorMetrics]:
-        """The step back from the new mean, the best candidate's learners, and metrics."""
+        """The step back from the new mean, the learners that go on, and metrics."""
         num, size = levels.lifetime.shape[0], self.algorithm.population_size
         pack = self.pack or num
         if num % pack:
             raise ValueError(f"EvosaxES: pack must divide the number of levels (got {pack} and {num})")
-        key_ask, key_tell, key_lives = jax.random.split(key, 3)
+        key_ask, key_tell, key_lives, key_survivors = jax.random.split(key, 4)
         with jax.numpy_rank_promotion("allow"):  # evosax relies on it
             population, strategy = self.algorithm.ask(key_ask, state.shared, self._params)
         own = jax.random.split(key_lives, (num, 1 if self.common_noise else size))
         left = levels.lifetime - self.age(state)
 
         def group(xs):
-            return play(self.lifetime, xs[0], population, *xs[1:], self.num_updates, shared=True)
+            keys, levels, learners = xs
+            return play(self.lifetime, keys, population, levels, copies(learners, size), self.num_updates, shared=True)
 
         rows = (jnp.broadcast_to(own, (num, size)), levels, state.lives)
         lives: Lives = in_packs(group, rows, left, pack)
@@ -102,7 +103,10 @@ class EvosaxES:
             strategy, _ = self.algorithm.tell(key_tell, population, loss, strategy, self._params)
         strategy = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), strategy, state.shared)
         mean = self.algorithm.get_mean(strategy)
-        learners, told, steps = best(lives, jnp.full(num, jnp.argmin(loss)))
+        over = left <= self.num_updates
+        draws = jax.random.split(key_survivors, num)
+        which = jax.vmap(survivor, (0, None, 0))(draws, loss, over)
+        learners, told, steps = chosen(lives, which)
         meta = summary(lives.loss, lives.computed, left, self.num_updates) | told
         gradient = jax.tree.map(lambda t, m: (t - m).astype(t.dtype), theta, mean)
         return gradient, EstimatorState(learners, strategy), EstimatorMetrics(meta=meta, steps=steps)

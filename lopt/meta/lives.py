@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from lopt import tree
 from lopt.protocols import Lifetime
@@ -31,8 +31,8 @@ def play(
 ) -> Lives:
     """Up to `num_updates` updates of every candidate on every level side by side, then the meta-loss.
 
-    The loop ends with the last life. `keys` are `[N, C]`, `levels` and `learners` `[N]`: all candidates of a level
-    start as the same learner. `thetas` are `[C, ...]` if `shared` by the levels, else `[N, C, ...]`.
+    The loop ends with the last life. `keys` and `learners` are `[N, C]`, `levels` `[N]`; the learners of a level are of
+    one age. `thetas` are `[C, ...]` if `shared` by the levels, else `[N, C, ...]`.
     """
     num_levels, num_candidates = keys.shape
     axes = (0, 0, None, 0), (0, None if shared else 0, 0, 0)
@@ -40,9 +40,8 @@ def play(
     measure = jax.vmap(jax.vmap(lifetime.meta_loss, axes[0]), axes[1])
     split = jax.vmap(jax.vmap(jax.random.split))(keys)
     key_updates, key_loss = split[..., 0], split[..., 1]
-    left = levels.lifetime - jax.vmap(lifetime.age)(learners)
+    left = levels.lifetime - jax.vmap(lifetime.age)(tree.take(learners, (slice(None), 0)))
     needed = jnp.clip(left.max(), 0, num_updates)
-    learners = jax.tree.map(lambda x: jnp.repeat(x[:, None], num_candidates, 1), learners)
 
     def body(carry):
         i, learners, steps = carry
@@ -60,7 +59,23 @@ def play(
     return Lives(learners, loss, told, steps, jnp.full(num_levels, needed))
 
 
-def best(lives: Lives, which: Int[Array, " N"]) -> tuple[Any, Metrics, Metrics]:
+def copies(learners: Any, num: int) -> Any:
+    """`num` of each learner, `[N, num]`: all candidates of a level start as the same one."""
+    return jax.tree.map(lambda x: jnp.repeat(x[:, None], num, 1), learners)
+
+
+def survivor(key: Key, losses: Float[Array, " C"], over: Bool[Array, ""]) -> Int[Array, ""]:
+    """Which candidate's learner goes on: the best if the life is over, else one drawn blindly among those not lost.
+
+    The best of every window would be a learner that no rule makes: selected window after window, it shows the rules
+    states that are better than any of them would reach.
+    """
+    comparable = jnp.where(jnp.isnan(losses), jnp.inf, losses)
+    lots = jnp.where(jnp.isfinite(losses), jax.random.uniform(key, losses.shape), -1.0)
+    return jnp.where(over, jnp.argmin(comparable), jnp.argmax(lots))
+
+
+def chosen(lives: Lives, which: Int[Array, " N"]) -> tuple[Any, Metrics, Metrics]:
     """Learner, what its meta-loss told and its updates' metrics, of candidate `which` on every level."""
     rows = jnp.arange(which.shape[0])
     return tree.take((lives.learners, lives.told, lives.steps), (rows, which))

@@ -1,6 +1,8 @@
-"""Optimizers as optax transformations: Lion, the Lion-K family and its kernels."""
+"""Optimizers as optax transformations: Lion, the Lion-K family and its kernels, and learned optimizers."""
 
+from lopt.optimizers.adafactor_rule import AdafactorRule
 from lopt.optimizers.cautious import cautious
+from lopt.optimizers.hierarchical_rule import HierarchicalRule
 from lopt.optimizers.kernels import (
     L1,
     L2,
@@ -22,21 +24,33 @@ from lopt.optimizers.kernels import (
     polar,
 )
 from lopt.optimizers.kkt import kkt_gap
+from lopt.optimizers.learnable import Designed, LearnableAdam, LearnableSGD
 from lopt.optimizers.lion import lion, scale_by_lion
 from lopt.optimizers.lion_k import lion_k, scale_by_lion_k
+from lopt.optimizers.lstm_rule import LSTMRule
+from lopt.optimizers.mlp_rule import MLPRule
+from lopt.optimizers.open_rule import OpenRule
 
 __all__ = [
     "L1",
     "L2",
+    "AdafactorRule",
+    "Designed",
     "Group",
     "HalfL1Square",
     "HalfSquare",
     "Huber",
+    "HierarchicalRule",
     "LInf",
+    "LSTMRule",
+    "LearnableAdam",
+    "LearnableSGD",
     "LogCosh",
     "Lp",
+    "MLPRule",
     "NewtonSchulz",
     "Nuclear",
+    "OpenRule",
     "PerLeaf",
     "Quadratic",
     "Relativistic",

@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax import struct
 
-from lopt.meta import ES, EvosaxES, MetaGradient, Raw
+from lopt.meta import ES, PES, EvosaxES, MetaGradient, Raw
 from lopt.protocols import Estimator
 from lopt.types import EstimatorMetrics, EstimatorState, Level
 from tests.reference import keys
@@ -66,6 +66,9 @@ ESTIMATORS = {
     "MetaGradient, not rematerialised": lambda: MetaGradient(Quadratic(), K, remat=False),
     "ES": lambda: ES(Quadratic(), K, 0.5, Raw()),
     "ES, in packs, other noise": lambda: ES(Quadratic(), K, 0.5, Raw(), common_noise=False, pack=2),
+    "PES": lambda: PES(Quadratic(), K, 0.5),
+    "PES, in packs": lambda: PES(Quadratic(), K, 0.5, pack=2),
+    "PES, noise reused": lambda: PES(Quadratic(), K, 0.5, reuse=True),
     "evosax": lambda: EvosaxES(Quadratic(), open_es(), K),
     "evosax, in packs, other noise": lambda: EvosaxES(Quadratic(), open_es(), K, common_noise=False, pack=1),
 }

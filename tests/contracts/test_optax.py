@@ -241,7 +241,7 @@ def test_eager_and_compiled_steps_give_equal_types_and_numbers(name):
     p = params(case)
     state = tx.init(p)
     assert types(state) == types(jax.eval_shape(tx.init, p)) == types(jax.eval_shape(tx.init, shapes(p)))
-    eager = tx.update(params(case, seed=1), state, p)
+    eager = tx.update(params(case, seed=1), state, p, value=jnp.float16(1.0))
     assert types(eager) == types(jax.eval_shape(tx.update, p, state, p)) and types(eager[1]) == types(state)
     states, _, _ = run(name)
     chex.assert_trees_all_close(eager[1], states[0][1], rtol=1e-5, atol=1e-6)

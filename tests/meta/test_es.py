@@ -76,7 +76,7 @@ def test_the_gradient_is_open_es_on_the_same_noise():
     num, std, walk = 4, 0.3, Walk()
     some = levels(3, 2, 3, 1)
     state, grads, _, metrics = estimate(ES(walk, 3, std, CentredRank()), some)
-    key_noise, key_lives = jax.random.split(KEY)
+    key_noise, key_lives, _ = jax.random.split(KEY, 3)
     eps = [es.noise(key, THETA) for key in jax.random.split(key_noise, num)]
     losses = np.zeros((num, 2))
     for n, (key,) in enumerate(jax.random.split(key_lives, (num, 1))):

@@ -11,6 +11,7 @@ import optax
 
 import lopt
 from lopt import optimizers as lo
+from tests.reference import rules
 from tests.reference.kernels import FREE, KERNELS, MATRICES
 
 BETAS = {"b1": (0.5, 0.95), "b2": (0.9, 0.99)}
@@ -65,6 +66,12 @@ def of_kernel(name):
     return Case(partial(lopt.lion_k, kernel), matrices=name in MATRICES, finds={"weight_decay": decay})
 
 
+def of_rule(name):
+    """A learned optimizer, whose hyper-parameter is a factor on theta."""
+    make = partial(rules.as_optax, name)
+    return Case(make, {"gain": (0.8, 1.2)}, None, needs_params=name in rules.NEED_PARAMS, finds=None)
+
+
 OPTIMIZERS = {
     "lion": Case(lopt.lion),
     "lion, bare direction": Case(lopt.scale_by_lion, hyperparams=BETAS, needs_params=False, finds=None),
@@ -88,9 +95,10 @@ OPTIMIZERS = {
     ),
     "Newton-Schulz": Case(partial(lopt.lion_k, lo.Nuclear(lo.NewtonSchulz())), matrices=True),
     **{name: of_kernel(name) for name in KERNELS if name != "l1"},
+    **{name: of_rule(name) for name in rules.RULES},
 }
 
-QUICK = ("lion", "lion, bare direction", "lion, schedules and mask", "cautious(lion)", "nuclear")
+QUICK = ("lion", "lion, bare direction", "lion, schedules and mask", "cautious(lion)", "nuclear", "MLP")
 
 
 def params(case, dtype=np.float32, seed=0):

@@ -1,0 +1,161 @@
+"""A recurrent network per tensor that steers a network per parameter."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from lopt.optimizers import features
+from lopt.optimizers.arguments import check_number
+from lopt.optimizers.mlp_rule import check_widths
+from lopt.optimizers.per_parameter import (
+    apply,
+    bounded_step,
+    check_theta,
+    from_rows,
+    perceptron,
+    to_rows,
+    transformation,
+)
+from lopt.types import Key, Params, Progress, PyTree, Theta
+
+MOMENTA, SQUARES = (0.5, 0.9, 0.99, 0.999), (0.999,)
+PER_PARAMETER = 2 + 2 * len(MOMENTA) + 1
+PER_TENSOR = 2 + len(MOMENTA) + 1 + 5 + 2 + 1 + len(features.TIME_SCALES)
+
+
+class HierarchicalState(NamedTuple):
+    """How many updates there were, momenta and second moments `[*shape, k]`, and the tensors' states `[recurrent]`."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]
+    momenta: PyTree
+    squares: PyTree
+    hidden: PyTree
+
+
+class TensorNet(nn.Module):
+    """A GRU over the tensors, each of which also sees the mean of all states, and what they tell their parameters."""
+
+    recurrent: int
+    control: int
+
+    @nn.compact
+    def __call__(self, hidden: Float[Array, "L H"], told: Float[Array, "L F"]):
+        """The new states, the control vectors `[L, control]` and the step sizes' logarithms `[L]`."""
+        everyone = jnp.broadcast_to(hidden.mean(0, keepdims=True), hidden.shape)
+        hidden, x = nn.GRUCell(self.recurrent)(hidden, jnp.concatenate([told, everyone], -1))
+        return hidden, nn.Dense(self.control)(x), nn.Dense(1)(x)[:, 0]
+
+
+@dataclass(frozen=True)
+class HierarchicalRule:
+    """x <- x - step_size exp(c_0) d exp(exponent m), with (d, m) from a network per parameter, c from one per tensor.
+
+    Per tensor a GRU sees the logarithms of the root mean squares of g, p, the momenta and the second moment, the rank
+    (one-hot, up to 4), the loss, the part of training that is over, 11 features of the number of
+    updates, and the mean state of all tensors after the update before. It gives a control vector, which the network per
+    parameter sees beside g, p, momenta m, 1 / sqrt v and m / sqrt v (each divided by its root mean square over the
+    tensor), and c_0.
+
+    The loss enters as (sign, log(1 + |value|)). Without `value` both are 0; without `progress` training has just begun.
+
+    Attributes:
+        recurrent: width of the GRU.
+        control: width of the control vector.
+        hidden: widths of the ReLU layers of the network per parameter.
+        step_size: scale of the direction d.
+        exponent: scale of the log-magnitude m.
+
+    Raises:
+        ValueError: a size below one, a `step_size` or `exponent` that is not positive.
+
+    Paper: arXiv 2009.11243 (RNN and MLP, in two levels), after arXiv 1703.04813. Differs: a GRU where they have an
+        LSTM, fewer features per tensor, and the loss of the step alone instead of its running means.
+    """
+
+    recurrent: int = 32
+    control: int = 8
+    hidden: tuple[int, ...] = (16, 16)
+    step_size: float = 1e-3
+    exponent: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_widths("HierarchicalRule", (self.recurrent, self.control, *self.hidden))
+        check_number("HierarchicalRule", "step_size", self.step_size, above=0)
+        check_number("HierarchicalRule", "exponent", self.exponent, above=0)
+
+    @property
+    def _nets(self) -> tuple[TensorNet, nn.Sequential]:
+        return TensorNet(self.recurrent, self.control), perceptron(self.hidden, 2)
+
+    def init(self, key: Key) -> Theta:
+        """`tensor` and `parameter`: the two networks, as Flax initialises them."""
+        key_tensor, key_parameter = jax.random.split(key)
+        tensor, parameter = self._nets
+        told, inputs = jnp.zeros((1, PER_TENSOR)), jnp.zeros((1, PER_PARAMETER + self.control))
+        return {
+            "tensor": tensor.init(key_tensor, jnp.zeros((1, self.recurrent)), told)["params"],
+            "parameter": parameter.init(key_parameter, inputs)["params"],
+        }
+
+    def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
+        """The optimizer of theta; it needs the parameters."""
+        check_theta("HierarchicalRule", theta, jax.eval_shape(self.init, jax.random.key(0)))
+        per_tensor, per_parameter = self._nets
+        decays, slow = jnp.array(MOMENTA), jnp.array(SQUARES)
+
+        def init(params: Params) -> HierarchicalState:
+            return HierarchicalState(
+                count=jnp.zeros((), jnp.int32),
+                momenta=jax.tree.map(lambda p: features.zeros(p, len(MOMENTA)), params),
+                squares=jax.tree.map(lambda p: features.zeros(p, len(SQUARES)), params),
+                hidden=jax.tree.map(lambda p: jnp.zeros(self.recurrent, p.dtype), params),
+            )
+
+        def update(grads: PyTree, state: HierarchicalState, params: Params, **extra: Any):
+            momenta = jax.tree.map(lambda m, g: features.accumulate(m, g, decays), state.momenta, grads)
+            squares = jax.tree.map(lambda v, g: features.accumulate(v, jnp.square(g), slow), state.squares, grads)
+            common = _common(state.count, extra)
+            told = jax.tree.map(lambda g, p, m, v: summarise(g, p, m, v, common), grads, params, momenta, squares)
+            told, hidden = (jnp.stack(jax.tree.leaves(x)) for x in (told, state.hidden))
+            hidden, control, rate = apply(per_tensor, theta["tensor"], hidden, told)
+            structure = jax.tree.structure(params)
+            hidden, control, rate = (jax.tree.unflatten(structure, [*x]) for x in (hidden, control, rate))
+            rows = to_rows(jax.tree.map(see, grads, params, momenta, squares, control))
+            out = from_rows(apply(per_parameter, theta["parameter"], rows), params)
+            step = jax.tree.map(
+                lambda o, r: jnp.exp(r).astype(o.dtype) * bounded_step(o, self.step_size, self.exponent), out, rate
+            )
+            hidden = jax.tree.map(lambda old, new: new.astype(old.dtype), state.hidden, hidden)
+            return step, HierarchicalState(optax.safe_increment(state.count), momenta, squares, hidden)
+
+        return transformation("HierarchicalRule", init, update)
+
+
+def see(g: Array, p: Array, m: Array, v: Array, control: Float[Array, " C"]) -> Float[Array, "*s F"]:
+    """What the network per parameter is told."""
+    root = jax.lax.rsqrt(v + 1e-6)
+    seen = features.normalise(jnp.concatenate([g[..., None], p[..., None], m, root, m * root], -1))
+    return jnp.concatenate([seen, features.everywhere(control, p)], -1)
+
+
+def summarise(g: Array, p: Array, m: Array, v: Array, common: Float[Array, " C"]) -> Float[Array, " F"]:
+    """What the network per tensor is told: logarithms of sizes, the rank, and what is common to all tensors."""
+    sizes = jnp.concatenate([g[..., None], p[..., None], m], -1)
+    squares = features.mean(jnp.square(sizes), range(g.ndim)).ravel()
+    moments = features.mean(v, range(g.ndim)).ravel()
+    logs = 0.5 * jnp.log(jnp.concatenate([squares, moments]) + 1e-12) / 5
+    rank = jax.nn.one_hot(min(g.ndim, 4), 5, dtype=logs.dtype)
+    return jnp.concatenate([logs, rank, common.astype(logs.dtype)])
+
+
+def _common(count: Int[Array, ""], extra: dict[str, Any]) -> Float[Array, " C"]:
+    value = jnp.nan_to_num(features.wide(extra.get("value", 0.0)))
+    size = jnp.log1p(jnp.abs(value))
+    progress: Progress | None = extra.get("progress")
+    fraction = jnp.zeros(()) if progress is None else progress.fraction
+    return jnp.concatenate([jnp.stack([jnp.sign(value), size, fraction]), features.time(count).astype(size.dtype)])

@@ -1,0 +1,151 @@
+"""Hand-made optimizers whose constants are meta-parameters: the smallest learned optimizers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from lopt.optimizers.arguments import check_number
+from lopt.optimizers.per_parameter import check_theta, transformation
+from lopt.types import Key, Params, PyTree, Theta
+
+
+@dataclass(frozen=True)
+class Designed:
+    """An optax optimizer, in the place of a learned one; theta is what `make` takes, `()` for nothing.
+
+    Attributes:
+        make: from theta to an optax transformation.
+        initial: theta as it is before meta-training: pairs of name and number.
+
+    Example:
+        Designed(lambda theta: optax.adamw(**theta), (("learning_rate", 1e-3),))
+    """
+
+    make: Callable[[Any], optax.GradientTransformation]
+    initial: tuple[tuple[str, float], ...] = ()
+
+    def init(self, key: Key) -> Theta:
+        """The numbers of `initial`."""
+        return {name: jnp.asarray(value, float) for name, value in self.initial} if self.initial else ()
+
+    def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
+        """The optimizer."""
+        return optax.with_extra_args_support(self.make(theta))
+
+
+class MomentumState(NamedTuple):
+    """m, a tree like the parameters."""
+
+    m: PyTree
+
+
+@dataclass(frozen=True)
+class LearnableSGD:
+    """m <- momentum m + g, x <- x - learning_rate m, with both constants learned, by their logarithms.
+
+    theta: `log_learning_rate`, and `log_decay` = log(1 - momentum).
+
+    Raises:
+        ValueError: a learning rate that is not positive, a momentum outside [0, 1).
+    """
+
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("LearnableSGD", "learning_rate", self.learning_rate, above=0)
+        check_number("LearnableSGD", "1 - momentum", 1 - self.momentum, above=0)
+        check_number("LearnableSGD", "momentum", self.momentum, least=0, most=1)
+
+    def init(self, key: Key) -> Theta:
+        """The constants as they were given."""
+        return _logs(log_learning_rate=self.learning_rate, log_decay=1 - self.momentum)
+
+    def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
+        """Gradient descent with momentum."""
+        check_theta("LearnableSGD", theta, jax.eval_shape(self.init, jax.random.key(0)))
+
+        def init(params: Params) -> MomentumState:
+            return MomentumState(jax.tree.map(jnp.zeros_like, params))
+
+        def update(grads: PyTree, state: MomentumState, params: Params, **extra: Any) -> tuple[PyTree, MomentumState]:
+            momentum, rate = 1 - jnp.exp(theta["log_decay"]), jnp.exp(theta["log_learning_rate"])
+            m = jax.tree.map(lambda m, g: (momentum * m + g).astype(m.dtype), state.m, grads)
+            return jax.tree.map(lambda m: rate * m, m), MomentumState(m)
+
+        return transformation("LearnableSGD", init, update, needs_params=False)
+
+
+class AdamState(NamedTuple):
+    """How many updates there were, and Adam's running means."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]
+    m: PyTree
+    v: PyTree
+
+
+@dataclass(frozen=True)
+class LearnableAdam:
+    """Adam whose four constants are learned, by logarithms.
+
+    theta: `log_learning_rate`, `log_decay1` = log(1 - b1), `log_decay2` = log(1 - b2), `log_eps`.
+
+    Raises:
+        ValueError: a learning rate or eps that is not positive, betas outside [0, 1).
+
+    Paper: arXiv 1412.6980, algorithm 1.
+    """
+
+    learning_rate: float = 1e-3
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "eps"):
+            check_number("LearnableAdam", name, getattr(self, name), above=0)
+        for name in ("b1", "b2"):
+            check_number("LearnableAdam", name, getattr(self, name), least=0, most=1)
+            check_number("LearnableAdam", f"1 - {name}", 1 - getattr(self, name), above=0)
+
+    def init(self, key: Key) -> Theta:
+        """The constants as they were given."""
+        return _logs(
+            log_learning_rate=self.learning_rate, log_decay1=1 - self.b1, log_decay2=1 - self.b2, log_eps=self.eps
+        )
+
+    def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
+        """Adam."""
+        check_theta("LearnableAdam", theta, jax.eval_shape(self.init, jax.random.key(0)))
+
+        def init(params: Params) -> AdamState:
+            # two trees of zeros, not one twice: their buffers may be donated
+            m, v = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+            return AdamState(jnp.zeros((), jnp.int32), m, v)
+
+        def update(grads: PyTree, state: AdamState, params: Params, **extra: Any) -> tuple[PyTree, AdamState]:
+            rate, decay1, decay2, eps = (
+                jnp.exp(theta[name]) for name in ("log_learning_rate", "log_decay1", "log_decay2", "log_eps")
+            )
+            count = optax.safe_increment(state.count)
+            m = jax.tree.map(lambda m, g: (m + decay1 * (g - m)).astype(m.dtype), state.m, grads)
+            v = jax.tree.map(lambda v, g: (v + decay2 * (g * g - v)).astype(v.dtype), state.v, grads)
+            bias1, bias2 = 1 - (1 - decay1) ** count, 1 - (1 - decay2) ** count
+
+            def step(m, v):
+                # the square root has no derivative at zero, and a parameter may have no gradient for long
+                root = jnp.where(v > 0, jnp.sqrt(jnp.where(v > 0, v, 1.0) / bias2), 0.0)
+                return rate * (m / bias1) / (root + eps)
+
+            return jax.tree.map(step, m, v), AdamState(count, m, v)
+
+        return transformation("LearnableAdam", init, update, needs_params=False)
+
+
+def _logs(**values: float) -> Theta:
+    return {name: jnp.log(jnp.asarray(value, float)) for name, value in values.items()}

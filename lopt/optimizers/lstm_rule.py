@@ -1,0 +1,102 @@
+"""The first learned optimizer: an LSTM for every coordinate."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from lopt.optimizers import features
+from lopt.optimizers.arguments import check_number
+from lopt.optimizers.per_parameter import apply, check_theta, from_rows, to_rows, transformation
+from lopt.types import Key, Params, PyTree, Theta
+
+
+class LSTMState(NamedTuple):
+    """The recurrent states of all coordinates, cells and outputs of each layer: `[*shape, 2 layers hidden]`."""
+
+    recurrent: PyTree
+
+
+class LSTMNet(nn.Module):
+    """Stacked LSTMs and a linear output, the same for every row."""
+
+    hidden: int
+    layers: int
+
+    @nn.compact
+    def __call__(self, states: Float[Array, "P S"], rows: Float[Array, "P 2"]):
+        """The new states, and one output per row."""
+        after, x = [], rows
+        for layer in range(self.layers):
+            c, h = jnp.split(states[:, 2 * layer * self.hidden : 2 * (layer + 1) * self.hidden], 2, -1)
+            (c, h), x = nn.OptimizedLSTMCell(self.hidden)((c, h), x)
+            after += [c, h]
+        return jnp.concatenate(after, -1), nn.Dense(1)(x)[:, 0]
+
+
+@dataclass(frozen=True)
+class LSTMRule:
+    """x <- x - scale LSTM(preprocessed gradient), one small LSTM per coordinate, all with the same weights.
+
+    A gradient g enters as (log|g| / p, sign g) where |g| >= e^-p, else as (-1, e^p g).
+
+    Attributes:
+        hidden: width of each LSTM.
+        layers: how many are stacked.
+        scale: of the output.
+        p: gradients below e^-p are small.
+
+    Raises:
+        ValueError: a size below one; a `scale` or `p` that is not positive.
+
+    Paper: arXiv 1606.04474, section 2 and appendix A. Differs: the output is subtracted, not added.
+    """
+
+    hidden: int = 20
+    layers: int = 2
+    scale: float = 0.1
+    p: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers"):
+            check_number("LSTMRule", name, getattr(self, name), least=1)
+        for name in ("scale", "p"):
+            check_number("LSTMRule", name, getattr(self, name), above=0)
+
+    @property
+    def _net(self) -> LSTMNet:
+        return LSTMNet(self.hidden, self.layers)
+
+    def init(self, key: Key) -> Theta:
+        """The network's parameters, as Flax initialises them."""
+        return self._net.init(key, jnp.zeros((1, 2 * self.layers * self.hidden)), jnp.zeros((1, 2)))["params"]
+
+    def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
+        """The optimizer of theta."""
+        check_theta("LSTMRule", theta, jax.eval_shape(self.init, jax.random.key(0)))
+
+        def init(params: Params) -> LSTMState:
+            return LSTMState(jax.tree.map(lambda p: features.zeros(p, 2 * self.layers * self.hidden), params))
+
+        def update(grads: PyTree, state: LSTMState, params: Params, **extra: Any) -> tuple[PyTree, LSTMState]:
+            rows = to_rows(jax.tree.map(lambda g: logarithmic(g, self.p), grads))
+            after, out = apply(self._net, theta, to_rows(state.recurrent), rows)
+            steps = from_rows(self.scale * out[:, None], grads)
+            return jax.tree.map(lambda s: s[..., 0], steps), LSTMState(from_rows(after, grads))
+
+        return transformation("LSTMRule", init, update, needs_params=False)
+
+
+def logarithmic(gradient: Float[Array, "*s"], p: float) -> Float[Array, "*s 2"]:
+    """Sign and size of a gradient of any scale, both in [-1, 1] or near it.
+
+    Paper: arXiv 1606.04474, appendix A.
+    """
+    size = jnp.abs(gradient)
+    large = size >= jnp.exp(-p)
+    first = jnp.where(large, jnp.log(jnp.where(large, size, 1.0)) / p, -1.0)
+    return jnp.stack([first, jnp.where(large, jnp.sign(gradient), jnp.exp(p) * gradient)], -1)

@@ -1,0 +1,120 @@
+"""Glue of learned optimizers: what is checked and cast around them, and one product for all parameters at once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from lopt.optimizers.arguments import check_like, untrained
+from lopt.optimizers.features import wide
+from lopt.types import Params, PyTree, Theta
+
+
+def check_theta(owner: str, theta: Theta, expected: Theta) -> None:
+    """Check that meta-parameters have the structure and the shapes of `expected` (shapes suffice).
+
+    Raises:
+        ValueError: they belong to another architecture.
+    """
+    got: Any = jax.tree.structure(theta)
+    wanted: Any = jax.tree.structure(expected)
+    if got != wanted:
+        raise ValueError(f"{owner}: theta must be that of this architecture (got {got}, expected {wanted})")
+    for (path, x), y in zip(jax.tree.leaves_with_path(theta), jax.tree.leaves(expected), strict=True):
+        if jnp.shape(x) != y.shape:
+            where = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"{owner}: theta{where} must have the shape of this architecture (got {jnp.shape(x)}, "
+                f"expected {y.shape})"
+            )
+
+
+def transformation(
+    owner: str,
+    init: Callable[[Params], Any],
+    update: Callable[..., tuple[PyTree, Any]],
+    *,
+    needs_params: bool = True,
+) -> optax.GradientTransformationExtraArgs:
+    """An optax transformation from functions that see only floating leaves, in float32 or wider.
+
+    `update(grads, state, params, **extra) -> (step, state)`; the step is subtracted, in the gradient's type. Leaves of
+    integers stay where they are.
+
+    Raises:
+        ValueError: complex parameters (at `init`); parameters that are missing, or gradients that do not fit them (at
+            `update`).
+    """
+
+    def moves(gradient: Any, parameter: Any) -> bool:
+        return not untrained(gradient) and _floating(owner, parameter)
+
+    def first(params: Params) -> Any:
+        return init(jax.tree.map(lambda p: wide(p) if _floating(owner, p) else None, params))
+
+    def transform(updates: PyTree, state: Any, params: Params | None = None, **extra: Any) -> tuple[PyTree, Any]:
+        if params is None and needs_params:
+            raise ValueError(f"{owner}: update needs the params (got None); call update(gradients, state, params)")
+        like = updates if params is None else params
+        check_like(owner, updates, like)
+        grads = jax.tree.map(lambda g, p: wide(g) if moves(g, p) else None, updates, like)
+        where = jax.tree.map(lambda g, p: wide(p) if moves(g, p) else None, updates, like)
+        if not jax.tree.leaves(grads):
+            return updates, state
+        step, state = update(grads, state, where, **extra)
+        steps = iter(jax.tree.leaves(step))
+
+        def signed(g, p):
+            # False adds nothing to a number of any type
+            return (-next(steps)).astype(jnp.result_type(g)) if moves(g, p) else jnp.zeros(jnp.shape(g), bool)
+
+        return jax.tree.map(signed, updates, like), state
+
+    return optax.GradientTransformationExtraArgs(first, transform)
+
+
+def _floating(owner: str, leaf: Any) -> bool:
+    kind = jnp.result_type(leaf)
+    if jnp.issubdtype(kind, jnp.complexfloating):
+        raise ValueError(f"{owner}: parameters must be real (got {kind}); optimize real and imaginary parts instead")
+    return jnp.issubdtype(kind, jnp.floating)
+
+
+def perceptron(hidden: Sequence[int], features: int) -> nn.Sequential:
+    """ReLU layers."""
+    layers: list[Any] = []
+    for width in hidden:
+        layers += [nn.Dense(width), nn.relu]
+    return nn.Sequential([*layers, nn.Dense(features)])
+
+
+def apply(net: nn.Module, theta: Theta, *inputs: Any) -> Any:
+    """The outputs of a network with the parameters theta."""
+    return net.apply({"params": theta}, *inputs)
+
+
+def to_rows(tree: PyTree) -> Float[Array, "P F"]:
+    """The features `[*shape, F]` of all tensors, one row per parameter."""
+    return jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in jax.tree.leaves(tree)])
+
+
+def from_rows(rows: Float[Array, "P F"], like: PyTree) -> PyTree:
+    """Rows as tensors `[*shape, F]`, for tensors `like` of `[*shape]`."""
+    leaves, structure = jax.tree.flatten(like)
+    ends = [0]
+    for leaf in leaves:
+        ends.append(ends[-1] + leaf.size)
+    parts = [
+        rows[start:end].reshape(*leaf.shape, rows.shape[-1]).astype(leaf.dtype)
+        for start, end, leaf in zip(ends[:-1], ends[1:], leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, parts)
+
+
+def bounded_step(out: Float[Array, "*shape 2"], size: float, exponent: float) -> Float[Array, "*shape"]:
+    """size d exp(exponent m) for a network's outputs (d, m)."""
+    return size * out[..., 0] * jnp.exp(exponent * out[..., 1])

@@ -1,0 +1,49 @@
+"""Supervised tasks to learn optimizers on: lives, real and synthetic data, and variations of them."""
+
+from lopt.tasks.bundled import breast_cancer, diabetes, digits, iris, wine
+from lopt.tasks.dataset import Dataset, Examples, split
+from lopt.tasks.files import idx_images, image_dataset, load_idx, load_npz
+from lopt.tasks.functions import Bowl, Quadratic, Rosenbrock
+from lopt.tasks.language import VOCABULARY, LanguageTask, encode, standard_library
+from lopt.tasks.lifetime import Student, SupervisedLifetime
+from lopt.tasks.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_and_watch
+from lopt.tasks.rescaled import Rescaled, Units
+from lopt.tasks.supervised import DatasetTask, Loss, cross_entropy, squared_error
+from lopt.tasks.variation import Variation, Variations
+
+__all__ = [
+    "VOCABULARY",
+    "Bowl",
+    "ConvNet",
+    "Dataset",
+    "DatasetTask",
+    "Examples",
+    "LanguageTask",
+    "Loss",
+    "Perceptron",
+    "Quadratic",
+    "Recurrent",
+    "Rescaled",
+    "Rosenbrock",
+    "Student",
+    "SupervisedLifetime",
+    "Transformer",
+    "Units",
+    "Variation",
+    "Variations",
+    "apply_and_watch",
+    "breast_cancer",
+    "cross_entropy",
+    "diabetes",
+    "digits",
+    "encode",
+    "idx_images",
+    "image_dataset",
+    "iris",
+    "load_idx",
+    "load_npz",
+    "split",
+    "squared_error",
+    "standard_library",
+    "wine",
+]

@@ -1,0 +1,138 @@
+"""Data sets: what comes with scikit-learn, files that are whole and files that are not, text."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from lopt import tasks
+from lopt.tasks import Dataset, Examples, encode, idx_images, image_dataset, load_idx, load_npz, split
+
+SIZES = {"digits": (1797, (8, 8, 1), 10), "breast_cancer": (569, (30,), 2), "wine": (178, (13,), 3)}
+SIZES |= {"iris": (150, (4,), 3), "diabetes": (442, (10,), 1)}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_bundled_sets(name):
+    data, (number, shape, outputs) = getattr(tasks, name)(), SIZES[name]
+    assert getattr(tasks, name)() is data
+    assert len(data.train) + len(data.held_out) == number and data.outputs == outputs
+    assert data.train.inputs.shape[1:] == shape and data.train.inputs.dtype == np.float32
+    assert not {x.tobytes() for x in data.train.inputs} >= {x.tobytes() for x in data.held_out.inputs}
+    if name == "digits":
+        assert data.train.inputs.min() == 0 and data.train.inputs.max() == 1
+        return
+    np.testing.assert_allclose(data.train.inputs.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(data.train.inputs.std(0), 1, rtol=1e-4)
+    assert 0.5 < data.held_out.inputs.std() < 1.5
+    if name == "diabetes":
+        np.testing.assert_allclose(data.train.targets.std(), 1, rtol=1e-4)
+    else:
+        assert set(np.unique(data.train.targets)) == set(range(outputs))
+
+
+def test_a_split_is_a_partition_and_always_the_same():
+    x, y = np.arange(20.0)[:, None], np.arange(20)
+    data, again = (split(x, y, 20, held_out=0.3) for _ in range(2))
+    assert sorted([*data.train.targets, *data.held_out.targets]) == list(range(20)) and len(data.held_out) == 6
+    np.testing.assert_array_equal(data.train.inputs[:, 0], data.train.targets)
+    np.testing.assert_array_equal(data.train.targets, again.train.targets)
+    own = data.autoencoding()
+    assert own.train.targets is own.train.inputs and own.outputs == 1
+
+
+def idx(array, code=8):
+    """The bytes of an IDX file."""
+    header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype({8: ">u1", 12: ">i4", 13: ">f4"}[code]).tobytes()
+
+
+@pytest.mark.parametrize("code", [8, 12, 13])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_idx_files(tmp_path, code, pack):
+    array = np.arange(24).reshape(2, 3, 4)
+    (tmp_path / "x").write_bytes(pack(idx(array, code)))
+    got = load_idx(tmp_path / "x")
+    np.testing.assert_array_equal(got, array)
+    assert got.dtype.isnative
+
+
+WHOLE = idx(np.zeros((2, 3, 4)))
+BROKEN = {
+    "empty": (b"", "no IDX file"),
+    "of another kind": (b"\x89PNG" + WHOLE, r"no IDX file \(got first bytes 89504e47"),
+    "of an unknown type": (b"\0\0\x07\x03" + WHOLE[4:], "no IDX file"),
+    "cut in the header": (WHOLE[:10], r"ends within its header \(got 10 bytes, expected 16 or more\)"),
+    "cut in the data": (WHOLE[:-1], r"is truncated \(got 39 bytes, expected 40 for shape \(2, 3, 4\) of uint8\)"),
+    "too long": (WHOLE + b"\0", "goes on after its end"),
+    "cut, compressed": (gzip.compress(WHOLE)[:-12], "damaged gzip file"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_idx_files_that_are_not(tmp_path, name):
+    data, message = BROKEN[name]
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        load_idx(tmp_path / "x")
+
+
+IMAGES, LABELS = np.arange(3 * 4 * 4).reshape(3, 4, 4).astype(np.uint8), np.array([2, 0, 1], np.uint8)
+
+
+def test_the_four_files_of_mnist(tmp_path):
+    for part in ("train", "t10k"):
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(IMAGES))
+        (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(LABELS)))
+    data = idx_images(tmp_path)
+    np.testing.assert_allclose(data.train.inputs[..., 0], IMAGES / np.float32(255))
+    np.testing.assert_array_equal(data.held_out.targets, LABELS)
+    assert data.outputs == 3 and data.train.targets.dtype == np.int32
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte does not exist; nothing is downloaded"):
+        idx_images(tmp_path)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[:2]))
+    with pytest.raises(ValueError, match=r"expected test images.*got shapes \(3, 4, 4\) and \(2,\)"):
+        idx_images(tmp_path)
+
+
+def test_npz_files(tmp_path):
+    path = tmp_path / "set.npz"
+    np.savez(path, x_train=IMAGES, y_train=LABELS, x_test=IMAGES[:1], y_test=LABELS[:1])
+    assert load_npz(path).train.inputs.shape == (3, 4, 4, 1)
+    with pytest.raises(ValueError, match=r"lacks a, b \(got x_train, y_train, x_test, y_test\)"):
+        load_npz(path, ("a", "y_train", "b", "y_test"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="no npz file, or a truncated one"):
+        load_npz(path)
+    with pytest.raises(ValueError, match="does not exist"):
+        load_npz(tmp_path / "other.npz")
+
+
+def test_text_is_encoded_without_loss_but_for_what_is_not_ascii():
+    codes = encode("def f():\n ~é\t")
+    assert codes.tolist() == [*(ord(c) - 31 for c in "def f():"), 0, 1, 95, 96, 96]
+    text = tasks.standard_library(5000)
+    assert text.shape == (5000,) and 0 <= text.min() and text.max() < tasks.VOCABULARY
+    decoded = "".join("\n" if c == 0 else chr(c + 31) for c in text)
+    assert "import" in decoded
+    with pytest.raises(ValueError, match="there are only"):
+        tasks.standard_library(10**10)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Examples(np.zeros(3), np.zeros(2)), r"got shapes \(3,\) and \(2,\)"),
+        (lambda: Examples(np.zeros(0), np.zeros(0)), "at least one"),
+        (lambda: Dataset(*(Examples(np.zeros((2, n)), np.zeros(2)) for n in (3, 4)), 1), "inputs.*must be alike"),
+        (lambda: Dataset(*[Examples(np.zeros(2), np.array([0, 3]))] * 2, 3), r"in \[0, 3\) \(got 0 to 3\)"),
+        (lambda: split(np.zeros(2), np.zeros(2), 1, held_out=0.1), "leave both parts"),
+        (lambda: image_dataset(*[np.zeros((2, 3)), np.zeros(2, int)] * 2), "the arrays: expected train images"),
+        (lambda: image_dataset(*[np.zeros((2, 3, 3)), np.zeros(2)] * 2), "labels must be whole numbers.*float64"),
+    ],
+)
+def test_bad_input(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
