@@ -27,7 +27,7 @@ class NoTime:
 class Fraction:
     """n / N alone: temporally-aware LPO.
 
-    Paper: arXiv 2402.05828, section 5.
+    Paper: arXiv 2402.05828.
     """
 
     features: int = 1
