@@ -93,6 +93,6 @@ def check_policy(env: Environment | ContinuousEnvironment, policy: Policy) -> No
     """
     wanted, got = isinstance(env, ContinuousEnvironment), isinstance(policy, Gaussian)
     if wanted and not got:
-        raise ValueError("the environment's actions are real and need a Gaussian policy (got logits)")
+        raise ValueError("policy: the environment's actions are real and need a Gaussian policy (got logits)")
     if got and not wanted:
-        raise ValueError("the environment's actions are discrete and need a policy of logits (got a Gaussian)")
+        raise ValueError("policy: the environment's actions are discrete and need a policy of logits (got a Gaussian)")

@@ -98,29 +98,32 @@ class Earnings(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class ScaleRewards:
-    """r / std of the discounted returns so far, those of this rollout included; the mean stays.
+    """r / std of the discounted returns so far, those of this rollout included, clipped; the mean stays.
 
     The return up to a step is R_t = r_t + gamma R_{t-1}, with R = 0 before an episode's first step.
 
     Attributes:
         gamma: discount factor in [0, 1]; the objective's.
+        clip: scaled rewards lie within this of zero; returns that have all been the same have no deviation.
         epsilon: added to the variance.
 
     Raises:
-        ValueError: gamma outside [0, 1], or an epsilon that is not positive.
+        ValueError: gamma outside [0, 1], or a clip or epsilon that is not positive.
 
-    Differs: luchris429/purejaxrl updates the moments at every step and forgets an episode's return at its last step,
-        not after it.
+    Differs: luchris429/purejaxrl updates the moments at every step, forgets an episode's return at its last step, not
+        after it, and does not clip.
     """
 
     gamma: float = 0.99
+    clip: float = 10.0
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma <= 1:
             raise ValueError(f"ScaleRewards: gamma must be in [0, 1] (got {self.gamma})")
-        if self.epsilon <= 0:
-            raise ValueError(f"ScaleRewards: epsilon must be positive (got {self.epsilon})")
+        for name in ("clip", "epsilon"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"ScaleRewards: {name} must be positive (got {getattr(self, name)})")
 
     def init(self, num_envs: int) -> Earnings:
         """Nothing earned yet."""
@@ -138,7 +141,8 @@ class ScaleRewards:
 
         total, returns = jax.lax.scan(body, earnings.total, (reward, last))
         moments = merge(earnings.moments, returns.ravel())
-        return reward * jax.lax.rsqrt(moments.var + self.epsilon), Earnings(moments=moments, total=total)
+        scaled = reward * jax.lax.rsqrt(moments.var + self.epsilon)
+        return jnp.clip(scaled, -self.clip, self.clip), Earnings(moments=moments, total=total)
 
 
 def _real(x: Any) -> bool:

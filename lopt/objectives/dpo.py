@@ -26,7 +26,7 @@ class DPO:
     Raises:
         ValueError: an alpha or beta that is not positive.
 
-    Paper: arXiv 2210.05639, section 6.
+    Paper: arXiv 2210.05639; the constants are those of luchris429/purejaxrl.
     """
 
     alpha: float = 2.0

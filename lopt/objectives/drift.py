@@ -17,7 +17,7 @@ class Drift(Protocol):
     It is valid, and learning with it then improves the policy monotonically, if for every advantage A
     (i) f >= 0, (ii) f(1, A) = 0 and (iii) df/dr(1, A) = 0.
 
-    Paper: arXiv 2201.02373, definition 2; in this form arXiv 2210.05639, section 3.
+    Paper: arXiv 2201.02373 (mirror learning); in this form arXiv 2210.05639.
     """
 
     def init(self, key: Key) -> Theta:
@@ -43,7 +43,7 @@ class Clip:
     Raises:
         ValueError: an epsilon that is not positive.
 
-    Paper: arXiv 1707.06347, eq. 7; as a drift arXiv 2210.05639, section 3.
+    Paper: arXiv 1707.06347, eq. 7; as a drift arXiv 2210.05639.
     """
 
     epsilon: float = 0.2

@@ -39,10 +39,10 @@ class LPO:
     Raises:
         ValueError: a width below one, a `xi` or `init_scale` that is not positive, or a floor that is itself learned.
 
-    Paper: arXiv 2210.05639, section 4; arXiv 2402.05828, section 5 (TA-LPO).
-    Differs: xi is 1e-6 in the paper, 1e-4 in luchris429/discovered-policy-optimisation and here. The official search
-        starts at theta = 0. AlexGoldie/learn-rl-algorithms orders x as (r - 1, (r - 1)^2, log r, (log r)^2): the same
-        functions, other weights; its network's output of shape (B, 1) meets drifts of shape (B,).
+    Paper: arXiv 2210.05639; arXiv 2402.05828 (TA-LPO).
+    Differs: xi is that of luchris429/discovered-policy-optimisation; AlexGoldie/learn-rl-algorithms distils with 1e-6.
+        The official search starts at theta = 0. The latter orders x as (r - 1, (r - 1)^2, log r, (log r)^2): the same
+        functions, other weights; and adds its network's output of shape (B, 1) to drifts of shape (B,).
     """
 
     hidden: int = 128

@@ -25,7 +25,10 @@ class NoTime:
 
 @dataclass(frozen=True)
 class Fraction:
-    """n / N: how much of the life is over."""
+    """n / N: how much of the life is over (temporally-aware LPO).
+
+    Paper: arXiv 2402.05828, section 5.
+    """
 
     features: int = 1
 

@@ -71,12 +71,19 @@ def test_rewards_are_divided_by_the_deviation_of_returns():
         np.testing.assert_allclose(earnings.total, total, rtol=1e-4, atol=1e-6)
 
 
+def test_returns_that_are_all_the_same_are_no_reason_for_huge_rewards():
+    scale = ScaleRewards(clip=5.0)
+    scaled, _ = scale(scale.init(B), jnp.full((T, B), -2.0), jnp.ones((T, B), bool))
+    np.testing.assert_array_equal(scaled, np.full((T, B), -5))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: NormaliseObservations(clip=0.0), "NormaliseObservations: clip"),
         (lambda: NormaliseObservations(epsilon=0.0), "NormaliseObservations: epsilon"),
         (lambda: ScaleRewards(gamma=1.5), "ScaleRewards: gamma"),
+        (lambda: ScaleRewards(clip=0.0), "ScaleRewards: clip"),
         (lambda: ScaleRewards(epsilon=-1.0), "ScaleRewards: epsilon"),
     ],
 )
