@@ -81,14 +81,15 @@ def launch(
 def report_errors(function: Callable[[], None]) -> None:
     """Call `function`; an error that this project raised on purpose ends the process without a traceback.
 
-    Exit codes: 2 for bad input (`ValueError`), 1 for a run that diverged (`FloatingPointError`), 130 for
-    Ctrl-C. Errors that come from elsewhere keep their traceback; `LOPT_TRACEBACK=1` shows it always.
+    Exit codes: 2 for bad input (`ValueError`) and optional packages that are missing (`ImportError`), 1 for a run that
+    diverged (`FloatingPointError`), 130 for Ctrl-C. Errors that come from elsewhere keep their traceback;
+    `LOPT_TRACEBACK=1` shows it always.
     """
     try:
         function()
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, ImportError) as error:
         if os.environ.get("LOPT_TRACEBACK") or not _raised_here(error):
             raise
         print(f"error: {error}", file=sys.stderr, flush=True)

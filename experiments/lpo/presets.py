@@ -13,9 +13,9 @@ QUICK = MirrorConfig(
     inner=InnerConfig(
         num_envs=16, rollout_length=32, total_steps=20_480, num_minibatches=4, learning_rate=3e-3, hidden=(32, 32)
     ),
-    meta=MetaConfig(num_steps=200, num_lifetimes=16, learning_rate=2e-2, steps_per_chunk=5),
+    meta=MetaConfig(num_steps=100, num_lifetimes=16, learning_rate=2e-2, steps_per_chunk=5),
     es=ESConfig(std=0.04, shaping="rank", episodes=16),
-    eval=EvalConfig(seeds=16, episodes=32, every=50),
+    eval=EvalConfig(seeds=16, episodes=32, every=25),
 )
 
 TA = dataclasses.replace(QUICK, drift=DriftConfig(time="fraction"))

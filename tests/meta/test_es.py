@@ -13,8 +13,9 @@ from evosax.algorithms.population_based import SimpleGA
 from flax import struct
 
 from lopt.curriculum import DomainRandomisation, Uniform
-from lopt.meta import ES, CentredRank, EvosaxES, MetaLearner, PairSign, Raw, es
-from lopt.types import Level
+from lopt.meta import ES, CentredRank, EvosaxES, MetaLearner, PairSign, Raw, ZScore, es
+from lopt.objectives import LPO
+from lopt.types import Level, Progress
 
 KEY = jax.random.key(0)
 THETA = {"a": jnp.array([0.5, -1.0]), "b": jnp.array([[2.0], [0.3]])}
@@ -160,6 +161,43 @@ def test_the_standard_deviation_follows_its_schedule():
     second = jax.jit(estimator.estimate)(KEY, THETA, some, fresh)[0]
     chex.assert_trees_all_close(second, estimate(fixed, some)[1], rtol=1e-5)
     assert (flat(second) != flat(first)).all()
+
+
+@dataclass(frozen=True)
+class Drifting:
+    """Nothing but a learned drift: what it charges on a grid of ratios and advantages."""
+
+    drift: LPO = LPO(hidden=8)
+
+    def init(self, key, theta, level):
+        return Point(jnp.zeros(()), jnp.zeros((), jnp.int32))
+
+    def step(self, key, theta, level, state):
+        return state.replace(age=state.age + 1), {}
+
+    def meta_loss(self, key, theta, level, state):
+        log_ratio, advantage = jnp.meshgrid(jnp.linspace(-0.5, 0.5, 9), jnp.linspace(-2, 2, 5))
+        progress = Progress(step=state.age, lifetime=level.lifetime)
+        return self.drift(theta, log_ratio, advantage, progress).mean(), state, {}
+
+    def age(self, state):
+        return state.age
+
+
+@pytest.mark.parametrize("shaping", [PairSign(), CentredRank(), ZScore()])
+def test_a_learned_drift_does_not_start_where_pairs_cannot_differ(shaping):
+    """The network is even in theta: around zero a pair ties, and a tie is no direction. `init` is not there."""
+    some = Level(params=jnp.zeros(6), lifetime=jnp.ones(6, jnp.int32))
+    estimator, drift = ES(Drifting(), 1, 0.04, shaping), Drifting().drift
+    state = estimator.init(KEY, (), some)
+    born = drift.init(KEY)
+    go = jax.jit(estimator.estimate)
+    dead, *_ = go(KEY, jax.tree.map(jnp.zeros_like, born), some, state)
+    alive, *_ = go(KEY, born, some, state)
+    np.testing.assert_array_equal(flat(dead), np.zeros(flat(dead).size))
+    assert (flat(alive) != 0).mean() > 0.99
+    with pytest.raises(ValueError, match="init_scale must be positive"):
+        LPO(init_scale=0)
 
 
 def distribution(lifetime):
