@@ -183,7 +183,7 @@ def train(key, drift):
 
 
 figure, ax = plots(1, 5.5)
-for name, (drift, color) in named.items():
+for name, (drift, color) in list(named.items())[-1 if FAST else 0 :]:
     curves = np.asarray(
         jax.jit(jax.vmap(lambda key, drift=drift: train(key, drift)))(jax.random.split(jax.random.key(0), SEEDS))
     )
