@@ -69,14 +69,18 @@ def reinforcement(config: BenchmarkConfig) -> dict[str, list[dict]]:
     ]
     return {
         "evolution": [fresh("rl", job) for job in evolved],
-        "ppo": [fresh("rl", job) for job in played],
+        "ppo": [
+            {"threads": threads or "all", **fresh("rl", job, **({"NPROC": threads} if threads else {}))}
+            for job in played
+            for threads in ("1", "")
+        ],
     }
 
 
-def fresh(module: str, job: dict) -> dict:
-    """What a module of this package reports of a job, in a process of its own."""
+def fresh(module: str, job: dict, **env: str) -> dict:
+    """What a module of this package reports of a job, in a process of its own; NPROC bounds the compiler's threads."""
     command = [sys.executable, "-m", f"experiments.benchmark.{module}", json.dumps(job)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=low_fault_memory(dict(os.environ)))
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=low_fault_memory(os.environ | env))
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -160,8 +164,8 @@ def reinforcement_tables(figures: dict[str, list[dict]]) -> str:
         "peak GiB",
     )
     text = table(header, [[row[c] for c in columns] for row in figures["evolution"]])
-    columns = ("env", "ours", "plain", "ratio", "peak_gib")
-    header = ("PPO", "steps/s", "a plain PPO's", "ratio", "peak GiB")
+    columns = ("env", "threads", "ours", "plain", "ratio", "peak_gib")
+    header = ("PPO", "threads", "steps/s", "a plain PPO's", "ratio", "peak GiB")
     return text + "\n\n" + table(header, [[row[c] for c in columns] for row in figures["ppo"]])
 
 
