@@ -44,7 +44,7 @@ class MetaConfig:
 
     estimator: str = "pes"
     """pes, nres (PES with one perturbation per life), es (truncated, or whole lives), meta_gradient."""
-    num_steps: int = 2000
+    num_steps: int = 1000
     """Meta-steps."""
     num_lifetimes: int = 16
     """Lives side by side; pairs of them but for meta_gradient."""
