@@ -1,4 +1,4 @@
-"""python -m experiments.benchmark [lpg] [groove] [start]: seconds per meta-step, memory and start-up, as ratios."""
+"""python -m experiments.benchmark [lpg] [groove] [start] [optimizers]: seconds per step, memory, start-up; ratios."""
 
 import json
 import os
@@ -15,14 +15,15 @@ from experiments.common.config import write_json
 from experiments.common.memory import low_fault_memory
 from experiments.common.report import table
 
-BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "start": ""}
+BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "start": "", "optimizers": ""}
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults) and `start` (start-up)."""
+    """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults), `start` (start-up) and
+    `optimizers` (lopt.lion beside optax.lion)."""
 
-    what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start")
+    what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start", "optimizers")
     """Which benchmarks."""
     lifetimes: int = 64
     """Lifetimes side by side."""
@@ -34,6 +35,10 @@ class BenchmarkConfig:
     """Lifetimes differentiated at once."""
     repeats: int = 5
     """Timed meta-steps (the median is reported)."""
+    sizes: tuple[int, ...] = (100_000, 10_000_000)
+    """Numbers of parameters for `optimizers`; 100000000 takes some 3 GiB."""
+    rounds: int = 21
+    """Rounds of `optimizers`, two at least, in which each takes its turn (medians are reported)."""
     out: str = ""
     """If given, the figures are also written to this JSON file."""
 
@@ -49,9 +54,42 @@ def worker(config: BenchmarkConfig, score: str) -> dict:
         "repeats": config.repeats,
         "buffer": max(4000, 2 * config.lifetimes),
     }
-    command = [sys.executable, "-m", "experiments.benchmark.worker", json.dumps(job)]
+    return fresh("worker", job)
+
+
+def fresh(module: str, job: dict) -> dict:
+    """What a module of this package reports of a job, in a process of its own."""
+    command = [sys.executable, "-m", f"experiments.benchmark.{module}", json.dumps(job)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=low_fault_memory(dict(os.environ)))
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def optimizers(config: BenchmarkConfig) -> dict[str, dict]:
+    """Times and peak memory of Lion, ours and optax's, for every number of parameters."""
+    if config.rounds < 2:
+        raise ValueError(f"--rounds must be at least 2 (got {config.rounds})")
+    if min(config.sizes, default=0) < 10:
+        raise ValueError(f"--sizes must be numbers from 10 up (got {config.sizes})")
+    figures = {}
+    for size in config.sizes:
+        figures[str(size)] = fresh("optimizers", {"size": size, "repeats": config.rounds})
+        figures[str(size)]["peak_gib"] = {
+            name: fresh("optimizers", {"size": size, "name": name})["peak_gib"] for name in ("lopt.lion", "optax.lion")
+        }
+    return figures
+
+
+def optimizer_rows(figures: dict[str, dict]) -> list[tuple]:
+    """One row per number of parameters and contender."""
+    rows = []
+    for size, data in figures.items():
+        floor = data["seconds"]["read and write"]
+        for name, seconds in data["seconds"].items():
+            low, high = data["ratio_quartiles"]
+            ratio = f"{data['ratio']:.3f} ({low:.3f} to {high:.3f})" if name == "lopt.lion" else ""
+            peak = data["peak_gib"].get(name, "")
+            rows.append((f"{int(size):.0e}", name, seconds * 1e3, ratio, seconds / floor, peak))
+    return rows
 
 
 def start_up() -> dict[str, float]:
@@ -101,7 +139,15 @@ def main() -> None:
         choose("benchmark", name, BENCHMARKS)
     figures: dict = {}
     for name in config.what:
-        figures[name] = start_up() if name == "start" else worker(config, BENCHMARKS[name])
+        special = {"start": start_up, "optimizers": lambda: optimizers(config)}
+        figures[name] = special[name]() if name in special else worker(config, BENCHMARKS[name])
+    show(figures)
+    if config.out:
+        write_json(Path(config.out), figures)
+
+
+def show(figures: dict) -> None:
+    """The tables."""
     rows = []
     for name in ("lpg", "groove"):
         if name in figures:
@@ -116,8 +162,9 @@ def main() -> None:
         print(f"\nGROOVE costs {figures['groove']['seconds'] / figures['lpg']['seconds']:.2f} LPG meta-steps")
     if "start" in figures:
         print("\n" + table(("start-up", "seconds"), list(figures["start"].items())))
-    if config.out:
-        write_json(Path(config.out), figures)
+    if "optimizers" in figures:
+        header = ("parameters", "step of", "milliseconds", "x optax (quartiles)", "x read and write", "peak GiB")
+        print("\n" + table(header, optimizer_rows(figures["optimizers"])))
 
 
 if __name__ == "__main__":

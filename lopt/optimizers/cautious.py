@@ -27,7 +27,8 @@ def cautious(
         direction: `inner` gives a direction to be subtracted later (`scale_by_lion`), not an update to be added.
         rescale: whether the size of the update is kept up by the factor above.
 
-    Paper: arXiv 2411.16085, algorithm 1.
+    Paper: arXiv 2411.16085.
+    Differs: the mask can fall on complete updates, decay included; there it falls on the direction alone.
     """
     inner = optax.with_extra_args_support(inner)
 

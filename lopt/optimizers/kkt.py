@@ -27,7 +27,7 @@ def kkt_gap(params: Params, grads: PyTree, weight_decay: ArrayLike, kernel: Kern
     Raises:
         ValueError: a negative decay, or gradients of another structure or shape than the parameters.
 
-    Paper: arXiv 2310.05898, section 4 (the stationarity of its Lyapunov function).
+    Paper: arXiv 2310.05898 (the points where its Lyapunov function is stationary).
     """
     check_number("kkt_gap", "weight_decay", weight_decay, least=0)
     check_like("kkt_gap", grads, params)

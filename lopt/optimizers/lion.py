@@ -16,7 +16,7 @@ def scale_by_lion(
 
     Args and Raises: those of `scale_by_lion_k`.
 
-    Paper: arXiv 2302.06675, program 1.
+    Paper: arXiv 2302.06675.
     Differs: optax's `mode` is a kernel here: "smooth" is `scale_by_lion_k(LogCosh(smooth_beta))`, "refined" is
         `scale_by_lion_k(Huber(1.0))`.
     """
@@ -41,7 +41,7 @@ def lion(
 
     Args and Raises: those of `lion_k`, of which this is the kernel `L1`.
 
-    Paper: arXiv 2302.06675, program 1; as a constrained optimizer: arXiv 2310.05898.
+    Paper: arXiv 2302.06675; as a constrained optimizer: arXiv 2310.05898.
     Differs: the learning rate has a default, and updates have the gradient's type (optax's have the widest of all
         arguments').
     """

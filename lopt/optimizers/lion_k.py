@@ -17,7 +17,7 @@ def scale_by_lion_k(
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of Lion-K, to be subtracted: -grad K(-c) with c = b1 m + (1 - b1) g, then m <- b2 m + (1 - b2) g.
 
-    For an even K (all kernels but `Softmax` and, perhaps, `Quadratic`) that is grad K(c). The state is optax's
+    For an even K (every kernel of lopt's but `Softmax`) that is grad K(c). The state is optax's
     `ScaleByLionState`, so that checkpoints of `optax.lion` go on here. Leaves without a gradient (None, or float0 for
     integers) have a direction of None or of zero.
 
@@ -31,7 +31,7 @@ def scale_by_lion_k(
         ValueError: betas outside [0, 1], a `mu_dtype` that is not floating; at `init`, parameters the kernel
             cannot take; at `update`, gradients of another structure or shape than the parameters.
 
-    Paper: arXiv 2310.05898, eq. 3.
+    Paper: arXiv 2310.05898 (the update of Lion-K).
     Differs: m has the gradient's sign, as in optax; there it is minus the gradient's. The direction has the gradient's
         type, where optax's would have the widest of all arguments'.
     """
@@ -52,7 +52,8 @@ def scale_by_lion_k(
         check_like("Lion-K", updates, state.mu)
 
         def mix(g, m):
-            return None if untrained(g) else -((1.0 - b1) * g + b1 * m)
+            # minus c, rounded as c is
+            return None if untrained(g) else (b1 - 1.0) * g - b1 * m
 
         def remember(g, m):
             return m if untrained(g) else ((1.0 - b2) * g + b2 * m).astype(m.dtype)
@@ -96,7 +97,7 @@ def lion_k(
         ValueError: a learning rate that is not positive, a negative weight decay (numbers; arrays and schedules are
             not looked at), and what `scale_by_lion_k` raises; at `update`, decay without parameters.
 
-    Paper: arXiv 2310.05898, eq. 3.
+    Paper: arXiv 2310.05898 (the update, the constraint and its two phases).
     Differs: the decay is explicit (it acts on x before the step), as in optax; the paper's is implicit, which is the
         same with learning_rate = eps / (1 + eps lambda).
     """

@@ -23,25 +23,39 @@ def times(scale, tree):
     return jax.tree.map(lambda x: scale * x, tree)
 
 
+def between(x, y, weight):
+    return jax.tree.map(lambda a, b: weight * a + (1 - weight) * b, x, y)
+
+
+def stack(*trees):
+    return jax.tree.map(lambda *xs: jnp.stack(xs), *trees)
+
+
+def unstack(tree):
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(jax.tree.leaves(tree)[0]))]
+
+
 @functools.cache
 def found(name):
     """What there is to know of a kernel in float64, at pairs of random momenta."""
     kernel = KERNELS[name]
 
     def evaluate(m, n):
-        y, z = kernel.map(m), kernel.map(n)
-        # between two points of a convex set, so that not all of them are extreme
-        inside = jax.tree.map(lambda a, b: 0.3 * a + 0.7 * b, y, z)
+        # every method once, over all the points where it is asked
+        y, z = unstack(jax.vmap(kernel.map)(stack(m, n)))
+        inside = between(y, z, 0.3)  # of points of a convex set, so that not all are extreme
+        values = jax.vmap(kernel.value)(stack(m, n, between(m, n, 0.5)))
+        conjugates = jax.vmap(kernel.conjugate)(stack(y, inside, times(1.5, y)))
+        distances = jax.vmap(kernel.distance)(stack(y, times(1.5, y)))
         return {
-            "gap": kernel.value(m) + kernel.conjugate(y) - dot(m, y),
-            "gap elsewhere": kernel.value(m) + kernel.conjugate(inside) - dot(m, inside),
-            "monotone": dot(jax.tree.map(jnp.subtract, m, n), jax.tree.map(jnp.subtract, y, z)),
-            "convex": (kernel.value(m) + kernel.value(n)) / 2
-            - kernel.value(jax.tree.map(lambda a, b: (a + b) / 2, m, n)),
+            "gap": values[0] + conjugates[0] - dot(m, y),
+            "gap elsewhere": values[0] + conjugates[1] - dot(m, inside),
+            "monotone": dot(between(m, times(-1.0, n), 0.5), between(y, times(-1.0, z), 0.5)),
+            "convex": (values[0] + values[1]) / 2 - values[2],
             "gradient": jax.tree.map(lambda a, b: jnp.abs(a - b).max(), jax.grad(kernel.value)(m), y),
-            "distance": kernel.distance(y),
-            "outside": kernel.distance(times(1.5, y)),
-            "conjugate outside": kernel.conjugate(times(1.5, y)),
+            "distance": distances[0],
+            "outside": distances[1],
+            "conjugate outside": conjugates[2],
         }
 
     def at_scale(m):
@@ -51,12 +65,9 @@ def found(name):
     def everything(m, n, scaled):
         return jax.vmap(evaluate)(m, n) | {"scaled": jax.vmap(at_scale)(scaled)}
 
-    def stacked(trees):
-        return jax.tree.map(lambda *xs: np.stack(xs), *trees)
-
     with jax.enable_x64(True):
-        pairs = [stacked(matrices(offset + i) for i in range(PAIRS)) for offset in (0, 100)]
-        out = jax.jit(everything)(*pairs, stacked(matrices(3, scale, np.float32) for scale in SCALES))
+        pairs = [stack(*(matrices(offset + i) for i in range(PAIRS))) for offset in (0, 100)]
+        out = jax.jit(everything)(*pairs, stack(*(matrices(3, scale, np.float32) for scale in SCALES)))
         return jax.tree.map(np.asarray, out)
 
 

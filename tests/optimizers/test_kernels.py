@@ -86,7 +86,7 @@ def test_the_orthogonal_factor():
     np.testing.assert_array_equal(lo.polar(jnp.zeros((2, 3))), np.zeros((2, 3)))
 
 
-@pytest.mark.parametrize("shape", [(3, 2), (2, 3), (3, 3)])
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3)])
 def test_the_orthogonal_factor_has_the_derivative_it_should(shape):
     rng = np.random.default_rng(1)
     with jax.enable_x64(True):
@@ -102,7 +102,7 @@ def test_newton_schulz_brings_singular_values_near_one():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 20)), np.float32)
     rough = np.linalg.svd(lo.NewtonSchulz()(x), compute_uv=False)
     assert 0.6 < rough.min() and rough.max() < 1.2
-    exact = lo.NewtonSchulz(steps=25, coefficients=(15 / 8, -5 / 4, 3 / 8))
+    exact = jax.jit(lo.NewtonSchulz(steps=12, coefficients=(15 / 8, -5 / 4, 3 / 8)))
     np.testing.assert_allclose(exact(x), lo.polar(x), atol=1e-4)
     np.testing.assert_allclose(exact(jnp.swapaxes(x, 1, 2)), jnp.swapaxes(lo.polar(x), 1, 2), atol=1e-4)
     assert lo.NewtonSchulz()(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
@@ -151,6 +151,11 @@ def test_bad_arguments_are_told(make, message):
 
 
 def test_widths_may_be_traced():
-    for kernel in (lo.Huber, lo.SoftThreshold, lo.LogCosh, lo.Relativistic, lo.Lp, lo.Softmax):
-        slope = jax.grad(lambda w, kernel=kernel: kernel(w).map({"m": jnp.asarray(M)})["m"] @ M)(jnp.float32(1.5))
-        assert np.isfinite(slope)
+    kernels = (lo.Huber, lo.SoftThreshold, lo.LogCosh, lo.Relativistic, lo.Lp, lo.Softmax)
+
+    def along(width):
+        return jnp.stack([kernel(width).map({"m": jnp.asarray(M)})["m"] @ M for kernel in kernels])
+
+    slopes = jax.jit(jax.jacfwd(along))(jnp.float32(1.5))
+    assert np.isfinite(slopes).all()
+    np.testing.assert_array_equal(slopes != 0, [True, False, True, True, True, True])

@@ -161,6 +161,19 @@ def test_bad_arguments_are_told(make, message):
         make()
 
 
+def test_schedule_free_lion_finds_a_minimum():
+    target = jnp.array([0.3, -0.7, 0.1])
+    tx = optax.contrib.schedule_free(lopt.lion(0.01, b1=0.0, weight_decay=0), learning_rate=0.01, b1=0.9)
+
+    def step(carry, _):
+        y, state = carry
+        updates, state = tx.update(2 * (y - target), state, y)
+        return (optax.apply_updates(y, updates), state), None
+
+    (y, state), _ = jax.jit(lambda y: jax.lax.scan(step, (y, tx.init(y)), None, 2000))(jnp.zeros(3))
+    np.testing.assert_allclose(optax.contrib.schedule_free_eval_params(state, y), target, atol=0.01)
+
+
 def test_rosenbrock():
     tx = lopt.lion(optax.linear_schedule(0.02, 0.0, 3000), weight_decay=0)
 

@@ -28,6 +28,7 @@ class Case:
         state_dtype: the argument of `make` that sets the type of its state, if there is one.
         needs_params: whether `update` must be given the parameters.
         matrices: whether every leaf must be a matrix.
+        extra: keyword arguments that `update` has to be given.
         finds: the arguments with which it finds the minimum of a parabola at `TARGET`; None if it is not meant to.
     """
 
@@ -36,7 +37,17 @@ class Case:
     state_dtype: str | None = "mu_dtype"
     needs_params: bool = True
     matrices: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
     finds: dict[str, Any] | None = field(default_factory=lambda: {"weight_decay": 0.1})
+
+    def build(self, **settings) -> optax.GradientTransformationExtraArgs:
+        """The transformation, with `extra` given unless the caller gives it."""
+        tx = optax.with_extra_args_support(self.make(**settings))
+
+        def update(updates, state, params=None, **extra):
+            return tx.update(updates, state, params, **(self.extra | extra))
+
+        return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
 SHARP = {  # kernels whose solution is off the minimum in proportion to their width

@@ -28,7 +28,7 @@ class L1:
 
     K*(y) is zero in the box max |y_i| <= 1, infinite outside.
 
-    Paper: arXiv 2310.05898, section 2; Lion: arXiv 2302.06675.
+    Paper: arXiv 2310.05898; Lion: arXiv 2302.06675.
     """
 
     def map(self, m: PyTree) -> PyTree:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from lopt.optimizers.kernels.sums import greatest, indicator, total, wide
@@ -50,8 +51,9 @@ class Nuclear:
     """K(m) = sum of the singular values of every matrix: the map is U V', as in Muon.
 
     K*(y) is zero where every spectral norm is at most one, infinite elsewhere: the parameters stay in the spectral
-    ball of radius 1 / lambda. Leaves are matrices `[..., rows, columns]`; leading axes are stacks of them.
-    `distance` is in the spectral norm.
+    ball of radius 1 / lambda. Leaves are matrices `[..., rows, columns]`; leading axes are stacks of them, which may be
+    spread over devices; a matrix that is split itself (by an explicit sharding) is gathered first. `distance` is in
+    the spectral norm.
 
     Attributes:
         polar: how U V' is found: `polar` (exact, by singular value decomposition) or `NewtonSchulz()`, which is faster
@@ -61,8 +63,9 @@ class Nuclear:
     Raises:
         ValueError: a leaf that is no matrix (when the optimizer is initialised).
 
-    Paper: arXiv 2310.05898, table 1 (the norm). Differs: Muon updates the momentum first and mixes in the gradient
-        after, and rescales by the matrix's shape, which changes the radius.
+    Paper: arXiv 2310.05898 (K as a norm of matrices).
+    Differs: Muon updates the momentum first and mixes in the gradient after, and rescales by the matrix's shape, which
+        changes the radius.
     """
 
     polar: Callable[[Array], Array] = polar
@@ -70,7 +73,12 @@ class Nuclear:
     def map(self, m: PyTree) -> PyTree:
         """U V'."""
         self._check(m)
-        return jax.tree.map(lambda x: self.polar(jnp.asarray(x)) if x.size else x, m)
+
+        def orthogonal(x):
+            x = jnp.asarray(x)
+            return _like(self.polar(_gathered(x)), x) if x.size else x
+
+        return jax.tree.map(orthogonal, m)
 
     def value(self, m: PyTree) -> Float[Array, ""]:
         """K(m)."""
@@ -97,4 +105,18 @@ class Nuclear:
 
 
 def _singular_values(x: Array) -> Array:
-    return jnp.linalg.svd(x, compute_uv=False) if x.size else jnp.zeros((0,), x.dtype)
+    return jnp.linalg.svd(_gathered(x), compute_uv=False) if x.size else jnp.zeros((0,), x.dtype)
+
+
+def _gathered(x: Array) -> Array:
+    """x with whole matrices on every device, where shardings are explicit and split them; stacks stay spread out."""
+    there = jax.typeof(x).sharding
+    if not any(there.spec[-2:]):
+        return x
+    return jax.sharding.reshard(x, NamedSharding(there.mesh, PartitionSpec(*there.spec[:-2], None, None)))
+
+
+def _like(x: Array, other: Array) -> Array:
+    """x with the sharding of `other`."""
+    there = jax.typeof(other).sharding
+    return x if jax.typeof(x).sharding == there else jax.sharding.reshard(x, there)

@@ -16,8 +16,8 @@ class TopK:
     """K(m) = sum of the k greatest |m_i| of the whole tree: the map is sign(m) there, and 0 elsewhere.
 
     Elements that are, up to rounding, as great as the k-th share what is left of k equally, so that the map is in the
-    set whatever ties there are. K*(y) is zero where max |y_i| <= 1 and |y|_1 <= k, infinite elsewhere: a box cut by an l1 ball, with at most
-    k moves per step. `distance` is in the dual norm max(|y|_inf, |y|_1 / k).
+    set whatever ties there are. K*(y) is zero where max |y_i| <= 1 and |y|_1 <= k, infinite elsewhere: a box cut by
+    an l1 ball, with k moves per step. `distance` is in the dual norm max(|y|_inf, |y|_1 / k).
 
     The k-th greatest is found by bisection on the floating-point bits: as many passes over the momentum as a float
     has bits, without sorting, gathering or flattening it.
