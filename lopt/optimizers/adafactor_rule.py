@@ -13,12 +13,10 @@ from lopt.optimizers import features
 from lopt.optimizers.arguments import check_number
 from lopt.optimizers.mlp_rule import check_widths
 from lopt.optimizers.per_parameter import (
-    apply,
+    apply_to_all,
     bounded_step,
     check_theta,
-    from_rows,
     perceptron,
-    to_rows,
     transformation,
 )
 from lopt.types import Key, Params, PyTree, Theta
@@ -105,8 +103,8 @@ class AdafactorRule:
             def look(g, p, m, v, f):
                 return jnp.concatenate([features.normalise(see(g, p, m, v, f)), features.everywhere(now, p)], -1)
 
-            rows = to_rows(jax.tree.map(look, grads, params, momenta, squares, factored))
-            out = from_rows(apply(self._net, theta["net"], rows), params)
+            seen = jax.tree.map(look, grads, params, momenta, squares, factored)
+            out = apply_to_all(self._net, theta["net"], seen)
             step = jax.tree.map(lambda o: bounded_step(o, self.step_size, self.exponent), out)
             return step, AdafactorState(optax.safe_increment(state.count), momenta, squares, factored)
 
@@ -122,7 +120,7 @@ def see(
 ) -> Float[Array, "*s 28"]:
     """What the network is told of each parameter, without the time."""
     scale = features.factored_rsqrt(factored, g.shape)
-    full = [jnp.broadcast_to(x, (*g.shape, x.shape[-1])) for x in (factored.rows, factored.columns)]
+    full = [x + jnp.zeros_like(g)[..., None] for x in (factored.rows, factored.columns)]
     root = jax.lax.rsqrt(v + 1e-6)
     gradient = g[..., None]
     told = [gradient, p[..., None], m, v, m * root, root, gradient * scale, m * scale, *full]

@@ -39,7 +39,8 @@ def last(values: Float[Array, " k"], like: Array) -> Array:
 
 def zeros(parameter: Array, number: int) -> Float[Array, "*shape k"]:
     """An accumulator that has seen nothing."""
-    return jnp.zeros((*parameter.shape, number), jnp.promote_types(parameter.dtype, jnp.float32))
+    # made from the parameter, to be spread over devices as it is
+    return jnp.stack([jnp.zeros_like(wide(parameter))] * number, -1)
 
 
 def accumulate(
@@ -119,4 +120,5 @@ def time(count: Int[Array, ""]) -> Float[Array, " 11"]:
 
 def everywhere(values: Float[Array, " F"], like: Array) -> Float[Array, "*shape F"]:
     """The same features for every parameter of the tensor `like`."""
-    return jnp.broadcast_to(values.astype(wide(like).dtype), (*like.shape, *values.shape))
+    room = jnp.zeros_like(wide(like))[..., None]
+    return last(values, room) + room

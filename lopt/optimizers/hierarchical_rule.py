@@ -14,11 +14,10 @@ from lopt.optimizers.arguments import check_number
 from lopt.optimizers.mlp_rule import check_widths
 from lopt.optimizers.per_parameter import (
     apply,
+    apply_to_all,
     bounded_step,
     check_theta,
-    from_rows,
     perceptron,
-    to_rows,
     transformation,
 )
 from lopt.types import Key, Params, Progress, PyTree, Theta
@@ -125,8 +124,8 @@ class HierarchicalRule:
             hidden, control, rate = apply(per_tensor, theta["tensor"], hidden, told)
             structure = jax.tree.structure(params)
             hidden, control, rate = (jax.tree.unflatten(structure, [*x]) for x in (hidden, control, rate))
-            rows = to_rows(jax.tree.map(see, grads, params, momenta, squares, control))
-            out = from_rows(apply(per_parameter, theta["parameter"], rows), params)
+            seen = jax.tree.map(see, grads, params, momenta, squares, control)
+            out = apply_to_all(per_parameter, theta["parameter"], seen)
             step = jax.tree.map(
                 lambda o, r: jnp.exp(r).astype(o.dtype) * bounded_step(o, self.step_size, self.exponent), out, rate
             )

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from lopt.optimizers import features
 from lopt.optimizers.arguments import check_number
-from lopt.optimizers.per_parameter import apply, check_theta, from_rows, to_rows, transformation
+from lopt.optimizers.per_parameter import apply_to_all, check_theta, transformation
 from lopt.types import Key, Params, PyTree, Theta
 
 
@@ -28,14 +28,14 @@ class LSTMNet(nn.Module):
     layers: int
 
     @nn.compact
-    def __call__(self, states: Float[Array, "P S"], rows: Float[Array, "P 2"]):
-        """The new states, and one output per row."""
+    def __call__(self, states: Float[Array, "*s S"], rows: Float[Array, "*s 2"]):
+        """The new states, and one output per row, `[*s, 1]`."""
         after, x = [], rows
         for layer in range(self.layers):
-            c, h = jnp.split(states[:, 2 * layer * self.hidden : 2 * (layer + 1) * self.hidden], 2, -1)
+            c, h = jnp.split(states[..., 2 * layer * self.hidden : 2 * (layer + 1) * self.hidden], 2, -1)
             (c, h), x = nn.OptimizedLSTMCell(self.hidden)((c, h), x)
             after += [c, h]
-        return jnp.concatenate(after, -1), nn.Dense(1)(x)[:, 0]
+        return jnp.concatenate(after, -1), nn.Dense(1)(x)
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,9 @@ class LSTMRule:
             return LSTMState(jax.tree.map(lambda p: features.zeros(p, 2 * self.layers * self.hidden), params))
 
         def update(grads: PyTree, state: LSTMState, params: Params, **extra: Any) -> tuple[PyTree, LSTMState]:
-            rows = to_rows(jax.tree.map(lambda g: logarithmic(g, self.p), grads))
-            after, out = apply(self._net, theta, to_rows(state.recurrent), rows)
-            steps = from_rows(self.scale * out[:, None], grads)
-            return jax.tree.map(lambda s: s[..., 0], steps), LSTMState(from_rows(after, grads))
+            seen = jax.tree.map(lambda g: logarithmic(g, self.p), grads)
+            after, out = apply_to_all(self._net, theta, state.recurrent, seen)
+            return jax.tree.map(lambda o: self.scale * o[..., 0], out), LSTMState(after)
 
         return transformation("LSTMRule", init, update, needs_params=False)
 

@@ -12,12 +12,10 @@ from jaxtyping import Array, Int
 from lopt.optimizers import features
 from lopt.optimizers.arguments import check_number
 from lopt.optimizers.per_parameter import (
-    apply,
+    apply_to_all,
     bounded_step,
     check_theta,
-    from_rows,
     perceptron,
-    to_rows,
     transformation,
 )
 from lopt.types import Key, Params, PyTree, Theta
@@ -82,8 +80,7 @@ class MLPRule:
                 seen = features.normalise(jnp.concatenate([g[..., None], p[..., None], m], -1))
                 return jnp.concatenate([seen, features.everywhere(now, p)], -1)
 
-            rows = to_rows(jax.tree.map(see, grads, params, momenta))
-            out = from_rows(apply(self._net, theta, rows), params)
+            out = apply_to_all(self._net, theta, jax.tree.map(see, grads, params, momenta))
             step = jax.tree.map(lambda o: bounded_step(o, self.step_size, self.exponent), out)
             return step, MLPState(optax.safe_increment(state.count), momenta)
 

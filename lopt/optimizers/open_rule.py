@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from lopt.optimizers import features
 from lopt.optimizers.arguments import check_number
-from lopt.optimizers.per_parameter import apply, bounded_step, check_theta, from_rows, to_rows, transformation
+from lopt.optimizers.per_parameter import apply_to_all, bounded_step, check_theta, transformation
 from lopt.types import Key, Params, Progress, PyTree, Theta
 
 INPUTS = 19
@@ -32,7 +32,7 @@ class OpenNet(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, hidden: Float[Array, "P H"], rows: Float[Array, "P F"]):
+    def __call__(self, hidden: Float[Array, "*s H"], rows: Float[Array, "*s F"]):
         """The new hidden states, and three outputs per row."""
         hidden, x = nn.GRUCell(self.recurrent)(hidden, rows)
         for _ in range(2):
@@ -104,17 +104,17 @@ class OpenRule:
 
         def update(grads: PyTree, state: OpenState, params: Params, **extra: Any) -> tuple[PyTree, OpenState]:
             momenta = jax.tree.map(lambda m, g: features.accumulate(m, g, decays), state.momenta, grads)
-            rows = to_rows(self._see(grads, params, momenta, state.count, extra))
-            hidden, out = apply(self._net, theta, to_rows(state.hidden), rows)
-            step = bounded_step(out[:, :2], self.step_size, self.exponent)
-            step += self.step_size * out[:, 2] * _noise(params, extra)
-            steps = from_rows((step - step.mean())[:, None], params)
-            new = OpenState(
-                optax.safe_increment(state.count),
-                momenta,
-                jax.tree.map(lambda old, x: x.astype(old.dtype), state.hidden, from_rows(hidden, params)),
-            )
-            return jax.tree.map(lambda s: s[..., 0], steps), new
+            seen = self._see(grads, params, momenta, state.count, extra)
+            hidden, out = apply_to_all(self._net, theta, state.hidden, seen)
+
+            def move(o, noise):
+                step = bounded_step(o[..., :2], self.step_size, self.exponent)
+                return step + (self.step_size * o[..., 2] * noise).astype(step.dtype)
+
+            steps = jax.tree.map(move, out, _noise(params, extra))
+            mean = sum(s.sum() for s in jax.tree.leaves(steps)) / max(1, sum(p.size for p in jax.tree.leaves(params)))
+            after = OpenState(optax.safe_increment(state.count), momenta, hidden)
+            return jax.tree.map(lambda s: s - mean.astype(s.dtype), steps), after
 
         return transformation("OpenRule", init, update)
 
@@ -132,19 +132,19 @@ class OpenRule:
             size = features.sign_and_log(jnp.concatenate([g[..., None], m], -1))
             seen = features.normalise(jnp.concatenate([p[..., None], size], -1))
             same = jnp.stack([told.astype(p.dtype), jnp.asarray(place, p.dtype), batch.astype(p.dtype)])
-            idle = jnp.broadcast_to(idle.astype(p.dtype), p.shape)[..., None]
+            idle = (idle.astype(p.dtype) + jnp.zeros_like(p))[..., None]
             return jnp.concatenate([seen, features.everywhere(same, p), idle], -1)
 
         return jax.tree.map(see, grads, params, momenta, places, dormancy)
 
 
-def _noise(params: Params, extra: dict[str, Any]) -> Any:
-    """N(0, 1) for the parameters that explore, 0 for the others, `[P]`."""
+def _noise(params: Params, extra: dict[str, Any]) -> PyTree:
+    """N(0, 1) for the parameters that explore, 0 for the others."""
     explore = extra.get("explore")
     if explore is None:
-        return 0.0
+        return jax.tree.map(lambda p: 0.0, params)
     if extra.get("key") is None:
         raise ValueError("OpenRule: explore needs a key for its noise (got explore without key)")
     drawn = optax.tree.random_like(extra["key"], params, jax.random.normal)
     where = jax.tree.broadcast(explore, params)
-    return to_rows(jax.tree.map(lambda e, x: (x * e)[..., None], where, drawn))[:, 0]
+    return jax.tree.map(jnp.multiply, where, drawn)

@@ -1,6 +1,8 @@
 """Glue of learned optimizers: what is checked and cast around them, and one product for all parameters at once."""
 
+import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -97,22 +99,41 @@ def apply(net: nn.Module, theta: Theta, *inputs: Any) -> Any:
     return net.apply({"params": theta}, *inputs)
 
 
-def to_rows(tree: PyTree) -> Float[Array, "P F"]:
-    """The features `[*shape, F]` of all tensors, one row per parameter."""
-    return jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in jax.tree.leaves(tree)])
+def apply_to_all(net: nn.Module, theta: Theta, *inputs: PyTree) -> Any:
+    """The outputs of a network for every parameter: a tree of `[*shape, F]`, or a tuple of such trees.
+
+    `inputs` are trees of `[*shape, F]`. All tensors are one batch, for one large product costs less than many small
+    ones; tensors with explicit shardings are batches of their own, and stay where they are.
+    """
+    columns = [jax.tree.leaves(tree) for tree in inputs]
+    structure: Any = jax.tree.structure(inputs[0])
+    first = columns[0]
+    if any(_spread(x) for x in first):
+        parts = [apply(net, theta, *leaves) for leaves in zip(*columns, strict=True)]
+    else:
+        outputs = apply(net, theta, *(jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in xs]) for xs in columns))
+        ends = itertools.accumulate((x[..., 0].size for x in first), initial=0)
+        parts = [_part(outputs, start, like) for start, like in zip(ends, first, strict=False)]
+    parts = [jax.tree.map(partial(_like, like), part) for part, like in zip(parts, first, strict=True)]
+    if isinstance(parts[0], tuple):
+        return tuple(structure.unflatten(column) for column in zip(*parts, strict=True))
+    return structure.unflatten(parts)
 
 
-def from_rows(rows: Float[Array, "P F"], like: PyTree) -> PyTree:
-    """Rows as tensors `[*shape, F]`, for tensors `like` of `[*shape]`."""
-    leaves, structure = jax.tree.flatten(like)
-    ends = [0]
-    for leaf in leaves:
-        ends.append(ends[-1] + leaf.size)
-    parts = [
-        rows[start:end].reshape(*leaf.shape, rows.shape[-1]).astype(leaf.dtype)
-        for start, end, leaf in zip(ends[:-1], ends[1:], leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, parts)
+def _part(outputs: Any, start: int, like: Array) -> Any:
+    """The rows from `start` on, of each output, as the tensor they belong to."""
+    rows = slice(start, start + like[..., 0].size)
+    return jax.tree.map(lambda out: out[rows].reshape(*like.shape[:-1], out.shape[-1]), outputs)
+
+
+def _like(like: Array, x: Array) -> Array:
+    return x.astype(like.dtype)
+
+
+def _spread(x: Array) -> bool:
+    """Whether an axis has an explicit sharding."""
+    sharding = jax.typeof(x).sharding
+    return any(axes is not None for axes in sharding.spec)
 
 
 def bounded_step(out: Float[Array, "*shape 2"], size: float, exponent: float) -> Float[Array, "*shape"]:

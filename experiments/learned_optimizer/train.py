@@ -1,0 +1,91 @@
+"""Meta-training an optimizer, and measuring it."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.common.cli import command_line, resume_command
+from experiments.common.compiling import once
+from experiments.common.folder import RunFolder, open_folder
+from experiments.common.logging import Logger
+from experiments.common.loop import Hook, Outcome, run
+from experiments.learned_optimizer import measure
+from experiments.learned_optimizer.build import Study, build
+from experiments.learned_optimizer.config import StudyConfig
+from experiments.learned_optimizer.names import TASKS
+from experiments.learned_optimizer.report import write
+from lopt.export import Card, save_rule
+from lopt.types import Key, MetaState, Theta
+
+
+def main(config: StudyConfig) -> None:
+    """Meta-train, then compare with tuned optimizers on the task of training and on others."""
+    study = build(config)
+    folder = open_folder(config, command_line())
+    outcome = train(config, study, folder)
+    if outcome.stopped:
+        print(f"stopped at meta-step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
+        return
+    theta = jax.device_get(outcome.state.theta)
+    export(config, study, folder, theta, outcome.step)
+    thetas = {"learned": theta, "untrained": untrained(config, study)}
+    results = {}
+    for name in dict.fromkeys((config.training.task, *config.eval.tasks)):
+        print(f"measuring on {name}, and tuning what it is compared with ...", flush=True)
+        results[name] = measure.compare(config, study.rule, thetas, name)
+    write(config, folder, results)
+    print(f"report: {folder.path / 'report.md'}")
+
+
+def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
+    """The meta-training run itself."""
+    return run(
+        config.run,
+        folder,
+        init=study.init,
+        step=study.learner.step,
+        num_steps=config.meta.num_steps,
+        chunk=config.meta.steps_per_chunk,
+        hooks=[Hook(config.eval.every, Validation(config, study), at_start=True)],
+        headline=("meta_loss",),
+        finite=("meta_loss",),
+    )
+
+
+class Validation:
+    """The learning curve: newborns of the task of training, always the same ones, live by the rule."""
+
+    def __init__(self, config: StudyConfig, study: Study):
+        gauge = measure.Gauge(TASKS[config.training.task](), config.training.lifetime, config.eval.tuning_seeds)
+        self.ruled, self.number = gauge.lives(study.rule), config.eval.tuning_seeds
+
+    def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
+        """Log the mean loss at the end of life, on held-out data, and the mean training loss over life."""
+        losses, curves = self.ruled(state.theta, measure.CURVE, self.number)
+        logger.log(step, {"newborns/final_loss": float(losses.mean()), "newborns/mean_loss": float(np.nanmean(curves))})
+        logger.message(f"meta-step {step}: held-out loss {losses.mean():.3f} at the end of life")
+
+
+def untrained(config: StudyConfig, study: Study) -> Theta:
+    """The rule before the first meta-step."""
+    key_init, _, _ = jax.random.split(jax.random.key(config.run.seed), 3)
+    return once(study.init)(key_init).theta
+
+
+def export(config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int) -> Path:
+    """Write `rule.npz` and `rule.json`."""
+    kind = type(study.rule)
+    card = Card(
+        kind=f"lopt.optimizers.{kind.__name__}",
+        config={name: _data(getattr(study.rule, name)) for name in kind.__dataclass_fields__},
+        command=folder.command,
+        seed=config.run.seed,
+        meta_steps=steps,
+        notes=f"trained on {config.training.task}, lives of {config.training.lifetime} updates",
+    )
+    return save_rule(folder.file("rule"), theta, card)
+
+
+def _data(value):
+    return list(value) if isinstance(value, tuple) else value

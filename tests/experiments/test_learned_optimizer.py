@@ -1,0 +1,107 @@
+"""The study of learned optimizers: bad input, a whole small run, and fair measurement."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from experiments.common.config import RunConfig
+from experiments.learned_optimizer import measure
+from experiments.learned_optimizer.build import build
+from experiments.learned_optimizer.config import EvalConfig, MetaConfig, RuleConfig, StudyConfig, TrainingConfig
+from experiments.learned_optimizer.names import ESTIMATORS, RULES, TASKS
+from experiments.learned_optimizer.presets import PRESETS
+from experiments.learned_optimizer.train import main
+from lopt.export import load_rule
+from lopt.optimizers import Designed
+from lopt.protocols import Task
+from lopt.tasks import Quadratic
+
+TINY = StudyConfig(
+    run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
+    training=TrainingConfig(task="quadratic", lifetime=3),
+    rule=RuleConfig(name="adam"),
+    meta=MetaConfig(num_steps=4, num_lifetimes=2, num_updates=2, steps_per_chunk=2),
+    eval=EvalConfig(every=2, tasks=(), rates=2, tuning_seeds=2, seeds=4),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": TrainingConfig(task="digit")}, "did you mean digits"),
+        ({"training": TrainingConfig(rescale=0.5)}, "training.rescale must be at least 1"),
+        ({"rule": RuleConfig(name="mpl")}, "unknown rule 'mpl'; did you mean mlp"),
+        ({"meta": MetaConfig(estimator="PSE")}, "unknown estimator"),
+        ({"meta": MetaConfig(shaping="sgn")}, "did you mean sign"),
+        ({"meta": MetaConfig(num_steps=1001)}, "must be a multiple of the chunk"),
+        ({"eval": EvalConfig(every=7)}, "eval.every"),
+        ({"eval": EvalConfig(tasks=("rosenbrok",))}, "did you mean rosenbrock"),
+        ({"eval": EvalConfig(smallest_rate=2.0)}, "smallest-rate < largest-rate"),
+        ({"eval": EvalConfig(rates=1)}, "eval.rates must be at least 2"),
+        ({"eval": EvalConfig(seeds=33)}, "eval.seeds must be a multiple of eval.tuning-seeds"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        StudyConfig(**changes)
+
+
+def test_presets_and_names_build():
+    for preset in PRESETS.values():
+        build(preset)
+    for name in RULES:
+        build(dataclasses.replace(TINY, rule=RuleConfig(name=name)))
+    for name in ESTIMATORS:
+        build(dataclasses.replace(TINY, meta=dataclasses.replace(TINY.meta, estimator=name)))
+    assert all(isinstance(make(), Task) for make in TASKS.values())
+
+
+def test_a_whole_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["test"])
+    main(dataclasses.replace(TINY, run=dataclasses.replace(TINY.run, out=str(tmp_path))))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["held_out_loss"]) == {"quadratic"}
+    everyone = {"learned", "untrained", "SGD", "Adam", "AdamW", "Lion"}
+    assert set(results["held_out_loss"]["quadratic"]) == everyone
+    assert set(results["tuned_rates"]["quadratic"]) == everyone - {"learned", "untrained"}
+    for name in ("report.md", "table.png", "lives.png", "curves.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    rule = load_rule(tmp_path / "rule")
+    assert rule.card.kind == "lopt.optimizers.LearnableAdam"
+    tx = RULES["adam"](**rule.card.config).as_optax(rule.theta)
+    assert tx.init({"x": np.zeros(3, np.float32)}).m["x"].shape == (3,)
+    assert (rule.theta["log_learning_rate"] != np.float32(np.log(1e-3))).all()
+
+
+def test_optimizers_are_compared_on_the_same_newborns_and_minibatches():
+    gauge = measure.Gauge(Quadratic(3, noise=1.0), 2, 2)
+    one, other = (gauge.lives(Designed(lambda _, make=make: make(0.1))) for make in (optax.sgd, optax.sgd))
+    first = one((), measure.TABLE, 4)
+    np.testing.assert_array_equal(first[0], other((), measure.TABLE, 4)[0])
+    assert first[0].shape == (4,) and first[1].shape == (4, 2) and len(np.unique(first[0])) == 4
+    assert (first[0] != one((), measure.TUNING, 4)[0]).all()
+
+
+def test_a_lost_learner_counts_as_ten_times_its_birth():
+    gauge = measure.Gauge(Quadratic(3), 2, 2)
+    run = gauge.lives(Designed(lambda rate: optax.sgd(rate)))
+    still = run(np.float32(0.0), measure.TABLE, 2)[0]
+    for rate in (np.float32(np.nan), np.float32(1e10)):
+        np.testing.assert_allclose(run(rate, measure.TABLE, 2)[0], 10 * still, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_best_rate_of_the_grid_is_chosen_by_other_newborns():
+    config = dataclasses.replace(
+        TINY,
+        training=dataclasses.replace(TINY.training, lifetime=20),
+        eval=dataclasses.replace(TINY.eval, rates=3, smallest_rate=1e-3, largest_rate=10.0),
+    )
+    rule = RULES["sgd"]()
+    results = measure.compare(config, rule, {"still": rule.init(jax.random.key(0))}, "quadratic")
+    assert results["SGD"].rate == pytest.approx(0.1, rel=1e-4)
+    assert results["SGD"].losses.mean() < results["still"].losses.mean()
