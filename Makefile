@@ -16,10 +16,10 @@ groove: $(VENV)/.ok
 	$(PY) -m experiments.groove $(ARGS)
 
 test: $(VENV)/.ok
-	$(PY) -m pytest -q $(ARGS)
+	$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-all: $(VENV)/.ok
-	XLA_FLAGS= $(PY) -m pytest -q -m "" $(ARGS)
+	XLA_FLAGS= $(PY) -m pytest -q -n 2 --dist loadfile -m "" $(ARGS)
 
 check: $(VENV)/.ok
 	$(PY) -m ruff check .
