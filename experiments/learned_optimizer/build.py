@@ -11,7 +11,7 @@ from experiments.learned_optimizer.names import RULES, SIZED, TASKS
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.meta import ES, PES, MetaGradient, MetaLearner
 from lopt.protocols import Estimator, LearnedOptimizer
-from lopt.tasks import Rescaled, SupervisedLifetime, Variations
+from lopt.tasks import Late, Rescaled, SupervisedLifetime, Variations
 from lopt.types import Key, MetaState
 
 
@@ -37,7 +37,7 @@ def build(config: StudyConfig) -> Study:
     task = TASKS[training.task]()
     if training.rescale > 1:
         task = Rescaled(task, 1 / training.rescale, training.rescale)
-    lifetime = SupervisedLifetime(task, rule, bound=training.bound)
+    lifetime = SupervisedLifetime(task, rule, weight=Late(training.lateness), bound=training.bound)
     levels = DomainRandomisation(Variations(task, training.lifetime, training.shortest))
     rate = optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps)
     optimizer = optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(rate))

@@ -12,7 +12,7 @@ from experiments.learned_optimizer.measure import Measured
 PANELS = {
     "newborns: held-out loss at the end of life": ["newborns/final_loss"],
     "newborns: mean training loss over life": ["newborns/mean_loss"],
-    "meta-loss": ["meta_loss", "best_loss"],
+    "meta-loss (weighted by the time of life)": ["meta_loss", "best_loss"],
     "meta-gradient norm": ["gradient_norm"],
 }
 Results = dict[str, dict[str, Measured]]

@@ -67,7 +67,7 @@ class OpenRule:
             `key`.
 
     Paper: arXiv 2407.07082, section 5 and appendix. Differs: their meta-training starts at theta = 0; here `init` is
-        Flax's, and a zero theta is as welcome.
+        Flax's (evolution can start at zero here, too).
     """
 
     recurrent: int = 8

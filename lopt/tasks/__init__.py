@@ -5,7 +5,7 @@ from lopt.tasks.dataset import Dataset, Examples, split
 from lopt.tasks.files import idx_images, image_dataset, load_idx, load_npz
 from lopt.tasks.functions import Bowl, Quadratic, Rosenbrock
 from lopt.tasks.language import VOCABULARY, LanguageTask, encode, standard_library
-from lopt.tasks.lifetime import Student, SupervisedLifetime
+from lopt.tasks.lifetime import Late, Student, SupervisedLifetime, evenly
 from lopt.tasks.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_and_watch
 from lopt.tasks.rescaled import Rescaled, Units
 from lopt.tasks.supervised import DatasetTask, Loss, cross_entropy, squared_error
@@ -19,6 +19,7 @@ __all__ = [
     "DatasetTask",
     "Examples",
     "LanguageTask",
+    "Late",
     "Loss",
     "Perceptron",
     "Quadratic",
@@ -37,6 +38,7 @@ __all__ = [
     "diabetes",
     "digits",
     "encode",
+    "evenly",
     "idx_images",
     "image_dataset",
     "iris",

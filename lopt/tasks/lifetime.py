@@ -1,5 +1,6 @@
 """The life of a supervised learner: minibatch after minibatch, moved by an optimizer that may be learned."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,25 @@ class Student(struct.PyTreeNode):
     age: Int[Array, ""]
 
 
+def evenly(progress: Progress) -> Float[Array, ""]:
+    """Every part of a life counts alike."""
+    return jnp.ones(())
+
+
+@dataclass(frozen=True)
+class Late:
+    """The later the more: (updates done / lifetime) to a power.
+
+    Where a meta-loss is taken in every window of a life (`lopt.meta.PES`), this trades the first windows for the last.
+    """
+
+    power: float = 2.0
+
+    def __call__(self, progress: Progress) -> Float[Array, ""]:
+        """The weight."""
+        return progress.fraction**self.power
+
+
 @dataclass(frozen=True)
 class SupervisedLifetime:
     """A learner of `task`, one minibatch per update, moved by `optimizer`'s transformation for theta.
@@ -34,7 +54,8 @@ class SupervisedLifetime:
         task: what is learned.
         optimizer: the rule; `lopt.optimizers.Designed` makes one of any optax transformation.
         held_out: whether the meta-loss is that of data that is never trained on.
-        bound: the meta-loss is never more, and is this where it is not a number: a learner that is lost is as bad as it
+        weight: what a loss at this time of life counts for in the meta-loss: `evenly`, or `Late()`.
+        bound: the loss is never more, and is this where it is not a number: a learner that is lost is as bad as it
             can get, but no worse. None for the loss as it is.
 
     Raises:
@@ -44,6 +65,7 @@ class SupervisedLifetime:
     task: Task
     optimizer: LearnedOptimizer
     held_out: bool = True
+    weight: Callable[[Progress], Float[Array, ""]] = evenly
     bound: float | None = None
 
     def __post_init__(self) -> None:
@@ -82,10 +104,11 @@ class SupervisedLifetime:
     def meta_loss(
         self, key: Key, theta: Theta, level: Level, state: Student
     ) -> tuple[Float[Array, ""], Student, Metrics]:
-        """The loss now, the same learner, and the task's metrics."""
+        """The loss now times its weight, the same learner, and the task's metrics with the loss itself."""
         variation = level.params.task
         batch = self.task.batch(key, variation, held_out=self.held_out)
         loss, (metrics, _) = self.task.loss(variation, state.params, batch)
         if self.bound is not None:
             loss = jnp.where(loss < self.bound, loss, self.bound)
-        return loss, state, {f"meta_{name}": x for name, x in metrics.items()}
+        told = {f"meta_{name}": x for name, x in metrics.items()} | {"learner_loss": loss}
+        return self.weight(Progress(state.age, level.lifetime)) * loss, state, told

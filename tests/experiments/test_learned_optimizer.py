@@ -34,6 +34,7 @@ TINY = StudyConfig(
     [
         ({"training": TrainingConfig(task="digit")}, "did you mean digits"),
         ({"training": TrainingConfig(rescale=0.5)}, "training.rescale must be at least 1"),
+        ({"training": TrainingConfig(lateness=-1.0)}, "training.lateness must not be negative"),
         ({"rule": RuleConfig(name="mpl")}, "unknown rule 'mpl'; did you mean mlp"),
         ({"meta": MetaConfig(estimator="PSE")}, "unknown estimator"),
         ({"meta": MetaConfig(shaping="sgn")}, "did you mean sign"),
@@ -60,6 +61,7 @@ def test_presets_and_names_build():
     assert all(isinstance(make(), Task) for make in TASKS.values())
 
 
+@pytest.mark.slow  # six programs are compiled
 def test_a_whole_run(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["test"])
     main(dataclasses.replace(TINY, run=dataclasses.replace(TINY.run, out=str(tmp_path))))

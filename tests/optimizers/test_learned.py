@@ -87,7 +87,9 @@ def test_learnable_constants_are_those_of_optax(rule, peer):
     chex.assert_trees_all_close(run(True), run(False), rtol=2e-5, atol=1e-7)
 
 
-@for_rules
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("MLP", "OPEN") else pytest.mark.slow) for name in RULES]
+)
 def test_a_rule_treats_parameters_alike_and_ignores_their_order(name):
     """Rows in another order give the same updates in that order; leaves are what OPEN counts, so they stay."""
     tx, order = as_optax(name), np.array([2, 0, 1])

@@ -17,6 +17,7 @@ from lopt.tasks import (
     ConvNet,
     DatasetTask,
     LanguageTask,
+    Late,
     Perceptron,
     Quadratic,
     Recurrent,
@@ -251,6 +252,16 @@ def test_a_life_is_a_training_run_of_optax():
     np.testing.assert_array_equal(xs[3], xs[2])  # its life was over
     np.testing.assert_allclose(loss, 0.5 * (x - bowl.minimum) @ hessian @ (x - bowl.minimum), rtol=1e-3)
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-4)
+
+
+def test_losses_count_for_more_late_in_life():
+    task, rule = Rosenbrock(), lo.Designed(lambda _: optax.sgd(1.0))
+    even, late = SupervisedLifetime(task, rule), SupervisedLifetime(task, rule, weight=Late(2.0))
+    level = jax.tree.map(lambda x: x[0], levels(even, 8))
+    state = jax.jit(lambda: even.init(KEY, (), level).replace(age=jnp.int32(4)))()
+    one, other = (jax.jit(life.meta_loss)(KEY, (), level, state) for life in (even, late))
+    np.testing.assert_allclose(other[0], one[0] / 4, rtol=1e-6)
+    assert other[2]["learner_loss"] == one[0]
 
 
 def test_a_lost_learner_is_as_bad_as_it_can_get():
