@@ -88,6 +88,7 @@ def report_errors(function: Callable[[], None]) -> None:
     try:
         function()
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
         sys.exit(130)
     except (ValueError, FloatingPointError, ImportError) as error:
         if os.environ.get("LOPT_TRACEBACK") or not _raised_here(error):

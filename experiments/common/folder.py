@@ -62,7 +62,7 @@ def open_folder(config: Any, command: str) -> RunFolder:
     try:
         if run.resume:
             if Checkpoints(path / "checkpoints").latest() is None:
-                raise ValueError(f"--resume: {path} has no checkpoint yet; start again with --overwrite")
+                raise ValueError(f"--resume: {path} has no checkpoint yet; start again without --resume")
         else:
             _make_room(path, run.overwrite, config, command)
             write_json(path / "config.json", _new_record(config, command))
