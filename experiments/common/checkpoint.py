@@ -123,7 +123,7 @@ def _mismatch(saved: list[list[Any]], wanted: list[list[Any]], limit: int = 3) -
 
 def load_orbax() -> None:
     """Import orbax, which takes most of a second; done while something else compiles, nobody waits for it."""
-    import orbax.checkpoint.v1  # noqa: F401
+    from orbax.checkpoint import v1  # noqa: F401
 
 
 def _arrays(state: Any) -> dict[str, jax.Array]:

@@ -83,21 +83,27 @@ def run(
     stop = StopRequest(config.max_minutes)
     key_init, key_steps, key_hooks = jax.random.split(jax.random.key(config.seed), 3)
     first = once(lambda key: jax.tree.map(_strong, init(key)))
-    compiled = partial(_compile, step, chunk, key_steps, headline=tuple(headline), finite=tuple(finite))
+    lower = partial(_lower, step, chunk, key_steps, headline=tuple(headline), finite=tuple(finite))
     start = 0
     if folder.resumed:
         # a checkpoint that cannot be used is told before the step is compiled
         start, state = folder.checkpoints.restore(first(key_init))
         if start >= num_steps:
             return Outcome(state, start, False)
-        advance = compiled(state)
+        with uncollected():
+            compiled = lower(state).compile()
     else:
         with uncollected(), ThreadPoolExecutor(1) as background:
-            lowered = first.lower(key_init)
-            pending = background.submit(lowered.compile)
-            background.submit(load_orbax)
-            advance = compiled(lowered.out_info)
-            state = pending.result()(key_init)
+            traced = first.trace(key_init)
+            pending = background.submit(lower(traced.out_info).compile)
+            # Python's turn, while the compiler has its own
+            load_orbax()
+            state = traced.lower().compile()(key_init)
+            compiled = pending.result()
+
+    def advance(state, start):
+        return compiled(key_steps, state, jnp.int32(start))
+
     if start == 0:
         folder.checkpoints.save(0, state)
     logger, seconds = open_logger(config, folder, start)
@@ -140,8 +146,8 @@ def _strong(leaf: Any) -> jax.Array:
     return jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
-def _compile(step: Callable, chunk: int, root: jax.Array, state: Any, *, headline: tuple, finite: tuple) -> Callable:
-    """One chunk, compiled: `advance(state, start) -> (state, means, bad)`; `bad` says where it broke."""
+def _lower(step: Callable, chunk: int, root: jax.Array, state: Any, *, headline: tuple, finite: tuple) -> Any:
+    """One chunk, lowered: `advance(root, state, start) -> (state, means, bad)`; `bad` says where it broke."""
 
     def advance(root, state, start):
         def body(state, i):
@@ -155,9 +161,7 @@ def _compile(step: Callable, chunk: int, root: jax.Array, state: Any, *, headlin
         bad = {"any": broken.any(), "first": first, "values": {name: x[first] for name, x in watched.items()}}
         return state, {name: jnp.nanmean(x.astype(jnp.float32)) for name, x in metrics.items()}, bad
 
-    with uncollected():
-        compiled = often(advance, donate_argnums=1).lower(root, state, jnp.int32(0)).compile()
-    return lambda state, start: compiled(root, state, jnp.int32(start))
+    return often(advance, donate_argnums=1).lower(root, state, jnp.int32(0))
 
 
 def _check_metrics(metrics: Any, chunk: int, named: Sequence[str]) -> None:
