@@ -1,8 +1,8 @@
 """PPO as people write it in one file: the baseline that the speed of ours is measured against.
 
 One jitted loop in the style of luchris429/purejaxrl: gymnax steps itself with its own reset, values are kept from the
-rollout, epochs shuffle the whole batch, one network with two heads has one optimizer. It learns as well as ours
-(tests/experiments/test_benchmark.py), bootstraps at time limits as if they were terminations, and has no options.
+rollout, epochs shuffle the whole batch, one network with two heads has one optimizer. It does not bootstrap at time
+limits, keeps nothing but the mean return, and has no options.
 """
 
 from collections.abc import Callable

@@ -81,7 +81,7 @@ def run(
     check_sizes(num_steps, chunk, hooks)
     check_logger(config)
     stop = StopRequest(config.max_minutes)
-    key_init, key_steps, key_hooks = jax.random.split(jax.random.key(config.seed), 3)
+    key_init, key_steps, key_hooks = _keys(config)
     first = once(lambda key: jax.tree.map(_strong, init(key)))
     lower = partial(_lower, step, chunk, key_steps, headline=tuple(headline), finite=tuple(finite))
     start = 0
@@ -113,6 +113,16 @@ def run(
             return loop.run(advance, state, start)
     finally:
         logger.close()
+
+
+def untrained(config: RunConfig, init: Callable[[jax.Array], Any]) -> Any:
+    """The rule before the first step: the `theta` of the state that `run` starts from with this `init`."""
+    return once(lambda key: init(key).theta)(_keys(config)[0])
+
+
+def _keys(config: RunConfig) -> jax.Array:
+    """What the seed gives: the keys of the first state, of the steps and of the hooks."""
+    return jax.random.split(jax.random.key(config.seed), 3)
 
 
 def check_sizes(num_steps: int, chunk: int, hooks: Sequence[Hook] = ()) -> None:

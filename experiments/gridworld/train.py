@@ -7,11 +7,10 @@ import jax
 import numpy as np
 
 from experiments.common.cli import command_line, resume_command
-from experiments.common.compiling import once
 from experiments.common.config import plain
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger
-from experiments.common.loop import Hook, Outcome, run
+from experiments.common.loop import Hook, Outcome, run, untrained
 from experiments.gridworld import measure, pictures, response
 from experiments.gridworld.build import Study, build
 from experiments.gridworld.config import StudyConfig
@@ -32,7 +31,7 @@ def main(config: StudyConfig) -> None:
     theta = jax.device_get(outcome.state.theta)
     export(config, folder, theta, outcome.step)
     print("measuring the rule on held-out levels ...", flush=True)
-    returns = measure.table(config, study, theta, untrained(config, study))
+    returns = measure.table(config, study, theta, untrained(config.run, study.init))
     response.draw(study.rule, theta, config.levels.lifetime, folder.file("response.png"))
     write(config, study, folder, returns)
     print(f"report: {folder.path / 'report.md'}")
@@ -87,12 +86,6 @@ def keep_extremes(folder: RunFolder, key: Key, step: int, state: MetaState, logg
     """Save the levels that the curriculum prefers and shuns now, for the report."""
     if isinstance(state.curriculum, Buffer):
         pictures.save_extremes(folder.file(f"levels/{step:07d}.npz"), state.curriculum)
-
-
-def untrained(config: StudyConfig, study: Study) -> Theta:
-    """The rule before the first meta-step."""
-    key_init, _, _ = jax.random.split(jax.random.key(config.run.seed), 3)
-    return once(study.init)(key_init).theta
 
 
 def export(config: StudyConfig, folder: RunFolder, theta: Theta, steps: int) -> Path:

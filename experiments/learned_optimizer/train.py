@@ -6,10 +6,9 @@ import jax
 import numpy as np
 
 from experiments.common.cli import command_line, resume_command
-from experiments.common.compiling import once
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger
-from experiments.common.loop import Hook, Outcome, run
+from experiments.common.loop import Hook, Outcome, run, untrained
 from experiments.learned_optimizer import measure
 from experiments.learned_optimizer.build import Study, build
 from experiments.learned_optimizer.config import StudyConfig
@@ -29,7 +28,7 @@ def main(config: StudyConfig) -> None:
         return
     theta = jax.device_get(outcome.state.theta)
     export(config, study, folder, theta, outcome.step)
-    thetas = {"learned": theta, "untrained": untrained(config, study)}
+    thetas = {"learned": theta, "untrained": untrained(config.run, study.init)}
     results = {}
     for name in dict.fromkeys((config.training.task, *config.eval.tasks)):
         print(f"measuring on {name}, and tuning what it is compared with ...", flush=True)
@@ -65,12 +64,6 @@ class Validation:
         losses, curves = self.ruled(state.theta, measure.CURVE, self.number)
         logger.log(step, {"newborns/final_loss": float(losses.mean()), "newborns/mean_loss": float(np.nanmean(curves))})
         logger.message(f"meta-step {step}: held-out loss {losses.mean():.3f} at the end of life")
-
-
-def untrained(config: StudyConfig, study: Study) -> Theta:
-    """The rule before the first meta-step."""
-    key_init, _, _ = jax.random.split(jax.random.key(config.run.seed), 3)
-    return once(study.init)(key_init).theta
 
 
 def export(config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int) -> Path:

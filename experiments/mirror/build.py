@@ -74,7 +74,7 @@ class World:
         levels: distribution of its levels, with the lifetime of the settings.
         settings: of the agents.
         max_steps: no episode is longer.
-        scale: a return that counts as good; 1 where none is known.
+        scale: a return that counts as good; None where none is known.
     """
 
     name: str
@@ -82,7 +82,7 @@ class World:
     levels: Callable[[Key], Level]
     settings: Settings
     max_steps: int
-    scale: float
+    scale: float | None
 
     def lifetime(self, drift: Drift, episodes: int) -> PPOLifetime:
         """A PPO agent's life under a drift; its meta-loss is minus its return over `episodes`."""
@@ -125,7 +125,7 @@ def world(name: str, settings: Settings) -> World:
     def levels(key: Key) -> Level:
         return distribution(key).replace(lifetime=jnp.asarray(settings.num_updates, jnp.int32))
 
-    return World(name, env, levels, settings, max_steps, known.reference if known else 1.0)
+    return World(name, env, levels, settings, max_steps, known.reference if known else None)
 
 
 def _orthogonal(scale: float) -> nn.initializers.Initializer:

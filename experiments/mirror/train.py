@@ -7,12 +7,11 @@ import numpy as np
 import optax
 
 from experiments.common.cli import command_line, resume_command
-from experiments.common.compiling import once
 from experiments.common.config import plain
 from experiments.common.evolution import evolution
 from experiments.common.folder import open_folder
 from experiments.common.logging import Logger
-from experiments.common.loop import Hook, run
+from experiments.common.loop import Hook, run, untrained
 from experiments.mirror import agents, surface
 from experiments.mirror.build import DRIFTS, World, world
 from experiments.mirror.config import MirrorConfig
@@ -42,7 +41,7 @@ class Study:
 def build(config: MirrorConfig) -> Study:
     """Assemble a study."""
     worlds = tuple(world(name, config.inner.settings(name)) for name in config.envs)
-    unknown = [w.name for w in worlds if w.scale == 1.0]
+    unknown = [w.name for w in worlds if w.scale is None]
     if len(worlds) > 1 and unknown:
         raise ValueError(
             f"envs: several environments are weighed by reference returns, and none is known for {', '.join(unknown)}; "
@@ -101,7 +100,8 @@ def main(config: MirrorConfig) -> None:
     surface.draw(study.drift, theta, folder.file("drift.png"))
     print("training agents under the drift, PPO and DPO ...", flush=True)
     worlds = {w.name: w for w in (*study.worlds, *tests)}
-    found = {name: compare(config, w, study.drift, theta, untrained(config, study)) for name, w in worlds.items()}
+    newborn = untrained(config.run, study.init)
+    found = {name: compare(config, w, study.drift, theta, newborn) for name, w in worlds.items()}
     agents.draw(found, worlds, folder.file("agents.png"))
     write(config, folder, found, worlds)
     print(f"report: {folder.path / 'report.md'}")
@@ -134,9 +134,3 @@ class Validation:
         }
         logger.log(step, {f"validation/{name}": value for name, value in found.items()})
         logger.message(f"meta-step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
-
-
-def untrained(config: MirrorConfig, study: Study) -> Theta:
-    """The drift before the first meta-step."""
-    key_init, _, _ = jax.random.split(jax.random.key(config.run.seed), 3)
-    return once(study.init)(key_init).theta

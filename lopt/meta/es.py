@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from lopt import tree
-from lopt.meta.lives import Lives, chosen, copies, play, survivor
+from lopt.meta.lives import Lives, ages, chosen, copies, newborns, play, survivor
 from lopt.meta.shaping import PairSign, Shaping
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Metrics, Theta
@@ -67,8 +67,7 @@ class ES:
 
     def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
         """Newborn learners `[N]`; shared: how many estimates there were."""
-        keys = jax.random.split(key, levels.lifetime.shape[0])
-        learners = jax.vmap(self.lifetime.init, (0, None, 0))(keys, theta, levels)
+        learners = newborns(self.lifetime, key, theta, levels)
         return EstimatorState(lives=learners, shared=jnp.zeros((), jnp.int32))
 
     def learners(self, state: EstimatorState) -> Any:
@@ -77,7 +76,7 @@ class ES:
 
     def age(self, state: EstimatorState) -> Int[Array, " N"]:
         """Inner updates each has done."""
-        return jax.vmap(self.lifetime.age)(state.lives)
+        return ages(self.lifetime, state.lives)
 
     def estimate(
         self, key: Key, theta: Theta, levels: Level, state: EstimatorState
@@ -111,7 +110,7 @@ class ES:
     def _pair(self, draws: Key, pair: Theta, keys: Key, levels: Level, learners: Any):
         """The lives of some pairs, and of each the learner that goes on."""
         lives: Lives = play(self.lifetime, keys, pair, levels, copies(learners, 2), self.num_updates, shared=False)
-        over = jax.vmap(self.lifetime.age)(tree.take(lives.learners, (slice(None), 0))) >= levels.lifetime
+        over = ages(self.lifetime, tree.take(lives.learners, (slice(None), 0))) >= levels.lifetime
         which = jax.vmap(survivor)(draws, lives.loss, over)
         learners, told, steps = chosen(lives, which)
         return learners, (lives.loss, told, steps, lives.computed)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 
 from lopt import tree
 from lopt.meta.es import in_packs, summary
-from lopt.meta.lives import Lives, chosen, copies, play, survivor
+from lopt.meta.lives import Lives, ages, chosen, copies, newborns, play, survivor
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Theta
 
@@ -62,8 +62,7 @@ class EvosaxES:
                 "build it with solution=theta"
             )
         key_strategy, key_births = jax.random.split(key)
-        keys = jax.random.split(key_births, levels.lifetime.shape[0])
-        learners = jax.vmap(self.lifetime.init, (0, None, 0))(keys, theta, levels)
+        learners = newborns(self.lifetime, key_births, theta, levels)
         strategy = self.algorithm.init(key_strategy, theta, self._params)
         return EstimatorState(lives=learners, shared=tree.canonical(strategy))
 
@@ -73,7 +72,7 @@ class EvosaxES:
 
     def age(self, state: EstimatorState) -> Int[Array, " N"]:
         """Inner updates each has done."""
-        return jax.vmap(self.lifetime.age)(state.lives)
+        return ages(self.lifetime, state.lives)
 
     def estimate(
         self, key: Key, theta: Theta, levels: Level, state: EstimatorState

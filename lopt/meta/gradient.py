@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from lopt.meta.lives import ages, newborns
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Metrics, Theta
 from lopt.unroll import unroll
@@ -64,8 +65,7 @@ class MetaGradient:
 
     def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
         """Newborn learners `[N]`; nothing is shared."""
-        keys = jax.random.split(key, levels.lifetime.shape[0])
-        return EstimatorState(lives=jax.vmap(self.lifetime.init, (0, None, 0))(keys, theta, levels), shared=())
+        return EstimatorState(lives=newborns(self.lifetime, key, theta, levels), shared=())
 
     def learners(self, state: EstimatorState) -> Any:
         """The learners."""
@@ -73,7 +73,7 @@ class MetaGradient:
 
     def age(self, state: EstimatorState) -> Int[Array, " N"]:
         """Inner updates each has done."""
-        return jax.vmap(self.lifetime.age)(state.lives)
+        return ages(self.lifetime, state.lives)
 
     def estimate(
         self, key: Key, theta: Theta, levels: Level, state: EstimatorState

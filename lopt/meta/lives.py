@@ -59,6 +59,17 @@ def play(
     return Lives(learners, loss, told, steps, jnp.full(num_levels, needed))
 
 
+def newborns(lifetime: Lifetime, key: Key, theta: Theta, levels: Level) -> Any:
+    """A newborn learner on every level, `[N]`."""
+    keys = jax.random.split(key, levels.lifetime.shape[0])
+    return jax.vmap(lifetime.init, (0, None, 0))(keys, theta, levels)
+
+
+def ages(lifetime: Lifetime, learners: Any) -> Int[Array, " N"]:
+    """Inner updates that learners `[N]` have done."""
+    return jax.vmap(lifetime.age)(learners)
+
+
 def copies(learners: Any, num: int) -> Any:
     """`num` of each learner, `[N, num]`: all candidates of a level start as the same one."""
     return jax.tree.map(lambda x: jnp.repeat(x[:, None], num, 1), learners)

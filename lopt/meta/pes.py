@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lopt import tree
 from lopt.meta.es import in_packs, noise, summary
-from lopt.meta.lives import Lives, copies, play
+from lopt.meta.lives import Lives, ages, copies, newborns, play
 from lopt.meta.shaping import Raw, Shaping
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Theta
@@ -80,7 +80,7 @@ class PES:
     def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
         """Pairs of newborns `[N]` that nothing has perturbed yet; shared: how many estimates there were."""
         num = levels.lifetime.shape[0]
-        learners = jax.vmap(self.lifetime.init, (0, None, 0))(jax.random.split(key, num), theta, levels)
+        learners = newborns(self.lifetime, key, theta, levels)
         pairs = Pair(
             learners=copies(learners, 2),
             shift=jax.tree.map(lambda t: jnp.zeros((num, *t.shape), t.dtype), theta),
@@ -96,7 +96,7 @@ class PES:
 
     def age(self, state: EstimatorState) -> Int[Array, " N"]:
         """Inner updates each has done; the largest number there is for those that are lost."""
-        age = jax.vmap(self.lifetime.age)(tree.take(state.lives.learners, (slice(None), 0)))
+        age = ages(self.lifetime, tree.take(state.lives.learners, (slice(None), 0)))
         return jnp.where(state.lives.lost, jnp.iinfo(age.dtype).max, age)
 
     def estimate(
@@ -110,7 +110,7 @@ class PES:
         key_noise, key_lives = jax.random.split(key)
         std = self.std(state.shared) if callable(self.std) else self.std
         before: Pair = state.lives
-        age = jax.vmap(self.lifetime.age)(tree.take(before.learners, (slice(None), 0)))
+        age = ages(self.lifetime, tree.take(before.learners, (slice(None), 0)))
         eps, shift = self._perturbed(jax.random.split(key_noise, num), theta, before.shift, age == 0, std)
         keys = jnp.broadcast_to(jax.random.split(key_lives, (num, 1)), (num, 2))
         left = levels.lifetime - age
