@@ -43,11 +43,9 @@ import optax
 
 from envs import Fixed, LogUniform
 from envs.gridworld import All, draw_path, draw_policy, draw_visits, optimal_return, pack, render, render_grid
-from experiments.gridworld.build import build
-from experiments.gridworld.config import RuleConfig, StudyConfig
 from lopt.agents import MeanReturn, RLLifetime, TableHead, ValueBaseline, reset, rollout
 from lopt.curriculum import AlgorithmicRegret, Replay, extremes
-from lopt.export import load_rule
+from lopt.export import load_rule, rebuild
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGPenalty
 from lopt.types import AgentOutput, Progress, Trajectory
@@ -133,7 +131,7 @@ def draw_stories(weights):
     plt.show()
 
 
-rule = build(StudyConfig(rule=RuleConfig(**load_rule(RULE).card.config))).rule if RULE else LPG(hidden=32)
+rule = rebuild(load_rule(RULE).card) if RULE else LPG(hidden=32)
 untrained = jax.jit(rule.init)(root)
 
 advantage, before = targets(A2C(normalise=False), ()).advantage, targets(rule, untrained).pi_hat

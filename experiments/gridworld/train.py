@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from experiments.common.cli import command_line, resume_command
-from experiments.common.config import plain
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger
 from experiments.common.loop import Hook, Outcome, run, untrained
@@ -16,7 +15,7 @@ from experiments.gridworld.build import Study, build
 from experiments.gridworld.config import StudyConfig
 from experiments.gridworld.report import write
 from lopt.curriculum import Buffer
-from lopt.export import Card, save_rule
+from lopt.export import card_of, save_rule
 from lopt.types import Key, MetaState, Theta
 
 
@@ -29,7 +28,7 @@ def main(config: StudyConfig) -> None:
         print(f"stopped at meta-step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
         return
     theta = jax.device_get(outcome.state.theta)
-    export(config, folder, theta, outcome.step)
+    export(config, study, folder, theta, outcome.step)
     print("measuring the rule on held-out levels ...", flush=True)
     returns = measure.table(config, study, theta, untrained(config.run, study.init))
     response.draw(study.rule, theta, config.levels.lifetime, folder.file("response.png"))
@@ -88,11 +87,10 @@ def keep_extremes(folder: RunFolder, key: Key, step: int, state: MetaState, logg
         pictures.save_extremes(folder.file(f"levels/{step:07d}.npz"), state.curriculum)
 
 
-def export(config: StudyConfig, folder: RunFolder, theta: Theta, steps: int) -> Path:
+def export(config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int) -> Path:
     """Write `rule.npz` and `rule.json`."""
-    card = Card(
-        kind="lopt.objectives.LPG",
-        config=plain(config.rule),
+    card = card_of(
+        study.rule,
         command=folder.command,
         seed=config.run.seed,
         meta_steps=steps,

@@ -14,7 +14,7 @@ from experiments.learned_optimizer.build import Study, build
 from experiments.learned_optimizer.config import StudyConfig
 from experiments.learned_optimizer.names import TASKS
 from experiments.learned_optimizer.report import write
-from lopt.export import Card, save_rule
+from lopt.export import card_of, save_rule
 from lopt.types import Key, MetaState, Theta
 
 
@@ -68,17 +68,11 @@ class Validation:
 
 def export(config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int) -> Path:
     """Write `rule.npz` and `rule.json`."""
-    kind = type(study.rule)
-    card = Card(
-        kind=f"lopt.optimizers.{kind.__name__}",
-        config={name: _data(getattr(study.rule, name)) for name in kind.__dataclass_fields__},
+    card = card_of(
+        study.rule,
         command=folder.command,
         seed=config.run.seed,
         meta_steps=steps,
         notes=f"trained on {config.training.task}, lives of {config.training.lifetime} updates",
     )
     return save_rule(folder.file("rule"), theta, card)
-
-
-def _data(value):
-    return list(value) if isinstance(value, tuple) else value

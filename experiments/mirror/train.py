@@ -7,7 +7,6 @@ import numpy as np
 import optax
 
 from experiments.common.cli import command_line, resume_command
-from experiments.common.config import plain
 from experiments.common.evolution import evolution
 from experiments.common.folder import open_folder
 from experiments.common.logging import Logger
@@ -18,7 +17,7 @@ from experiments.mirror.config import MirrorConfig
 from experiments.mirror.report import write
 from lopt.agents import FinalReturn, Together
 from lopt.curriculum import DomainRandomisation, Uniform
-from lopt.export import Card, save_rule
+from lopt.export import card_of, save_rule
 from lopt.meta import MetaLearner
 from lopt.objectives import LPO
 from lopt.types import Key, Level, MetaState, Theta
@@ -88,9 +87,8 @@ def main(config: MirrorConfig) -> None:
         print(f"stopped at meta-step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
         return
     theta = jax.device_get(outcome.state.theta)
-    card = Card(
-        kind="lopt.objectives.LPO",
-        config=plain(config.drift),
+    card = card_of(
+        study.drift,
         command=folder.command,
         seed=config.run.seed,
         meta_steps=outcome.step,

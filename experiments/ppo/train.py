@@ -14,11 +14,11 @@ from experiments.common.folder import RunFolder, open_folder
 from experiments.common.loop import run
 from experiments.common.report import image, table, write_report, write_results
 from experiments.common.stats import bootstrap, mean
-from experiments.mirror.build import DRIFTS, DriftConfig, World, world
+from experiments.mirror.build import DRIFTS, World, world
 from experiments.mirror.environments import reference
 from experiments.ppo.config import PPOConfig
 from lopt.agents import PPOLifetime
-from lopt.export import load_rule
+from lopt.export import load_rule, rebuild
 from lopt.objectives import Drift
 from lopt.types import Key, Metrics, Theta
 
@@ -90,10 +90,10 @@ def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
         if not Path(name).with_suffix(".json").exists():
             raise near_match_error("drift (nor is there a rule file of this name)", name, DRIFTS)
         rule = load_rule(name)
-        if rule.card.kind != "lopt.objectives.LPO":
+        drift = rebuild(rule.card)
+        if not isinstance(drift, Drift):
             raise ValueError(f"drifts: {name} is a rule of another kind (got {rule.card.kind}, expected a drift)")
-        options = {k: v for k, v in rule.card.config.items() if k != "kind"}
-        found.append((Path(name).parent.name or "learned", DriftConfig(**options).drift(), rule.theta))
+        found.append((Path(name).parent.name or "learned", drift, rule.theta))
     return found
 
 

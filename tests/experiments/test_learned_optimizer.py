@@ -15,7 +15,7 @@ from experiments.learned_optimizer.config import EvalConfig, MetaConfig, RuleCon
 from experiments.learned_optimizer.names import ESTIMATORS, RULES, TASKS
 from experiments.learned_optimizer.presets import PRESETS
 from experiments.learned_optimizer.train import main
-from lopt.export import load_rule
+from lopt.export import load, load_rule
 from lopt.optimizers import Designed
 from lopt.protocols import Task
 from lopt.tasks import Quadratic
@@ -74,7 +74,7 @@ def test_a_whole_run(tmp_path, monkeypatch):
         assert (tmp_path / name).stat().st_size > 0
     rule = load_rule(tmp_path / "rule")
     assert rule.card.kind == "lopt.optimizers.LearnableAdam"
-    tx = RULES["adam"](**rule.card.config).as_optax(rule.theta)
+    tx = load(tmp_path / "rule")
     assert tx.init({"x": np.zeros(3, np.float32)}).m["x"].shape == (3,)
     assert (rule.theta["log_learning_rate"] != np.float32(np.log(1e-3))).all()
 

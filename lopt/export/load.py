@@ -1,0 +1,37 @@
+"""A rule file as the thing that is used."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lopt.export.parts import rebuild
+from lopt.export.rule import load_rule
+from lopt.objectives import Drift, bind_drift
+from lopt.protocols import LearnedOptimizer
+
+
+def load(path: str | Path) -> Any:
+    """What was learned, with its meta-parameters put in, ready for code that knows nothing of lopt.
+
+        tx = optax.chain(optax.clip_by_global_norm(1.0), lopt.load("runs/learned_optimizer/rule"))
+        loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("runs/lpo/rule"))
+
+    A learned optimizer is an optax transformation; a drift is a function of log r and A (at the beginning of life,
+    where it depends on time). An objective that is used together with an agent of lopt's, as LPG is, has no such form:
+    `rebuild(load_rule(path).card)` is the objective and `load_rule(path).theta` its meta-parameters.
+
+    Raises:
+        ValueError: a file that is missing or damaged, or a rule that has no form of its own.
+    """
+    rule = load_rule(path)
+    part, theta = rebuild(rule.card), jax.tree.map(jnp.asarray, rule.theta)
+    if isinstance(part, LearnedOptimizer):
+        return part.as_optax(theta)
+    if isinstance(part, Drift):
+        return bind_drift(part, theta)
+    raise ValueError(
+        f"load: a {rule.card.kind} is used through an agent; rebuild(load_rule(path).card) is the object and "
+        "load_rule(path).theta its meta-parameters"
+    )

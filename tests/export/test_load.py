@@ -1,0 +1,100 @@
+"""A rule file becomes what it was, and what it is used as."""
+
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lopt
+from lopt import objectives, optimizers
+from lopt.export import Card, card_of, load, load_rule, rebuild, save_rule
+from lopt.nets import ReverseLSTM
+
+PARTS = {
+    "sizes": optimizers.AdafactorRule(hidden=(8,), step_size=0.01),
+    "nested": objectives.TALPO(hidden=4, floor=objectives.Clip(0.1)),
+    "no floor": objectives.LPO(hidden=4),
+    "a class": objectives.LPG(hidden=4, recurrence=ReverseLSTM, conditioning=objectives.FractionAndLogLifetime(100.0)),
+}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_a_part_survives_its_card_and_a_file(part, tmp_path, key):
+    theta = part.init(key)
+    save_rule(tmp_path / "rule", theta, card_of(part, seed=3, notes="kept"))
+    rule = load_rule(tmp_path / "rule")
+    assert rebuild(rule.card) == part
+    assert (rule.card.seed, rule.card.notes) == (3, "kept")
+    chex.assert_trees_all_equal(rule.theta, theta)
+
+
+def test_kinds_are_written_as_users_write_them():
+    card = card_of(PARTS["a class"])
+    assert card.kind == "lopt.objectives.LPG"
+    assert card.config["recurrence"] == {"kind": "lopt.nets.ReverseLSTM"}
+    assert card.config["conditioning"]["kind"] == "lopt.objectives.FractionAndLogLifetime"
+
+
+def test_a_learned_optimizer_in_a_chain(tmp_path, key):
+    rule = PARTS["sizes"]
+    theta = rule.init(key)
+    save_rule(tmp_path / "rule", theta, card_of(rule))
+    params = {"w": jnp.ones((3, 2))}
+    loaded = optax.chain(optax.clip_by_global_norm(1.0), lopt.load(tmp_path / "rule"))
+    same = optax.chain(optax.clip_by_global_norm(1.0), rule.as_optax(theta))
+    moved, _ = jax.jit(loaded.update)(params, loaded.init(params), params)
+    expected, _ = jax.jit(same.update)(params, same.init(params), params)
+    chex.assert_trees_all_equal(moved, expected)
+    assert np.any(moved["w"])
+
+
+def test_a_drift_in_a_loss(tmp_path, key):
+    drift = PARTS["nested"]
+    theta = drift.init(key)
+    save_rule(tmp_path / "rule", theta, card_of(drift))
+    ratio, advantage = jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7)
+    loss = lopt.ppo_loss(ratio, jnp.zeros(7), advantage, load(tmp_path / "rule"))
+    chex.assert_trees_all_close(
+        loss, lopt.ppo_loss(ratio, jnp.zeros(7), advantage, lopt.bind_drift(drift, theta)), rtol=1e-6
+    )
+
+
+def test_what_has_no_form_of_its_own_says_how_it_is_used(tmp_path, key):
+    part = PARTS["a class"]
+    save_rule(tmp_path / "rule", part.init(key), card_of(part))
+    with pytest.raises(ValueError, match="LPG is used through an agent; rebuild"):
+        load(tmp_path / "rule")
+
+
+def test_theta_of_another_architecture(tmp_path, key):
+    save_rule(tmp_path / "rule", optimizers.MLPRule().init(key), card_of(PARTS["sizes"]))
+    with pytest.raises(ValueError, match="theta must be that of this architecture"):
+        load(tmp_path / "rule")
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "message"),
+    [
+        ("os.system", {}, "this lopt has no 'os.system'"),
+        ("lopt.objectives.Tiger", {}, "this lopt has no 'lopt.objectives.Tiger'"),
+        ("lopt.objectives.lion", {}, "this lopt has no"),
+        ("lopt.nowhere.LPO", {}, "this lopt has no"),
+        ("lopt.objectives.LPO", {"stripes": 3}, "LPO has no stripes .it has conditioning, floor"),
+        ("lopt.objectives.LPO", {"hidden": 0}, "hidden must be at least 1"),
+        ("lopt.objectives.LPO", {"floor": {"kind": "subprocess.Popen", "config": {}}}, "has no 'subprocess.Popen'"),
+        ("lopt.nets.ReverseLSTM", {"width": 3}, "ReverseLSTM has no"),
+    ],
+)
+def test_cards_of_things_that_are_not(kind, config, message):
+    with pytest.raises(ValueError, match=message):
+        rebuild(Card(kind, json.loads(json.dumps(config))))
+
+
+@pytest.mark.parametrize("part", [3, {"a": 1}, objectives.LPG(recurrence=lambda width: None), optax.adam(1e-3)])
+def test_parts_that_no_card_can_hold(part):
+    with pytest.raises(ValueError, match="dataclasses|plain data"):
+        card_of(part)
