@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.common.evolution import ESConfig
 from experiments.common.loop import check_sizes
 from experiments.mirror.build import DriftConfig
 from experiments.mirror.settings import InnerConfig
+
+FITNESS = ("final", "life")
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,9 @@ class MetaConfig:
     """Adam's learning rate for the drift (LPO: 1e-2; arXiv 2507.17668: 3e-2)."""
     final_rate: float = 0.1
     """The learning rate falls to this fraction of itself (cosine)."""
+    fitness: str = "final"
+    """final: the return of es.episodes fresh episodes at the end of a life (LPO); life: the mean return of the episodes
+    on the way, which tells drifts apart by fewer lives."""
     steps_per_chunk: int = 1
     """Meta-steps per compiled call: how often metrics are logged and signals are seen."""
 
@@ -60,6 +66,7 @@ class MirrorConfig:
     def __post_init__(self) -> None:
         if not self.envs:
             raise ValueError("envs must name at least one environment (got none)")
+        choose("fitness", self.meta.fitness, dict.fromkeys(FITNESS))
         self.es.check(self.meta.num_lifetimes)
         check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
         if self.eval.every < 1 or self.eval.every % self.meta.steps_per_chunk:

@@ -15,11 +15,12 @@ from experiments.mirror import agents, surface
 from experiments.mirror.build import DRIFTS, World, world
 from experiments.mirror.config import MirrorConfig
 from experiments.mirror.report import write
-from lopt.agents import FinalReturn, Together
+from lopt.agents import FinalReturn, LifeReturn, Together
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.export import card_of, save_rule
 from lopt.meta import MetaLearner
 from lopt.objectives import LPO
+from lopt.protocols import Lifetime
 from lopt.types import Key, Level, MetaState, Theta
 
 
@@ -47,11 +48,14 @@ def build(config: MirrorConfig) -> Study:
             "train on each alone, or on those of envs.references"
         )
     drift = config.drift.drift()
-    lives = []
+    lives: list[Lifetime] = []
     for w in worlds:
         lifetime = w.lifetime(drift, config.es.episodes)
         scale = w.scale if len(worlds) > 1 else 1.0
-        lives.append(FinalReturn(lifetime, w.measure(lifetime, config.es.episodes), scale))
+        if config.meta.fitness == "life":
+            lives.append(LifeReturn(lifetime, scale=scale))
+        else:
+            lives.append(FinalReturn(lifetime, w.measure(lifetime, config.es.episodes), scale))
     whole = Together(tuple(lives), config.envs)
 
     def levels(key: Key) -> Level:

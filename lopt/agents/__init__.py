@@ -7,6 +7,7 @@ from lopt.agents.baseline import Valuation, ValueBaseline
 from lopt.agents.evaluate import MeanReturn, episode_returns, live
 from lopt.agents.final_return import FinalReturn
 from lopt.agents.heads import Head, HeadFactory, HeadState, NetHead, TableHead
+from lopt.agents.life_return import Judged, LifeReturn
 from lopt.agents.lifetime import LearnerState, RLLifetime
 from lopt.agents.minibatches import MinibatchEpochs
 from lopt.agents.ppo_lifetime import PPOLifetime, PPOState
@@ -24,7 +25,9 @@ __all__ = [
     "Head",
     "HeadFactory",
     "HeadState",
+    "Judged",
     "LearnerState",
+    "LifeReturn",
     "MeanReturn",
     "MinibatchEpochs",
     "Moments",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lopt.agents import FinalReturn, Together
+from lopt.agents import FinalReturn, LifeReturn, Together
 from lopt.objectives import A2C, LPO, PPO, TALPO, Clip, FractionAndLogLifetime
 from lopt.protocols import Lifetime
 from tests.reference import aim, bandit, keys, pair, supervised
@@ -32,6 +32,7 @@ LIFETIMES = {
     "LPG with time, tables": lambda: life(lpg(conditioning=FractionAndLogLifetime())),
     "A2C, networks, Lion with weight decay": lambda: life(A2C(), lion(), mean_advantage=True),
     "LPG, judged by its return": lambda: FinalReturn(life(lpg()), confidence),
+    "LPO, judged by its policy all life long": lambda: LifeReturn(ppo(PPO(LPO(4, floor=Clip()))), "policy_entropy"),
     "LPO, tables": lambda: ppo(PPO(LPO(4, floor=Clip()))),
     "TA-LPO, real actions, Lion with weight decay, all normalised": lambda: ppo_on_aim(PPO(TALPO(4))),
     **supervised.LIVES,
@@ -56,7 +57,7 @@ def parts(name):
 
 
 def _objective(lifetime):
-    return lifetime.lifetime.objective if isinstance(lifetime, FinalReturn) else lifetime.objective
+    return lifetime.lifetime.objective if isinstance(lifetime, (FinalReturn, LifeReturn)) else lifetime.objective
 
 
 @functools.cache
