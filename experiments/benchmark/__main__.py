@@ -1,4 +1,4 @@
-"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [start]: speed, memory, start-up; as ratios."""
+"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [learned] [start]: speed, memory and start-up."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -14,17 +15,18 @@ from experiments.common.cli import choose, report_errors
 from experiments.common.config import write_json
 from experiments.common.memory import low_fault_memory
 from experiments.common.report import table
+from experiments.learned_optimizer.names import ESTIMATORS
 
-BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "rl": "", "start": "", "optimizers": ""}
+BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "rl": "", "start": "", "optimizers": "", "learned": ""}
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
     """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults), `rl` (whole lives under
-    evolution strategies, and PPO beside a plain PPO), `start` (start-up) and `optimizers` (lopt.lion beside
-    optax.lion)."""
+    evolution strategies, and PPO beside a plain PPO), `start` (start-up), `optimizers` (lopt.lion beside optax.lion)
+    and `learned` (learned optimizers' steps beside Adam's, and their meta-training)."""
 
-    what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start", "optimizers")
+    what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start", "optimizers", "learned")
     """Which benchmarks."""
     lifetimes: int = 64
     """Lifetimes side by side."""
@@ -97,6 +99,24 @@ def optimizers(config: BenchmarkConfig) -> dict[str, dict]:
             name: fresh("optimizers", {"size": size, "name": name})["peak_gib"] for name in ("lopt.lion", "optax.lion")
         }
     return figures
+
+
+def learned(config: BenchmarkConfig) -> dict[str, Any]:
+    """Steps of learned optimizers, and meta-training by every estimator, each in a process of its own."""
+    return {
+        "steps": fresh("learned", {"size": 100_000, "repeats": config.rounds}),
+        "training": [fresh("learned", {"estimator": name, "repeats": config.repeats}) for name in ESTIMATORS],
+    }
+
+
+def learned_tables(figures: dict[str, Any]) -> str:
+    """Both tables of `learned`."""
+    found = figures["steps"]
+    rows = [(name, 1e3 * seconds, found["ratio"][name]) for name, seconds in found["seconds"].items()]
+    text = table(("a step on 1e5 parameters", "milliseconds", "x Adam"), rows)
+    columns = ("estimator", "updates", "inner_steps_per_second", "adam_steps_per_second", "ratio", "peak_gib")
+    header = ("meta-training by", "updates at once", "inner steps/s", "as many learners by Adam", "ratio", "peak GiB")
+    return text + "\n\n" + table(header, [[row[c] for c in columns] for row in figures["training"]])
 
 
 def optimizer_rows(figures: dict[str, dict]) -> list[tuple]:
@@ -180,6 +200,7 @@ def main() -> None:
             "start": start_up,
             "rl": lambda: reinforcement(config),
             "optimizers": lambda: optimizers(config),
+            "learned": lambda: learned(config),
         }
         figures[name] = special[name]() if name in special else worker(config, BENCHMARKS[name])
     show(figures)
@@ -208,6 +229,8 @@ def show(figures: dict) -> None:
     if "optimizers" in figures:
         header = ("parameters", "step of", "milliseconds", "x optax (quartiles)", "x read and write", "peak GiB")
         print("\n" + table(header, optimizer_rows(figures["optimizers"])))
+    if "learned" in figures:
+        print("\n" + learned_tables(figures["learned"]))
 
 
 if __name__ == "__main__":

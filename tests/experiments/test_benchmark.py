@@ -5,8 +5,9 @@ import time
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmark import optimizers
-from experiments.benchmark.__main__ import optimizer_rows
+from experiments.benchmark import learned, optimizers
+from experiments.benchmark.__main__ import learned_tables, optimizer_rows
+from experiments.learned_optimizer.config import MetaConfig, RuleConfig, StudyConfig, TrainingConfig
 
 
 def test_a_contender_takes_its_steps_in_place():
@@ -36,3 +37,21 @@ def test_times_and_rows(monkeypatch):
     rows = optimizer_rows({"100": found | {"peak_gib": {"lopt.lion": 0.5, "optax.lion": 0.5}}})
     assert [row[1] for row in rows] == ["lopt.lion", "optax.lion", "read and write"]
     assert rows[0] == ("1e+02", "lopt.lion", 1000, "1.000 (1.000 to 1.000)", 1.0, 0.5)
+
+
+def test_learned_steps_and_meta_training_are_counted(monkeypatch):
+    monkeypatch.setattr(learned, "RULES", {name: learned.RULES[name] for name in ("adam", "sgd")})
+    clock = iter(range(10**6))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    steps = learned.steps(100, 2)
+    assert set(steps["ratio"]) == {"adam (optax)", "adam", "sgd"} and set(steps["ratio"].values()) == {1}
+    meta = MetaConfig(num_steps=20, num_lifetimes=2, num_updates=3)
+    config = StudyConfig(training=TrainingConfig("quadratic"), meta=meta, rule=RuleConfig("adam"))
+    monkeypatch.setattr(learned, "StudyConfig", lambda: config)
+    found = learned.training("pes", 2)  # every timing is one second
+    assert found["inner_steps_per_second"] == found["adam_steps_per_second"] == 2 * 2 * 3
+    assert [line.count("|") for line in learned_tables({"steps": steps, "training": [found]}).splitlines()]
+
+
+def test_layers_have_about_that_many_parameters():
+    assert abs(sum(x.size for x in jax.tree.leaves(learned.layers(100_000, 1.0))) - 100_000) < 5_000
