@@ -46,9 +46,9 @@ class MetaConfig:
 
     estimator: str = "pes"
     """pes, nres (PES with one perturbation per life), es (truncated, or whole lives), meta_gradient."""
-    num_steps: int = 1000
+    num_steps: int = 2000
     """Meta-steps."""
-    num_lifetimes: int = 16
+    num_lifetimes: int = 32
     """Lives side by side; pairs of them but for meta_gradient."""
     num_updates: int = 20
     """K, inner updates per meta-step."""
