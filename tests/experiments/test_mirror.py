@@ -48,6 +48,7 @@ def change(config, **changes):
         (lambda: change(TINY, eval=EvalConfig(every=0)), "eval.every must be a multiple"),
         (lambda: DriftConfig(time="fractoin"), "did you mean fraction"),
         (lambda: DriftConfig(floor="pop"), "did you mean ppo"),
+        (lambda: change(TINY, meta=MetaConfig(fitness="live")), "did you mean life"),
         (lambda: build(change(TINY, envs=("CartPole-v1", "Acrobot-v1"))), "none is known for Acrobot-v1"),
         (lambda: build(change(TINY, inner=change(INNER, num_minibatches=3))), "number of minibatches must divide"),
         (lambda: build(change(TINY, drift=DriftConfig(hidden=0))), "hidden must be at least 1"),
@@ -76,7 +77,7 @@ def test_presets_build_and_keep_their_types(name):
     state = jax.eval_shape(study.init, jax.random.key(0))
     after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
     assert jax.tree.structure(after) == jax.tree.structure(state)
-    assert {"meta_loss", "CartPole-v1/final_return", "lost"} <= set(metrics)
+    assert {"meta_loss", "CartPole-v1/life_return", "lost"} <= set(metrics)
     inputs = study.drift.init(jax.random.key(0))["hidden"].shape[0]
     assert inputs == (16 if name == "ta" else 8)
 
