@@ -9,7 +9,7 @@ from experiments.mirror.settings import InnerConfig
 
 QUICK = MirrorConfig(
     envs=("CartPole-v1",),
-    test_envs=("Acrobot-v1", "Catch-bsuite"),
+    test_envs=("Acrobot-v1",),
     drift=DriftConfig(floor="none"),
     inner=InnerConfig(
         num_envs=16,

@@ -107,3 +107,22 @@ def test_the_best_rate_of_the_grid_is_chosen_by_other_newborns():
     results = measure.compare(config, rule, {"still": rule.init(jax.random.key(0))}, "quadratic")
     assert results["SGD"].rate == pytest.approx(0.1, rel=1e-4)
     assert results["SGD"].losses.mean() < results["still"].losses.mean()
+
+
+@pytest.mark.slow
+def test_four_hundred_meta_steps_beat_tuned_adam_where_they_were_trained():
+    config = StudyConfig(meta=MetaConfig(num_steps=400, num_lifetimes=16))
+    study, steps = build(config), 400
+
+    @jax.jit
+    def train(key):
+        def body(state, i):
+            return study.learner.step(jax.random.fold_in(key, i), state)[0], None
+
+        return jax.lax.scan(body, study.init(key), np.arange(steps))[0].theta
+
+    gauge = measure.Gauge(TASKS["digits"](), config.training.lifetime, 8)
+    learned = gauge.lives(study.rule)(train(jax.random.key(0)), measure.TABLE, 32)[0]
+    adam = gauge.lives(Designed(optax.adam))
+    tuned = min((adam(np.float32(rate), measure.TABLE, 32)[0] for rate in (0.01, 0.02, 0.03, 0.05)), key=np.mean)
+    assert np.mean(np.log(learned) - np.log(tuned)) < -0.05  # tuned on the newborns of the test itself, even
