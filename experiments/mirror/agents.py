@@ -23,6 +23,13 @@ class Learned:
     curve: np.ndarray
     final: np.ndarray
 
+    @property
+    def life(self) -> np.ndarray:
+        """Mean returns over the life `[seeds]`: of `curve` where it is known, or `final` where it never is."""
+        known = np.isfinite(self.curve)
+        mean = np.where(known, self.curve, 0.0).sum(1) / np.maximum(known.sum(1), 1)
+        return np.where(known.any(1), mean, self.final)
+
 
 def teach(world: World, drift: Drift, episodes: int) -> Callable[[Key, Theta], Learned]:
     """`(keys [seeds], theta) -> Learned`: agents of all seeds side by side, compiled once."""

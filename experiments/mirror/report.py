@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from experiments.common import plots
 from experiments.common.folder import RunFolder
 from experiments.common.report import image, table, write_report, write_results
@@ -30,19 +28,23 @@ def write(
     """Write everything that shows the result."""
     rows, results = [], {}
     for name, by_drift in found.items():
-        ours = by_drift[LEARNED].final
+        ours = by_drift[LEARNED]
         for drift, learned in by_drift.items():
-            final = bootstrap(learned.final, mean)
-            gain = "" if drift == LEARNED else str(paired_difference(ours, learned.final))
             trained = "trained on" if name in config.envs else "not trained on"
-            rows.append((name, trained, drift, final, gain))
-        results[name] = {drift: learned.final for drift, learned in by_drift.items()}
-    header = ("environment", "", "agents under", "final return", "learned drift minus this, paired by seed")
+            gains = [
+                "" if drift == LEARNED else str(paired_difference(a, b))
+                for a, b in ((ours.final, learned.final), (ours.life, learned.life))
+            ]
+            final, life = bootstrap(learned.final, mean), bootstrap(learned.life, mean)
+            rows.append((name, trained, drift, final, gains[0], life, gains[1]))
+        results[name] = {drift: {"final": m.final, "life": m.life} for drift, m in by_drift.items()}
+    minus = "learned drift minus this"
+    header = ("environment", "", "agents under", "final return", minus, "mean return over life", minus)
     steps = ", ".join(f"{w.settings.total_steps:,} on {name}" for name, w in worlds.items())
     sections = {
         "Agents trained from scratch": table(header, rows)
-        + f"\n\nMeans over {config.eval.seeds} agent seeds with 95 % bootstrap intervals over them; environment steps "
-        f"of each agent: {steps}; all else is equal.\n\n"
+        + f"\n\nMeans over {config.eval.seeds} agent seeds with 95 % bootstrap intervals over them, differences paired "
+        f"by seed; environment steps of each agent: {steps}; all else is equal.\n\n"
         + image("agents.png", "Learning curves: means over seeds, the middle half of them shaded."),
         "The drift": image(
             "drift.png",
@@ -51,7 +53,9 @@ def write(
     }
     if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels(config.envs), xlabel="meta-step"):
         sections["Meta-training"] = image("curves.png", "Raw values pale, moving means on top.")
-    returns = {env: {drift: bootstrap(final, mean) for drift, final in by.items()} for env, by in results.items()}
-    per_seed = {env: {drift: np.asarray(final) for drift, final in by.items()} for env, by in results.items()}
-    write_results(folder, {"seed": config.run.seed, "returns": returns, "per_seed": per_seed})
+    returns = {
+        env: {drift: {which: bootstrap(x, mean) for which, x in m.items()} for drift, m in by.items()}
+        for env, by in results.items()
+    }
+    write_results(folder, {"seed": config.run.seed, "returns": returns, "per_seed": results})
     write_report(folder, f"A learned drift for PPO on {', '.join(config.envs)}", config, sections)
