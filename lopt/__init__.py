@@ -43,6 +43,7 @@ __all__ = [
     "returns",
     "scale_by_lion",
     "scale_by_lion_k",
+    "search",
     "tasks",
     "tree",
     "types",
