@@ -1,0 +1,21 @@
+"""The program language: functions, types, text and a host interpreter."""
+
+from lopt.search.program.functions import FUNCTIONS, STRICT, Function, Type
+from lopt.search.program.interpret import evaluator, interpret
+from lopt.search.program.parse import ProgramError, parse
+from lopt.search.program.program import Program, Statement
+from lopt.search.program.types import types_of
+
+__all__ = [
+    "FUNCTIONS",
+    "STRICT",
+    "Function",
+    "Program",
+    "ProgramError",
+    "Statement",
+    "Type",
+    "evaluator",
+    "interpret",
+    "parse",
+    "types_of",
+]

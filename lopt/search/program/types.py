@@ -1,0 +1,123 @@
+"""Types of a program's values."""
+
+import difflib
+import keyword
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from lopt.search.program.functions import FUNCTIONS, Function, Type
+from lopt.search.program.program import Program
+
+_RESULTS = {name: function.signatures for name, function in FUNCTIONS.items()}
+
+
+def types_of(program: Program, functions: Mapping[str, Function] = FUNCTIONS) -> tuple[Type, ...]:
+    """The type of every statement's value.
+
+    Raises:
+        ValueError: the program cannot run: a function or variable that does not exist, arguments of a type or number
+            that the function does not admit, a constant that is not finite, an output that is not shaped like the
+            weights, or another number of outputs than the update and the extra variables.
+    """
+    bound = parameter_types(program)
+    types = []
+    for i, statement in enumerate(program.statements):
+        try:
+            args = [type_of(arg, bound) for arg in statement.args]
+            bound[_name(statement.target)] = result_type(statement.function, args, functions)
+        except ValueError as error:
+            raise ValueError(f"statement {i}, {statement.text()!r}: {error}") from error
+        types.append(bound[statement.target])
+    check_outputs(program.outputs, bound, len(program.extras))
+    return tuple(types)
+
+
+def parameter_types(program: Program) -> dict[str, Type]:
+    """The types that are bound before the first statement.
+
+    Raises:
+        ValueError: two parameters of one name, or a name that is none.
+    """
+    names = program.parameters
+    if len(set(names)) < len(names):
+        raise ValueError(f"parameters must have different names (got {', '.join(names)})")
+    return {_name(name): Type.S if name == program.rate else Type.T for name in names}
+
+
+def types_before(program: Program, place: int) -> dict[str, Type]:
+    """What is bound before a statement of a valid program, and its types: `types_of` for those in a hurry.
+
+    Raises:
+        KeyError: the program is not valid up to there.
+    """
+    bound = dict.fromkeys(program.parameters, Type.T)
+    bound[program.rate] = Type.S
+    for statement in program.statements[:place]:
+        types = tuple([bound[arg] if type(arg) is str else Type.S for arg in statement.args])
+        bound[statement.target] = _RESULTS[statement.function][types]
+    return bound
+
+
+def type_of(arg: str | float, bound: Mapping[str, Type]) -> Type:
+    """The type of an argument, given those of the variables.
+
+    Raises:
+        ValueError: a name that is not bound, or a constant that is not finite.
+    """
+    if isinstance(arg, str):
+        if arg not in bound:
+            raise ValueError(f"{arg!r} is not bound here{near(arg, bound)}")
+        return bound[arg]
+    if not math.isfinite(arg):
+        raise ValueError(f"constants must be finite (got {arg})")
+    return Type.S
+
+
+def result_type(name: str, args: Sequence[Type], functions: Mapping[str, Function] = FUNCTIONS) -> Type:
+    """The type of a call.
+
+    Raises:
+        ValueError: no such function, or one that does not admit these arguments.
+    """
+    if name not in functions:
+        raise ValueError(f"there is no function {name!r}{near(name, functions)}")
+    function = functions[name]
+    if len(args) != function.arity:
+        raise ValueError(f"{name} takes {function.arity} argument{'s' * (function.arity != 1)} (got {len(args)})")
+    if tuple(args) not in function.signatures:
+        wanted = ", ".join("".join(types) for types in _names(function)) or "none: it takes integers, and all are real"
+        got = "".join(arg.name for arg in args)
+        raise ValueError(
+            f"{name} does not take arguments of the types {got} (expected {wanted}; T is a tree like the weights, "
+            "S a scalar, L a scalar for every leaf)"
+        )
+    return function.signatures[tuple(args)]
+
+
+def check_outputs(outputs: Sequence[str], bound: Mapping[str, Type], num_extras: int) -> None:
+    """Check what a program returns.
+
+    Raises:
+        ValueError: another number than the update and the extra variables, or one that is not shaped like the weights.
+    """
+    if len(outputs) != 1 + num_extras:
+        raise ValueError(f"return must give the update and {num_extras} extra variables (got {len(outputs)} values)")
+    for name in outputs:
+        if type_of(name, bound) != Type.T:
+            raise ValueError(f"return: {name} must be a tree like the weights, T (got {bound[name].name})")
+
+
+def near(name: str, names: Collection[str]) -> str:
+    """What was perhaps meant, as the end of a message."""
+    matches = difflib.get_close_matches(name, names, n=3)
+    return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
+
+
+def _names(function: Function) -> list[list[str]]:
+    return [[type.name for type in types] for types in function.signatures]
+
+
+def _name(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise ValueError(f"{name!r} is not a name")
+    return name
