@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from lopt.export.parts import rebuild
+from lopt.export.program import KIND, load_program
 from lopt.export.rule import load_rule
 from lopt.objectives import Drift, bind_drift
 from lopt.protocols import LearnedOptimizer
+from lopt.search import from_program
 
 
 def load(path: str | Path) -> Any:
@@ -18,14 +20,17 @@ def load(path: str | Path) -> Any:
         tx = optax.chain(optax.clip_by_global_norm(1.0), lopt.load("runs/learned_optimizer/rule"))
         loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("runs/lpo/rule"))
 
-    A learned optimizer is an optax transformation; a drift is a function of log r and A (at the beginning of life,
-    where it depends on time). An objective that is used together with an agent of lopt's, as LPG is, has no such form:
-    `rebuild(load_rule(path).card)` is the objective and `load_rule(path).theta` its meta-parameters.
+    A learned optimizer is an optax transformation; so is a searched program, at the rate that stands in it
+    (`from_program(load_program(path), schedule)` gives it a schedule). A drift is a function of log r and A, at the
+    beginning of life where it depends on time. An objective that is used together with an agent of lopt's, as LPG is,
+    has no such form: `rebuild(load_rule(path).card)` is the objective and `load_rule(path).theta` its meta-parameters.
 
     Raises:
         ValueError: a file that is missing or damaged, or a rule that has no form of its own.
     """
     rule = load_rule(path)
+    if rule.card.kind == KIND:
+        return from_program(load_program(path))
     part, theta = rebuild(rule.card), jax.tree.map(jnp.asarray, rule.theta)
     if isinstance(part, LearnedOptimizer):
         return part.as_optax(theta)

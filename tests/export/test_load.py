@@ -10,8 +10,8 @@ import optax
 import pytest
 
 import lopt
-from lopt import objectives, optimizers
-from lopt.export import Card, card_of, load, load_rule, rebuild, save_rule
+from lopt import objectives, optimizers, search
+from lopt.export import Card, card_of, load, load_rule, rebuild, save_program, save_rule
 from lopt.nets import ReverseLSTM
 
 PARTS = {
@@ -61,6 +61,15 @@ def test_a_drift_in_a_loss(tmp_path, key):
     chex.assert_trees_all_close(
         loss, lopt.ppo_loss(ratio, jnp.zeros(7), advantage, lopt.bind_drift(drift, theta)), rtol=1e-6
     )
+
+
+def test_a_program_in_a_chain(tmp_path):
+    program = search.parse("def train(w, g, lr):\n    u = sign(g) * 0.5\n    u = u * lr\n    return u")
+    save_program(tmp_path / "rule", program)
+    params = {"w": jnp.array([1.0, 2.0])}
+    tx = optax.chain(load(tmp_path / "rule"), optax.scale(2.0))
+    moved, _ = tx.update({"w": jnp.array([3.0, -4.0])}, tx.init(params), params)
+    np.testing.assert_array_equal(moved["w"], [-1.0, 1.0])
 
 
 def test_what_has_no_form_of_its_own_says_how_it_is_used(tmp_path, key):
