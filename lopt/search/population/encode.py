@@ -17,15 +17,15 @@ _INDEX = {known: i for i, known in enumerate(OPERATIONS)}
 def encode(program: Program, layout: Layout) -> Code:
     """A valid program as numbers, in numpy.
 
-    Statements are encoded as they stand, dead ones too: prune first.
+    Statements are encoded as they stand, dead ones too: prune first. Extra variables that the program lacks stay zero.
 
     Raises:
-        ValueError: other inputs or another number of extra variables than the layout's, or more statements or
-            constants than it has room for.
+        ValueError: other inputs, more extra variables than the layout's, or more statements or constants than it has
+            room for.
     """
-    if len(program.inputs) != 2 or len(program.extras) != layout.extras:
+    if len(program.inputs) != 2 or len(program.extras) > layout.extras:
         raise ValueError(
-            f"encode: expected two inputs and {layout.extras} extra variables (got {len(program.inputs)} and "
+            f"encode: expected two inputs and at most {layout.extras} extra variables (got {len(program.inputs)} and "
             f"{len(program.extras)})"
         )
     if len(program.statements) > layout.capacity:
@@ -63,7 +63,8 @@ class _Encoder:
             operands[i, : len(rows)] = rows
         constants = np.zeros(capacity)
         constants[: len(self.constants)] = list(self.constants.values())
-        outputs = np.array([self.rows[name] for name in self.program.outputs], np.int32)
+        unused = range(2 + len(self.program.extras), 2 + self.layout.extras)
+        outputs = np.array([*(self.rows[name] for name in self.program.outputs), *unused], np.int32)
         return Code(operations, operands, np.int32(len(self.statements)), constants, outputs)
 
     def add(self, target: str, function: str, args: Sequence[str | float]) -> None:
