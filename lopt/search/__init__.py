@@ -1,6 +1,11 @@
 """Symbolic search for optimizers: programs, what can be told and changed of them, and their use in optax."""
 
 from lopt.search import published
+from lopt.search.constants import normal, one, rescale, tune
+from lopt.search.fingerprint import fingerprint
+from lopt.search.hashing import canonical_hash, skeleton_hash
+from lopt.search.liveness import prune, prune_loop
+from lopt.search.mutate import Mutation
 from lopt.search.program import (
     FUNCTIONS,
     STRICT,
@@ -9,23 +14,35 @@ from lopt.search.program import (
     ProgramError,
     Statement,
     Type,
+    evaluator,
     interpret,
     parse,
-    run,
     types_of,
 )
+from lopt.search.random_program import random_program
 
 __all__ = [
     "FUNCTIONS",
     "STRICT",
     "Function",
+    "Mutation",
     "Program",
     "ProgramError",
     "Statement",
     "Type",
+    "canonical_hash",
+    "evaluator",
+    "fingerprint",
     "interpret",
+    "normal",
+    "one",
     "parse",
+    "prune",
+    "prune_loop",
     "published",
-    "run",
+    "random_program",
+    "rescale",
+    "skeleton_hash",
+    "tune",
     "types_of",
 ]

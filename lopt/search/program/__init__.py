@@ -1,7 +1,7 @@
 """The program language: functions, types, text and a host interpreter."""
 
 from lopt.search.program.functions import FUNCTIONS, STRICT, Function, Type
-from lopt.search.program.interpret import interpret, run
+from lopt.search.program.interpret import evaluator, interpret
 from lopt.search.program.parse import ProgramError, parse
 from lopt.search.program.program import Program, Statement
 from lopt.search.program.types import types_of
@@ -14,8 +14,8 @@ __all__ = [
     "ProgramError",
     "Statement",
     "Type",
+    "evaluator",
     "interpret",
     "parse",
-    "run",
     "types_of",
 ]

@@ -1,6 +1,6 @@
 """Running a program on the host."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,27 @@ Leaves = Sequence[Any]
 """The leaves of a tree like the weights."""
 
 
-def run(xp: Any, program: Program, bound: Mapping[str, Any]) -> list[Any]:
-    """The outputs of a program over an array library; `bound` gives the parameters' values.
+def evaluator(xp: Any, program: Program) -> Callable[[dict[str, Any]], list[Any]]:
+    """The program as a function over an array library, from its parameters' values by name to its outputs.
 
     A tree is a tuple of leaves and a scalar an array, as in `Function.evaluate`.
     """
-    values = dict(bound)
-    for statement in program.statements:
-        args = [values[arg] if isinstance(arg, str) else xp.asarray(arg) for arg in statement.args]
-        values[statement.target] = FUNCTIONS[statement.function].evaluate(xp, *args)
-    return [values[name] for name in program.outputs]
+    calls = [
+        (
+            statement.target,
+            FUNCTIONS[statement.function].evaluate,
+            [(None, arg) if isinstance(arg, str) else (xp.asarray(arg), "") for arg in statement.args],
+        )
+        for statement in program.statements
+    ]
+
+    def evaluate(bound: dict[str, Any]) -> list[Any]:
+        values = dict(bound)
+        for target, function, args in calls:
+            values[target] = function(xp, *[values[name] if name else constant for constant, name in args])
+        return [values[name] for name in program.outputs]
+
+    return evaluate
 
 
 def interpret(
@@ -46,8 +57,7 @@ def interpret(
         return tuple(np.asarray(leaf, np.float64) for leaf in leaves)
 
     trees = [tree(leaves) for leaves in (w, g, *extras)]
+    bound = dict(zip(program.parameters, [*trees, np.asarray(lr, np.float64)], strict=True))
     with np.errstate(all="ignore"):
-        update, *after = run(
-            np, program, dict(zip(program.parameters, [*trees, np.asarray(lr, np.float64)], strict=True))
-        )
+        update, *after = evaluator(np, program)(bound)
     return tree(update), tuple(tree(leaves) for leaves in after)

@@ -52,6 +52,16 @@ class Program:
         """The names that are bound before the first statement, in the order of the text."""
         return (*self.inputs, *self.extras, self.rate)
 
+    def with_statements(self, statements: tuple[Statement, ...]) -> "Program":
+        """The same with other statements."""
+        return Program(self.extras, statements, self.outputs, self.inputs, self.rate)
+
+    def with_argument(self, i: int, j: int, new: str | float) -> "Program":
+        """The same with another argument j of statement i."""
+        old = self.statements[i]
+        changed = Statement(old.target, old.function, (*old.args[:j], new, *old.args[j + 1 :]))
+        return self.with_statements((*self.statements[:i], changed, *self.statements[i + 1 :]))
+
     def text(self) -> str:
         """The source, which `parse` reads back to an equal program."""
         lines = [f"def train({', '.join(self.parameters)}):"]

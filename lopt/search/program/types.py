@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from lopt.search.program.functions import FUNCTIONS, Function, Type
 from lopt.search.program.program import Program
 
+_RESULTS = {name: function.signatures for name, function in FUNCTIONS.items()}
+
 
 def types_of(program: Program, functions: Mapping[str, Function] = FUNCTIONS) -> tuple[Type, ...]:
     """The type of every statement's value.
@@ -40,6 +42,20 @@ def parameter_types(program: Program) -> dict[str, Type]:
     if len(set(names)) < len(names):
         raise ValueError(f"parameters must have different names (got {', '.join(names)})")
     return {_name(name): Type.S if name == program.rate else Type.T for name in names}
+
+
+def types_before(program: Program, place: int) -> dict[str, Type]:
+    """What is bound before a statement of a valid program, and its types: `types_of` for those in a hurry.
+
+    Raises:
+        KeyError: the program is not valid up to there.
+    """
+    bound = dict.fromkeys(program.parameters, Type.T)
+    bound[program.rate] = Type.S
+    for statement in program.statements[:place]:
+        types = tuple([bound[arg] if type(arg) is str else Type.S for arg in statement.args])
+        bound[statement.target] = _RESULTS[statement.function][types]
+    return bound
 
 
 def type_of(arg: str | float, bound: Mapping[str, Type]) -> Type:

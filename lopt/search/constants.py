@@ -1,0 +1,46 @@
+"""Constants of programs: new ones, and the rescaling of old ones."""
+
+import numpy as np
+
+from lopt.search.program import Program
+
+LARGEST = 1e10
+"""Constants stay within plus and minus this."""
+
+
+def normal(rng: np.random.Generator) -> float:
+    """A constant from N(0, 1), as in the paper."""
+    return rng.standard_normal()
+
+
+def one(rng: np.random.Generator) -> float:
+    """The constant 1, as in the published code."""
+    return 1.0
+
+
+def rescale(rng: np.random.Generator, constant: float) -> float:
+    """The constant times 2^a, a from N(0, 1)."""
+    return min(max(constant * 2.0 ** rng.standard_normal(), -LARGEST), LARGEST)
+
+
+def tune(rng: np.random.Generator, program: Program) -> Program:
+    """The program with one of its constants rescaled: mutation of hyper-parameters alone, the search's baseline.
+
+    Raises:
+        ValueError: a program without constants.
+    """
+    places = [
+        (i, j)
+        for i, statement in enumerate(program.statements)
+        for j, arg in enumerate(statement.args)
+        if type(arg) is not str
+    ]
+    if not places:
+        raise ValueError("tune: the program has no constants")
+    i, j = places[below(rng, len(places))]
+    return program.with_argument(i, j, rescale(rng, program.statements[i].args[j]))  # type: ignore[arg-type]
+
+
+def below(rng: np.random.Generator, n: int) -> int:
+    """A whole number in [0, n), several times quicker than `rng.integers`."""
+    return int(rng.random() * n)
