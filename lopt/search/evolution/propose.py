@@ -33,9 +33,7 @@ class Tournament:
         if self.size < 1:
             raise ValueError(f"Tournament: size must be at least 1 (got {self.size})")
 
-    def __call__(
-        self, rng: np.random.Generator, population: Sequence[Individual]
-    ) -> tuple[Program, Individual | None]:
+    def __call__(self, rng: np.random.Generator, population: Sequence[Individual]) -> tuple[Program, Individual | None]:
         """A child."""
         drawn = sorted(int(rng.random() * len(population)) for _ in range(self.size))
         parent = max((population[i] for i in reversed(drawn)), key=lambda one: one.fitness)
@@ -63,8 +61,6 @@ class Chance:
         if not 1 <= self.shortest <= self.longest:
             raise ValueError(f"Chance: expected 1 <= shortest <= longest (got {self.shortest} and {self.longest})")
 
-    def __call__(
-        self, rng: np.random.Generator, population: Sequence[Individual]
-    ) -> tuple[Program, Individual | None]:
+    def __call__(self, rng: np.random.Generator, population: Sequence[Individual]) -> tuple[Program, Individual | None]:
         """A newcomer."""
         return self.draw(rng, int(rng.integers(self.shortest, self.longest + 1))), None

@@ -21,10 +21,10 @@ Fitness = Callable[[Sequence[Program]], np.ndarray]
 class Search:
     """A population in which the oldest die, whatever they are worth.
 
-    A cycle proposes programs until `batch` of them have to be tried, or `patience_proposals` batches were proposed in
-    vain because their fitness was known; tries these, appends all children in order, and drops as many of the oldest.
-    It begins with copies of the initial program. Where the best fitness has not risen for `plateau` tried programs, the
-    population is filled anew: with the best program so far, and the next time with the initial one.
+    A cycle proposes programs until `batch` of them have to be tried, or until `most` batches were proposed and still
+    fewer could be because their fitness was known; tries these, appends all children in order, and drops as many of the
+    oldest. It begins with copies of the initial program. Where the best fitness has not risen for `plateau` tried
+    programs, the population is filled anew: with the initial program, and the next time with the best one so far.
 
     Attributes:
         propose: where children come from.
@@ -114,8 +114,8 @@ class Search:
         self.restarts, self.since = self.restarts + 1, self.tried
 
     def population_of_restart(self) -> Individual:
-        """Who fills the population at the next restart: the best, then the initial program, and so on in turn."""
-        if self.restarts % 2 == 0 and self.best is not None:
+        """Who fills the population at the next restart: the initial program, then the best one, and so on in turn."""
+        if self.restarts % 2 == 1 and self.best is not None:
             return self.best
         return Individual(self.initial, self.memory.fitness[self.memory.known[self.memory.structure(self.initial)]])
 
