@@ -3,8 +3,9 @@
 from lopt.search import published
 from lopt.search.constants import normal, one, rescale, tune
 from lopt.search.fingerprint import fingerprint
+from lopt.search.from_program import ProgramState, constants_of, exposed, from_program
 from lopt.search.hashing import canonical_hash, skeleton_hash
-from lopt.search.liveness import prune, prune_loop
+from lopt.search.liveness import prune, prune_loop, reads
 from lopt.search.mutate import Mutation
 from lopt.search.program import (
     FUNCTIONS,
@@ -28,11 +29,15 @@ __all__ = [
     "Mutation",
     "Program",
     "ProgramError",
+    "ProgramState",
     "Statement",
     "Type",
     "canonical_hash",
+    "constants_of",
     "evaluator",
+    "exposed",
     "fingerprint",
+    "from_program",
     "interpret",
     "normal",
     "one",
@@ -41,6 +46,7 @@ __all__ = [
     "prune_loop",
     "published",
     "random_program",
+    "reads",
     "rescale",
     "skeleton_hash",
     "tune",

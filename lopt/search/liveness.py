@@ -35,6 +35,11 @@ def prune_loop(program: Program) -> Program:
         live |= found
 
 
+def reads(program: Program) -> set[str]:
+    """The parameters whose values have an effect within a step."""
+    return _needed(program.statements, program.outputs)[1]
+
+
 def _needed(statements: tuple[Statement, ...], outputs: Collection[str]) -> tuple[tuple[Statement, ...], set[str]]:
     """The statements that the outputs depend on, and the names that must be bound before the first."""
     needed, kept = set(outputs), []

@@ -11,7 +11,8 @@ import optax
 
 import lopt
 from lopt import optimizers as lo
-from tests.reference import rules
+from lopt import search
+from tests.reference import programs, rules
 from tests.reference.kernels import FREE, KERNELS, MATRICES
 
 BETAS = {"b1": (0.5, 0.95), "b2": (0.9, 0.99)}
@@ -72,6 +73,13 @@ def of_rule(name):
     return Case(make, {"gain": (0.8, 1.2)}, None, needs_params=name in rules.NEED_PARAMS, finds=None)
 
 
+def of_program(program, finds=None, needs_params=True):
+    """What a program describes; its hyper-parameters are its constants."""
+    values = {name: tuple(sorted((0.9 * c, 1.1 * c))) for name, c in search.constants_of(program).items()}
+    hyperparams = {"learning_rate": (0.1, 1.0)} | values
+    return Case(search.exposed(program), hyperparams, "state_dtype", needs_params, finds=finds)
+
+
 OPTIMIZERS = {
     "lion": Case(lopt.lion),
     "lion, bare direction": Case(lopt.scale_by_lion, hyperparams=BETAS, needs_params=False, finds=None),
@@ -96,9 +104,22 @@ OPTIMIZERS = {
     "Newton-Schulz": Case(partial(lopt.lion_k, lo.Nuclear(lo.NewtonSchulz())), matrices=True),
     **{name: of_kernel(name) for name in KERNELS if name != "l1"},
     **{name: of_rule(name) for name in rules.RULES},
+    "Lion's program": of_program(search.published.LION, {"c3": 1.0}),
+    "Lion's raw program": of_program(search.published.LION_RAW, {"c2": 1.0, "c3": 0.1}),
+    "AdamW's program": of_program(search.published.ADAMW, {"c3": 1.0}),
+    "AddSign's program": of_program(search.published.ADDSIGN, {"c2": 1.0}, needs_params=False),
+    **{name: of_program(text, needs_params="clipping" not in name) for name, text in programs.FOUND.items()},
 }
 
-QUICK = ("lion", "lion, bare direction", "lion, schedules and mask", "cautious(lion)", "nuclear", "MLP")
+QUICK = (
+    "lion",
+    "lion, bare direction",
+    "lion, schedules and mask",
+    "cautious(lion)",
+    "nuclear",
+    "MLP",
+    "Lion's program",
+)
 
 
 def params(case, dtype=np.float32, seed=0):

@@ -8,49 +8,23 @@ import pytest
 
 from lopt.search import (
     FUNCTIONS,
-    Mutation,
     Program,
     Statement,
     canonical_hash,
     fingerprint,
-    interpret,
     parse,
     prune,
     prune_loop,
     published,
-    random_program,
     skeleton_hash,
     tune,
 )
-
-SHAPES = ((2, 2), (3,))
-
-
-def tree(seed, scale=1.0):
-    rng = np.random.default_rng(seed)
-    return tuple(scale * rng.normal(size=shape) for shape in SHAPES)
-
-
-@functools.cache
-def updates(program, steps=3):
-    """The updates of some steps, the weights moving along."""
-    w, extras, kept = tree(0), [tree(0, 0.0)] * len(program.extras), []
-    for step in range(steps):
-        update, extras = interpret(program, w, tree(1 + step), extras, 1.0 - 0.1 * step)
-        w = tuple(np.subtract(x, u, where=np.isfinite(u), out=x.copy()) for x, u in zip(w, update, strict=True))
-        kept += update
-    return kept
+from tests.reference.programs import descendants, strangers, updates
 
 
 @functools.cache
 def programs():
-    rng = np.random.default_rng(0)
-    drawn = [random_program(rng, 15) for _ in range(50)]
-    program, mutation = parse(published.ADAMW), Mutation(longest=40)
-    for _ in range(50):
-        program = mutation(rng, program)
-        drawn.append(program)
-    return drawn
+    return strangers(50) + descendants(50)
 
 
 def text(*lines, extras="m, v"):

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import itertools
 import pickle
 
 import numpy as np
@@ -22,18 +23,10 @@ from lopt.search import (
     tune,
     types_of,
 )
+from tests.reference.programs import descendants
 
 CHILDREN = 3000
-
-
-@functools.cache
-def walk():
-    """A long line of descent, each program the child of the one before."""
-    rng, mutation = np.random.default_rng(0), Mutation(longest=40)
-    line = [parse(published.ADAMW)]
-    while len(line) <= CHILDREN:
-        line.append(mutation(rng, line[-1]))
-    return line
+walk = functools.partial(descendants, CHILDREN)
 
 
 def signatures(program):
@@ -58,7 +51,7 @@ def difference(parent, child):
 
 def test_every_child_is_valid_and_differs_in_one_place():
     done = collections.Counter()
-    for parent, child in zip(walk(), walk()[1:], strict=False):
+    for parent, child in itertools.pairwise(walk()):
         assert child != parent and len([*signatures(child)]) == len(child.statements)
         kind, at = difference(parent, child)
         done[kind] += 1

@@ -1,0 +1,199 @@
+"""Programs as optax transformations."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Int
+
+from lopt.optimizers.arguments import check_like, check_number, untrained
+from lopt.search.liveness import prune_loop, reads
+from lopt.search.program import Program, evaluator, parse, types_of
+from lopt.types import Params, PyTree
+
+
+class ProgramState(NamedTuple):
+    """The steps done, and the extra variables by name: trees like the parameters."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]
+    extras: dict[str, PyTree]
+
+
+def from_program(
+    program: Program | str,
+    learning_rate: ArrayLike | optax.Schedule = 1.0,
+    *,
+    constants: Mapping[str, ArrayLike] | None = None,
+    state_dtype: DTypeLike | None = None,
+    mask: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer that a program describes: its parameters move by minus the program's update.
+
+    What no update depends on is left out (`prune_loop`), so the state holds the live extra variables alone. All is
+    computed in the parameters' types, or in float32 where they are narrower. Leaves without a gradient (None, or
+    float0 for integers) are not part of the program's trees.
+
+    Args:
+        program: a valid program, or its text.
+        learning_rate: what the program calls lr: a number, an array or a schedule (a function of the count). Where
+            the peak rate stands inside the program, as in published ones, it is a schedule that begins at 1.
+        constants: other values for some of the program's constants, under the names that `constants_of` gives.
+        state_dtype: type of the extra variables; None for the parameter's.
+        mask: which leaves decay: a tree of booleans, a prefix of one, or a function from parameters to it. The others
+            are zero to the program wherever it reads w, so that a decay leaves them alone and so does anything else
+            that it makes of the weights.
+
+    Example:
+        tx = lopt.from_program("def train(w, g, m, lr): ...", optax.cosine_decay_schedule(1.0, 10_000))
+
+    Raises:
+        ValueError: a program that is not valid, a learning rate that is negative or not finite, constants it does not
+            have, a `state_dtype` that is not floating; at `init`, complex parameters; at `update`, gradients of
+            another structure or shape than the parameters, or a program that reads the weights and is not given them.
+
+    Paper: arXiv 2302.06675.
+    Differs: the mask; there, what decays is not part of the program's form.
+    """
+    program = parse(program) if isinstance(program, str) else program
+    types_of(program)
+    check_number("from_program", "learning_rate", learning_rate, least=0)
+    live, numbers = _named_constants(prune_loop(program))
+    bound = {name: _scalar(value) for name, value in (numbers | _known(constants or {}, numbers)).items()}
+    dtype = None if state_dtype is None else jax.dtypes.canonicalize_dtype(state_dtype)
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"from_program: state_dtype must be floating (got {dtype.name})")
+    weights, gradient = live.inputs
+    needs_weights = weights in reads(live)
+
+    def init(params: Params) -> ProgramState:
+        for leaf in jax.tree.leaves(params):
+            if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+                raise ValueError("from_program: programs are of real numbers (got complex parameters)")
+        extras = {name: jax.tree.map(lambda p: _zeros(p, dtype), params) for name in live.extras}
+        return ProgramState(jnp.zeros([], jnp.int32), extras)
+
+    def update(
+        updates: PyTree, state: ProgramState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[PyTree, ProgramState]:
+        if needs_weights and params is None:
+            raise ValueError("from_program: this program reads the weights: update must be given params")
+        for like in (*state.extras.values(), *([] if params is None else [params])):
+            check_like("from_program", updates, like)
+        trained = [not untrained(g) for g in jax.tree.leaves(updates)]
+        values = bound | {gradient: _leaves(updates, trained)}
+        values |= {name: _leaves(tree, trained) for name, tree in state.extras.items()}
+        values[live.rate] = _scalar(learning_rate(state.count) if callable(learning_rate) else learning_rate)
+        if needs_weights:
+            values[weights] = _leaves(_masked(params, mask), trained)
+        update, *after = evaluator(jnp, live)(values)
+        moved = _filled(tuple(-x for x in update), updates, trained, _nothing)
+        extras = {
+            name: _filled(leaves, old, trained, lambda x: x)
+            for (name, old), leaves in zip(state.extras.items(), after, strict=True)
+        }
+        return moved, ProgramState(optax.safe_increment(state.count), extras)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def constants_of(program: Program | str) -> dict[str, float]:
+    """The constants that have an effect, by the names c0, c1, ... in the order in which they are used."""
+    program = parse(program) if isinstance(program, str) else program
+    return {name.strip(): value for name, value in _named_constants(prune_loop(program))[1].items()}
+
+
+def exposed(program: Program | str) -> Callable[..., optax.GradientTransformationExtraArgs]:
+    """`from_program` of this program, with every constant as an argument: what `optax.inject_hyperparams` takes.
+
+    The arguments are `learning_rate`, `state_dtype`, `mask`, and c0, c1, ... as in `constants_of`, with the program's
+    own values as their defaults.
+
+    Example:
+        tx = optax.inject_hyperparams(lopt.search.exposed(program))(learning_rate=1.0, c1=0.95)
+
+    Raises:
+        ValueError: as `from_program`.
+    """
+    program = parse(program) if isinstance(program, str) else program
+    defaults = {"learning_rate": 1.0, **constants_of(program), "state_dtype": None, "mask": None}
+
+    def make(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
+        given = signature.bind(*args, **kwargs).arguments
+        others = {name: given.pop(name) for name in ("learning_rate", "state_dtype", "mask") if name in given}
+        return from_program(program, **others, constants=given)
+
+    signature = inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+            for name, default in defaults.items()
+        ]
+    )
+    make.__signature__ = signature  # type: ignore[attr-defined]
+    return make
+
+
+def _named_constants(program: Program) -> tuple[Program, dict[str, Any]]:
+    """The program with variables in the place of its constants, and their values.
+
+    No variable of a program has a space in its name.
+    """
+    values: dict[str, Any] = {}
+    for i, statement in enumerate(program.statements):
+        for j, arg in enumerate(statement.args):
+            if not isinstance(arg, str):
+                name = f" c{len(values)}"
+                values[name] = arg
+                program = program.with_argument(i, j, name)
+    return program, values
+
+
+def _known(constants: Mapping[str, ArrayLike], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    given = {f" {name}": value for name, value in constants.items()}
+    if not given.keys() <= numbers.keys():
+        names = ", ".join(name.strip() for name in numbers) or "none"
+        raise ValueError(f"from_program: constants of this program are {names} (got {', '.join(constants)})")
+    return given
+
+
+def _scalar(value: Any) -> Array:
+    """A number as a floating array, of at least 32 bits; a Python number widens nothing."""
+    value = jnp.asarray(value)
+    if not jnp.issubdtype(value.dtype, jnp.floating) or value.dtype.itemsize < 4:
+        value = value.astype(jnp.float32)
+    return value
+
+
+def _zeros(leaf: Any, dtype: Any) -> Array:
+    return jnp.zeros_like(leaf, dtype=dtype if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else None)
+
+
+def _leaves(tree: PyTree, trained: list[bool]) -> tuple[Array, ...]:
+    """The leaves that have a gradient, in types of at least 32 bits."""
+    leaves = [leaf for leaf, keep in zip(jax.tree.leaves(tree), trained, strict=True) if keep]
+    return tuple(jnp.asarray(x).astype(jnp.promote_types(jnp.result_type(x), jnp.float32)) for x in leaves)
+
+
+def _masked(params: Params, mask: Any) -> Params:
+    if mask is None:
+        return params
+    mask = jax.tree.broadcast(mask(params) if callable(mask) else mask, params)
+    return jax.tree.map(lambda keep, p: jnp.where(keep, p, jnp.zeros_like(p)), mask, params)
+
+
+def _filled(leaves: tuple[Array, ...], like: PyTree, trained: list[bool], other: Callable[[Any], Any]) -> PyTree:
+    """`leaves` in the structure and types of `like`; `other` of its leaf where there is no gradient."""
+    new, (old, structure) = iter(leaves), jax.tree.flatten(like)
+    filled = [
+        next(new).astype(jnp.result_type(leaf)) if keep else other(leaf)
+        for leaf, keep in zip(old, trained, strict=True)
+    ]
+    return jax.tree.unflatten(structure, filled)
+
+
+def _nothing(gradient: Any) -> Array:
+    """False, which adds nothing to a number of any type."""
+    return jnp.zeros(jnp.shape(gradient), bool)

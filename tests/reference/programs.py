@@ -1,0 +1,85 @@
+"""Programs of the search, mutated, random and otherwise, and what they do to some weights."""
+
+import functools
+
+import numpy as np
+
+from lopt.search import Mutation, interpret, parse, published, random_program
+
+FOUND = {
+    "program with an angle": """\
+def train(w, g, m, lr):
+    g2 = square(g)
+    w = interp(lr, w, lr)
+    v = cbrt(g)
+    m = interp(g, m, 0.9)
+    lr = cosine_sim(v, g)
+    v = cos(m)
+    v = interp(g2, v, 0.999)
+    t1 = sqrt(v)
+    g = cbrt(t1)
+    u = m / g
+    wd = w * 0.01
+    u = u + wd
+    u = u * lr
+    return u, m
+""",
+    "program with clipping": """\
+def train(w, g, m, lr):
+    w = negative(g)
+    v = clip(w, lr)
+    m = interp(v, m, 0.9)
+    t1 = sqrt(v)
+    lr = cosine_sim(w, v)
+    u = m / t1
+    wd = w * 0.003987240864212037
+    u = u + wd
+    u = u * lr
+    return u, m
+""",
+    "program with norms": """\
+def train(w, g, m, v, lr):
+    m = interp(g, m, 0.9)
+    ratio = norm(w) / norm(m)
+    v = v + ratio * lr
+    u = tanh(v) * m + max(ratio, lr) * 0.01
+    u = u * lr
+    return u, m, v
+""",
+}
+"""What mutation has made of AdamW, and one written by hand: programs that move the weights by finite amounts."""
+
+SHAPES = ((2, 2), (3,))
+
+
+def tree(seed, scale=1.0):
+    rng = np.random.default_rng(seed)
+    return tuple(scale * rng.normal(size=shape) for shape in SHAPES)
+
+
+@functools.cache
+def descendants(number, start=published.ADAMW, seed=0):
+    """A line of children, each of the one before."""
+    rng, mutation = np.random.default_rng(seed), Mutation(longest=40)
+    line = [parse(start)]
+    while len(line) <= number:
+        line.append(mutation(rng, line[-1]))
+    return tuple(line[1:])
+
+
+@functools.cache
+def strangers(number, length=15, seed=0):
+    """Programs of nothing but chance."""
+    rng = np.random.default_rng(seed)
+    return tuple(random_program(rng, length) for _ in range(number))
+
+
+@functools.cache
+def updates(program, steps=3):
+    """The updates of some steps, the weights moving along where they are finite."""
+    w, extras, kept = tree(0), [tree(0, 0.0)] * len(program.extras), []
+    for step in range(steps):
+        update, extras = interpret(program, w, tree(1 + step), extras, 1.0 - 0.1 * step)
+        w = tuple(np.subtract(x, u, where=np.isfinite(u), out=x.copy()) for x, u in zip(w, update, strict=True))
+        kept += update
+    return kept

@@ -1,0 +1,293 @@
+"""Programs as optimizers: equal to the host interpreter, and the published ones to what they are said to be."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import lopt
+from lopt.search import (
+    Program,
+    Statement,
+    constants_of,
+    evaluator,
+    exposed,
+    from_program,
+    interpret,
+    parse,
+    prune_loop,
+    published,
+)
+from tests.reference.programs import FOUND, SHAPES, descendants, strangers, tree
+
+STEPS = 20
+TEXTS = FOUND | {name: text for name, text in vars(published).items() if name.isupper()}
+
+
+@functools.cache
+def candidates():
+    """Live parts of different programs."""
+    lines = [descendants(60, start, seed)[9::10] for start in (published.ADAMW, published.LION) for seed in range(12)]
+    live = [prune_loop(program) for line in (*lines, strangers(100, length=20)) for program in line]
+    return list(dict.fromkeys(program for program in live if program.statements))
+
+
+def jittered(program, rng, size=1e-9):
+    """The program with every value off by a relative error of this size."""
+    statements = []
+    for s in program.statements:
+        statements += [s, Statement(s.target, "multiply", (s.target, 1 + size * rng.uniform(-1, 1)))]
+    return program.with_statements(tuple(statements))
+
+
+def in_range(program, values):
+    """Whether all numbers on the way are of a size that float32 has."""
+    statements, name = [], {}
+    for i, s in enumerate(program.statements):
+        statements.append(Statement(f"x{i}", s.function, tuple(name.get(arg, arg) for arg in s.args)))
+        name[s.target] = f"x{i}"
+    every = dataclasses.replace(program, statements=tuple(statements), outputs=tuple(s.target for s in statements))
+    with np.errstate(all="ignore"):
+        made = evaluator(np, every)(dict(zip(program.parameters, values, strict=True)))
+    sizes = np.abs(np.concatenate([np.ravel(x) for x in jax.tree.leaves(made)]))
+    return ((sizes == 0) | (sizes > 1e-30) & (sizes < 1e30)).all()
+
+
+def flat(update, extras):
+    return np.concatenate([np.ravel(np.asarray(x, float)) for x in (*update, *(x for tree in extras for x in tree))])
+
+
+def agreement(program, dtype, rtol):
+    """How many numbers agree in the two forms, over steps with state, each from the interpreter's last state.
+
+    Numbers that do not agree to `rtol` must be moved by jitter as much in proportion: some programs take the tangent
+    of a large number, or leave it to rounding whether there is a number at all.
+    """
+    rng, tx, number = np.random.default_rng(0), from_program(program, lambda count: 1.0 - 0.01 * count), 0
+    w, extras = tree(0), [tree(0, 0.0)] * len(program.extras)
+    for step in range(STEPS):
+        given = jax.tree.map(lambda x: x.astype(dtype).astype(float), (w, tree(1 + step), *extras))
+        lr = np.asarray(1.0 - 0.01 * step, dtype).astype(float)
+        if dtype == "float32" and not in_range(program, (*given, lr)):
+            break
+        w, g, *extras = given
+        params, gradients, *trees = jax.tree.map(lambda x: jnp.asarray(x, dtype), given)
+        state = tx.init(params)._replace(count=jnp.int32(step), extras=dict(zip(program.extras, trees, strict=True)))
+        moved, state = tx.update(gradients, state, params)
+        found = flat([-x for x in moved], state.extras.values())
+        update, extras = interpret(program, w, g, extras, lr)
+        expected = flat(update, extras)
+        with np.errstate(invalid="ignore"):
+            off = ~((np.abs(found - expected) <= rtol * np.abs(expected)) | (found == expected))
+        off &= ~(np.isnan(found) & np.isnan(expected))
+        if off.any():
+            others = [flat(*interpret(jittered(program, rng), w, g, given[2:], lr))[off] for _ in range(4)]
+            with np.errstate(invalid="ignore"):
+                moves = np.abs(others - expected[off]).max(0) / 1e-9
+            same = np.isfinite(others).all(0) & np.isfinite(expected[off])
+            assert (np.abs(found - expected)[off] <= 3 * rtol * moves)[same].all()
+            assert (np.isfinite(others) != np.isfinite(expected[off])).any(0)[~same].all()
+        number += np.count_nonzero(~off & (expected != 0) & np.isfinite(expected))
+        w = jax.tree.map(np.subtract, w, update)
+        if not np.isfinite(flat(w, extras)).all():
+            break
+    return number
+
+
+some_and_all = pytest.mark.parametrize(
+    ("every", "least"), [pytest.param(20, 6, id="some"), pytest.param(1, 120, id="all", marks=pytest.mark.slow)]
+)
+
+
+@some_and_all
+def test_it_is_the_interpreter_in_float64(every, least):
+    with jax.enable_x64(True):
+        numbers = [agreement(program, "float64", 1e-12) for program in candidates()[::every]]
+    assert np.count_nonzero(numbers) > least
+
+
+@some_and_all
+def test_it_is_the_interpreter_in_float32(every, least):
+    numbers = [agreement(program, "float32", 1e-5) for program in candidates()[::every]]
+    assert np.count_nonzero(numbers) > least
+
+
+def trajectory(tx, steps=STEPS, seed=0):
+    """Updates `[steps, ...]` and the last state of a compiled run on given gradients."""
+    params = [jnp.asarray(x, jnp.float32) for x in tree(seed)]
+    gradients = [
+        jnp.asarray(np.stack(leaves), jnp.float32) for leaves in zip(*map(tree, range(1, steps + 1)), strict=True)
+    ]
+
+    @jax.jit
+    def run(params):
+        def step(carry, g):
+            params, state = carry
+            updates, state = tx.update(g, state, params)
+            return (optax.apply_updates(params, updates), state), updates
+
+        (_, state), updates = jax.lax.scan(step, (params, tx.init(params)), gradients)
+        return updates, state
+
+    return jax.tree.map(np.asarray, run(params))
+
+
+def by_hand(rule, num_extras, steps=STEPS):
+    """Updates `[steps, ...]` of `rule(w, g, *extras) -> (update, *extras)`, leaf by leaf in numpy."""
+    out = []
+    for leaf in range(len(SHAPES)):
+        w, extras, kept = tree(0)[leaf], [np.zeros(SHAPES[leaf])] * num_extras, []
+        for step in range(steps):
+            update, *extras = rule(w, tree(1 + step)[leaf], *extras)
+            w = w - update
+            kept.append(-update)
+        out.append(np.stack(kept))
+    return out
+
+
+def adamw(w, g, m, v):
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+    return 1e-3 * (m / (np.sqrt(v) + 1e-8) + 0.01 * w), m, v
+
+
+def lion(w, g, m):
+    return 1e-4 * (np.sign(0.9 * m + 0.1 * g) + 0.1 * w), 0.99 * m + 0.01 * g
+
+
+def adagrad(w, g, v):
+    v = v + g**2
+    return 1e-2 * g / (np.sqrt(v) + 1e-8), v
+
+
+def adabelief(w, g, m, v):
+    m = 0.9 * m + 0.1 * g
+    v = 0.999 * v + 0.001 * (g - m) ** 2
+    return 1e-3 * m / (np.sqrt(v) + 1e-8), m, v
+
+
+def herolion(w, g, m):
+    m = 0.999 * m + 0.001 * g
+    return 1e-3 * (np.sign(0.9 * m + 0.1 * g) + 0.01 * w), m
+
+
+def powersign(w, g, m):
+    m = 0.9 * m + 0.1 * g
+    return 1e-2 * np.where(g * m > 0, np.e, 1 / np.e) * g, m
+
+
+def addsign(w, g, m):
+    m = 0.9 * m + 0.1 * g
+    return 1e-2 * np.where(g * m > 0, 2.0, 0.0) * g, m
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "extras"),
+    [
+        ("ADAMW", adamw, ("m", "v")),
+        ("LION", lion, ("m",)),
+        ("ADAGRAD_LIKE", adagrad, ("v",)),
+        ("ADABELIEF_LIKE", adabelief, ("m", "v")),
+        ("HEROLION", herolion, ("m",)),
+        ("POWERSIGN", powersign, ("m",)),
+        ("ADDSIGN", addsign, ("m",)),
+    ],
+)
+def test_published_programs_are_what_they_are_said_to_be(name, rule, extras):
+    updates, state = trajectory(from_program(getattr(published, name)))
+    assert tuple(state.extras) == extras and state.count == STEPS
+    for ours, theirs in zip(updates, by_hand(rule, len(extras)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-9)
+
+
+def test_lions_text_is_lion():
+    schedule = optax.linear_schedule(1.0, 0.1, STEPS)
+    constants = {"c0": 0.95, "c1": 0.98, "c2": 0.5, "c3": 1e-2}
+    mask = [True, False]
+    ours, state = trajectory(from_program(published.LION, schedule, constants=constants, mask=mask))
+    theirs, reference = trajectory(
+        lopt.lion(lambda count: 1e-2 * schedule(count), 0.95, 0.98, weight_decay=0.5, mask=mask)
+    )
+    for x, y in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-8)
+    for x, y in zip(state.extras["m"], reference[0].mu, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5)
+
+
+def test_the_raw_lion_keeps_one_buffer_and_is_lion_but_for_clipping():
+    raw = from_program(published.LION_RAW)
+    assert list(raw.init(list(tree(0))).extras) == ["v"]
+    ours, _ = trajectory(raw)
+    assert constants_of(published.LION_RAW) == {"c0": 0.9, "c1": 1.1091, "c2": 0.0002172, "c3": 0.4602}
+
+    def rule(w, g, v):
+        m = 0.1 * g + 0.9 * v
+        return 0.0002172 * (np.sign(m) + 0.4602 * w), m * 1.1091 - g * 0.1091
+
+    # the gradients here are longer than one, so clipping and the arcsine change g, but few signs
+    agree = [np.isclose(x, y, rtol=0.05) for x, y in zip(ours, by_hand(rule, 1), strict=True)]
+    assert np.mean(np.concatenate([x.ravel() for x in agree])) > 0.7
+
+
+def test_a_peak_rate_inside_or_outside():
+    inside, _ = trajectory(from_program(published.ADDSIGN))
+    outside, _ = trajectory(from_program(published.ADDSIGN, 0.01, constants={"c2": 1.0}))
+    for x, y in zip(inside, outside, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-6)
+
+
+def test_exposed_constants():
+    make = exposed(published.LION)
+    plain, _ = trajectory(from_program(published.LION))
+    for tx in (make(), make(1.0, 0.9, 0.99), make(learning_rate=1.0, c2=0.1, state_dtype=None)):
+        for x, y in zip(trajectory(tx)[0], plain, strict=True):
+            np.testing.assert_array_equal(x, y)
+    injected = optax.inject_hyperparams(make)(learning_rate=lambda count: 1.0, c2=0.5)
+    state = injected.init(list(tree(0)))
+    assert {name: float(x) for name, x in state.hyperparams.items()} == pytest.approx(
+        {"learning_rate": 1.0, "c0": 0.9, "c1": 0.99, "c2": 0.5, "c3": 1e-4}
+    )
+    with pytest.raises(TypeError, match="c9"):
+        make(c9=1.0)
+
+
+def test_the_mask_hides_weights():
+    program = "def train(w, g, lr): return g + w * norm(w)"
+    params, g = [jnp.full(2, 3.0), jnp.full(3, 2.0)], [jnp.ones(2), jnp.ones(3)]
+    for mask in ([True, False], lambda p: [x.size == 2 for x in p]):
+        tx = from_program(program, mask=mask)
+        updates, _ = tx.update(g, tx.init(params), params)
+        np.testing.assert_allclose(updates[0], -(1 + 3 * np.sqrt(18)), rtol=1e-6)
+        np.testing.assert_allclose(updates[1], -1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"program": "def train(w, g, lr): return gg"}, "line 1, column 29"),
+        ({"program": Program((), (Statement("u", "exp", ("x",)),), ("u",))}, "statement 0"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"constants": {"c4": 1.0}}, "c0, c1, c2, c3"),
+        ({"state_dtype": "int32"}, "floating"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        from_program(**{"program": published.LION} | arguments)
+
+
+def test_complex_parameters_are_refused():
+    with pytest.raises(ValueError, match="real"):
+        from_program(published.LION).init(jnp.ones(2, jnp.complex64))
+
+
+def test_programs_of_any_names():
+    program = parse("def rule(weights, gradient, slow, rate):\n    slow += gradient\n    return slow * rate, slow")
+    tx = from_program(program, 0.5)
+    updates, state = tx.update([jnp.ones(2)], tx.init([jnp.ones(2)]))
+    np.testing.assert_array_equal(updates[0], -0.5)
+    np.testing.assert_array_equal(state.extras["slow"][0], 1.0)
