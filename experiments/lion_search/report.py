@@ -88,10 +88,11 @@ def programs(found: Found) -> str:
         if name.startswith("Chosen") and same:
             parts.append("The funnel chose the same program.")
             continue
-        raw, live = one.program, prune_loop(one.program)
+        raw, live, steps = one.program, prune_loop(one.program), len(one.lineage()) - 1
         parts.append(
-            f"{name} (fitness {one.fitness:.4f}, program {one.born:,} of the search, {len(one.lineage()) - 1} mutations "
-            f"from AdamW): {len(live.statements)} of {len(raw.statements)} statements have an effect.\n\n```python\n{live.text()}```\n\nAs evolution left it:\n\n```python\n{raw.text()}```"
+            f"{name}: fitness {one.fitness:.4f}, program {one.born:,} of the search, {steps} mutations from AdamW. "
+            f"{len(live.statements)} of its {len(raw.statements)} statements have an effect:\n\n"
+            f"```python\n{live.text()}```\n\nAs evolution left it:\n\n```python\n{raw.text()}```"
         )
     return "\n\n".join(parts) + "\n\nHow it came about, mutation by mutation: [lineage.md](lineage.md)."
 
@@ -154,9 +155,9 @@ def funnelled(config: StudyConfig, found: Found) -> str:
     ]
     header = ("program", "fitness in the search", "fresh newborns", config.eval.validation, "statements")
     return (
-        f"{table(header, rows)}\n\nOnly programs that beat AdamW with searched constants on fresh newborns of the "
-        f"proxy are tried on {config.eval.validation} ({config.eval.validation_steps} updates), and the best there is chosen."
-        "\n\n" + image("validation.png", "The best program so far, on the proxy and on the larger task.")
+        f"{table(header, rows)}\n\nOnly what beats AdamW with searched constants on fresh newborns of the proxy "
+        f"goes on to {config.eval.validation} ({config.eval.validation_steps} updates); the best there is chosen.\n\n"
+        + image("validation.png", "The best program so far, on the proxy and on the larger task.")
     )
 
 

@@ -11,7 +11,7 @@ from experiments.lion_search.build import CONSTANTS, EVOLUTION, evaluator, searc
 from experiments.lion_search.config import StudyConfig
 from experiments.lion_search.report import write
 from lopt.search import prune_loop
-from lopt.search.evolution import Search
+from lopt.search.evolution import Individual, Search
 from lopt.search.evolution.individual import from_plain, to_plain
 
 CYCLES = 6
@@ -48,7 +48,7 @@ class Race:
     def __init__(self, config: StudyConfig):
         self.config = config
         self.searches: dict[str, Search] = searches(config)
-        self.finalists: list[Any] = []
+        self.finalists: list[Individual] = []
         self.evaluate, self.validate = evaluator(config), validator(config)
         self.seen: dict[str, float] = {}
 
@@ -78,7 +78,7 @@ class Race:
         if new:
             values = self.validate(list(new.values())).fitness
             self.seen |= {text: float(value) for text, value in zip(new, values, strict=True)}
-        if not self.finalists or self.finalists[-1] is not best[EVOLUTION]:
+        if not self.finalists or self.finalists[-1].program != best[EVOLUTION].program:
             self.finalists.append(best[EVOLUTION])
         return {f"{name}/validation": self.seen[text] for name, text in texts.items()}
 

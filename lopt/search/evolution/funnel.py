@@ -24,7 +24,8 @@ def funnel(programs: Sequence[Program], levels: Sequence[Level]) -> list[dict[in
 
     Paper: arXiv 2302.06675, section 2 (funnel selection).
     """
-    left, results = list(range(len(programs))), []
+    left = list(range(len(programs)))
+    results: list[dict[int, float]] = []
     for level in levels:
         if not left:
             results.append({})

@@ -18,10 +18,9 @@ class Individual:
 
     def lineage(self) -> list["Individual"]:
         """From the first ancestor to this one."""
-        chain, one = [], self
-        while one is not None:
-            chain.append(one)
-            one = one.parent
+        chain = [self]
+        while (parent := chain[-1].parent) is not None:
+            chain.append(parent)
         return chain[::-1]
 
 
@@ -52,7 +51,8 @@ def from_plain(data: dict[str, Any]) -> list[Individual]:
 def _ancestors_first(individuals: Iterable[Individual]) -> Iterator[Individual]:
     seen: set[int] = set()
     for last in individuals:
-        new, one = [], last
+        new: list[Individual] = []
+        one: Individual | None = last
         while one is not None and id(one) not in seen:
             seen.add(id(one))
             new.append(one)

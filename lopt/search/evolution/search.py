@@ -86,7 +86,8 @@ class Search:
 
     def _children(self, batch: int) -> list[tuple[Program, Individual | None, str]]:
         """Programs with parent and name, in the order in which they were proposed."""
-        parents, children = tuple(self.population), []
+        parents = tuple(self.population)
+        children: list[tuple[Program, Individual | None, str]] = []
         new: set[str] = set()
         while len(new) < batch and len(children) < self.most * batch:
             program, parent = self.propose(self.rng, parents)
@@ -97,9 +98,10 @@ class Search:
         return children
 
     def _try(self, new: dict[str, Program], fitness: Fitness) -> None:
-        values = fitness([prune_loop(program) for program in new.values()]) if new else []
-        self.memory.fitness.update(zip(new, map(float, values), strict=True))
-        self.tried += len(new)
+        if new:
+            values = fitness([prune_loop(program) for program in new.values()])
+            self.memory.fitness.update(zip(new, map(float, values), strict=True))
+            self.tried += len(new)
 
     def _append(self, child: Individual) -> None:
         self.population.append(child)

@@ -5,6 +5,7 @@ from lopt.search.population.encode import encode, stack
 from lopt.search.population.evaluate import Evaluation, Evaluator, Rung
 from lopt.search.population.interpret import Interpreter, one_by_one, side_by_side
 from lopt.search.population.proxy import Proxy, cosine
+from lopt.search.population.skeleton import Skeleton
 
 __all__ = [
     "Code",
@@ -14,6 +15,7 @@ __all__ = [
     "Layout",
     "Proxy",
     "Rung",
+    "Skeleton",
     "cosine",
     "encode",
     "layout_of",

@@ -20,7 +20,7 @@ class Code(struct.PyTreeNode):
         operations: index of every statement's operation.
         operands: rows that it reads; zero where it has fewer than three.
         length: statements that count; what follows is never run.
-        constants: numbers of the program.
+        constants: numbers of the program, in the order in which they stand there.
         outputs: rows of the update and of the new extra variables.
     """
 

@@ -48,7 +48,7 @@ class _Encoder:
         self.rows = {name: i for i, name in enumerate((*program.inputs, *program.extras))}
         self.types = dict.fromkeys(self.rows, Type.T) | {program.rate: Type.S}
         self.rows[program.rate] = layout.learning_rate
-        self.constants: dict[str, float] = {}
+        self.constants: list[float] = []
         self.statements: list[tuple[int, list[int]]] = []
 
     def code(self) -> Code:
@@ -62,14 +62,14 @@ class _Encoder:
             operations[i] = index
             operands[i, : len(rows)] = rows
         constants = np.zeros(capacity)
-        constants[: len(self.constants)] = list(self.constants.values())
+        constants[: len(self.constants)] = self.constants
         unused = range(2 + len(self.program.extras), 2 + self.layout.extras)
         outputs = np.array([*(self.rows[name] for name in self.program.outputs), *unused], np.int32)
         return Code(operations, operands, np.int32(len(self.statements)), constants, outputs)
 
     def add(self, target: str, function: str, args: Sequence[str | float]) -> None:
         if not args:
-            # a function of nothing is a constant
+            # a function of nothing is a constant, in its turn
             row, type_ = self.constant(float(FUNCTIONS[function].evaluate(np))), Type.S
         else:
             types = tuple(self.types[arg] if isinstance(arg, str) else Type.S for arg in args)
@@ -80,9 +80,8 @@ class _Encoder:
         self.rows[target], self.types[target] = row, type_
 
     def constant(self, value: float) -> int:
-        name = float(value).hex()  # tells -0.0 from 0.0
-        self.constants[name] = value
-        return self.layout.learning_rate + 1 + list(self.constants).index(name)
+        self.constants.append(value)
+        return self.layout.learning_rate + len(self.constants)
 
 
 def stack(codes: Sequence[Code], number: int | None = None) -> Code:
