@@ -46,12 +46,11 @@ class Found:
     bars: list[float]
 
 
-def choose(config: StudyConfig, searches: dict[str, Search], finalists: list[Individual]) -> Found:
-    """Finalists, and the best of the last population, through the funnel."""
+def choose(config: StudyConfig, searches: dict[str, Search]) -> Found:
+    """The records of evolution and the best of its last population, through the funnel."""
     search, baseline = searches[EVOLUTION], searches[CONSTANTS].best
-    assert search.best is not None and baseline is not None
     ranked = sorted(search.population, key=lambda one: -one.fitness)
-    distinct = {canonical_hash(one.program): one for one in reversed([search.best, *reversed(finalists), *ranked])}
+    distinct = {canonical_hash(one.program): one for one in reversed([*reversed(search.records), *ranked])}
     programs = sorted(distinct.values(), key=lambda one: -one.fitness)[:FINALISTS]
     original = evaluator(config)
     fresh = Evaluator(

@@ -69,7 +69,6 @@ def against_adamw(row: Mapping[str, Measured]) -> dict[str, Interval]:
 def counts(search: Search) -> dict[str, float]:
     """What a search has done."""
     hits, asked = search.memory.hits, max(sum(search.memory.hits.values()), 1)
-    assert search.best is not None
     return {
         "best_fitness": search.best.fitness,
         "proposed": search.proposed,

@@ -11,8 +11,7 @@ from experiments.lion_search.build import CONSTANTS, EVOLUTION, evaluator, searc
 from experiments.lion_search.config import StudyConfig
 from experiments.lion_search.report import write
 from lopt.search import prune_loop
-from lopt.search.evolution import Individual, Search
-from lopt.search.evolution.individual import from_plain, to_plain
+from lopt.search.evolution import Search
 
 CYCLES = 6
 """Cycles in which a search may fill its budget of a step; where nearly all is known, it stays below."""
@@ -28,7 +27,7 @@ def main(config: StudyConfig) -> None:
         print(f"stopped after step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
         return
     print("choosing among the best ...", flush=True)
-    found = measure.choose(config, race.searches, race.finalists)
+    found = measure.choose(config, race.searches)
     results = {}
     for name in dict.fromkeys((config.proxy.task, *config.eval.tasks)):
         print(f"measuring on {name}, and tuning all on it ...", flush=True)
@@ -42,13 +41,12 @@ class Race:
 
     Attributes:
         searches: by name.
-        finalists: the best of evolution whenever it was measured on the larger task.
+        seen: what programs were worth on the larger task, by their texts.
     """
 
     def __init__(self, config: StudyConfig):
         self.config = config
         self.searches: dict[str, Search] = searches(config)
-        self.finalists: list[Individual] = []
         self.evaluate, self.validate = evaluator(config), validator(config)
         self.seen: dict[str, float] = {}
 
@@ -72,21 +70,18 @@ class Race:
         return sum(search.tried for search in self.searches.values())
 
     def _validated(self) -> dict[str, float]:
-        best = {name: search.best for name, search in self.searches.items() if search.best is not None}
+        best = {name: search.best for name, search in self.searches.items()}
         texts = {name: prune_loop(one.program).text() for name, one in best.items()}
         new = {text: prune_loop(best[name].program) for name, text in texts.items() if text not in self.seen}
         if new:
             values = self.validate(list(new.values())).fitness
             self.seen |= {text: float(value) for text, value in zip(new, values, strict=True)}
-        if not self.finalists or self.finalists[-1].program != best[EVOLUTION].program:
-            self.finalists.append(best[EVOLUTION])
         return {f"{name}/validation": self.seen[text] for name, text in texts.items()}
 
     def plain(self) -> dict[str, Any]:
         """All of it, as JSON data."""
         return {
             "searches": {name: search.plain() for name, search in self.searches.items()},
-            "finalists": to_plain(self.finalists),
             "seen": {text: value if value > -float("inf") else None for text, value in self.seen.items()},
         }
 
@@ -94,5 +89,4 @@ class Race:
         """Go on from what `plain` gave."""
         for name, search in self.searches.items():
             search.restore(data["searches"][name])
-        self.finalists = from_plain(data["finalists"])
         self.seen = {text: -float("inf") if x is None else float(x) for text, x in data["seen"].items()}

@@ -35,6 +35,10 @@ class Search:
         batch: programs tried together.
         most: proposals of a cycle are at most this many batches.
         plateau: tried programs without progress before a restart; None for no restarts.
+        population: oldest first.
+        records: the initial program, and whoever was better than all before.
+        proposed, tried, restarts: what has been done.
+        since: programs that had been tried when the last record was set, or at the last restart.
 
     Raises:
         ValueError: sizes below one.
@@ -52,7 +56,7 @@ class Search:
     most: int = 8
     plateau: int | None = None
     population: deque[Individual] = field(default_factory=deque)
-    best: Individual | None = None
+    records: list[Individual] = field(default_factory=list)
     proposed: int = 0
     tried: int = 0
     restarts: int = 0
@@ -78,11 +82,16 @@ class Search:
             self._restart()
         return self._metrics([program for program, _, _ in children], len(new))
 
+    @property
+    def best(self) -> Individual:
+        """The best so far."""
+        return self.records[-1]
+
     def _begin(self, fitness: Fitness) -> None:
         name = self.memory.name(self.initial)
         self._try({name: self.initial}, fitness)
-        self.best = Individual(self.initial, self.memory.fitness[name])
-        self.population.extend([self.best] * self.size)
+        self.records.append(Individual(self.initial, self.memory.fitness[name]))
+        self.population.extend(self.records * self.size)
 
     def _children(self, batch: int) -> list[tuple[Program, Individual | None, str]]:
         """Programs with parent and name, in the order in which they were proposed."""
@@ -107,8 +116,9 @@ class Search:
         self.population.append(child)
         if len(self.population) > self.size:
             self.population.popleft()
-        if self.best is None or child.fitness > self.best.fitness:
-            self.best, self.since = child, self.tried
+        if child.fitness > self.best.fitness:
+            self.records.append(child)
+            self.since = self.tried
 
     def _restart(self) -> None:
         first = self.population_of_restart()
@@ -117,9 +127,7 @@ class Search:
 
     def population_of_restart(self) -> Individual:
         """Who fills the population at the next restart: the initial program, then the best one, and so on in turn."""
-        if self.restarts % 2 == 1 and self.best is not None:
-            return self.best
-        return Individual(self.initial, self.memory.fitness[self.memory.known[self.memory.structure(self.initial)]])
+        return self.best if self.restarts % 2 else self.records[0]
 
     def _metrics(self, programs: Sequence[Program], tried: int) -> dict[str, float]:
         """Of one cycle's children, and the best so far."""
@@ -127,7 +135,6 @@ class Search:
         live = np.array([len(prune_loop(program).statements) for program in programs])
         asked = max(sum(self.memory.hits.values()), 1)
         values = np.array([one.fitness for one in self.population])
-        assert self.best is not None
         return {
             "best": self.best.fitness,
             "median": float(np.median(np.where(np.isfinite(values), values, -1e9))),
@@ -144,18 +151,17 @@ class Search:
 
     def plain(self) -> dict[str, Any]:
         """Everything that changes, as JSON data."""
-        assert self.best is not None
         return {
             "rng": self.rng.bit_generator.state,
-            "individuals": to_plain([*self.population, self.best]),
+            "individuals": to_plain([*self.records, *self.population]),
             "memory": self.memory.plain(),
-            "counts": [self.proposed, self.tried, self.restarts, self.since],
+            "counts": [len(self.records), self.proposed, self.tried, self.restarts, self.since],
         }
 
     def restore(self, data: dict[str, Any]) -> None:
         """Go on where `plain` was called; the search then repeats bit for bit."""
         self.rng.bit_generator.state = data["rng"]
-        *population, self.best = from_plain(data["individuals"])
-        self.population = deque(population)
+        individuals, number = from_plain(data["individuals"]), data["counts"][0]
+        self.records, self.population = individuals[:number], deque(individuals[number:])
         self.memory.restore(data["memory"])
-        self.proposed, self.tried, self.restarts, self.since = data["counts"]
+        _, self.proposed, self.tried, self.restarts, self.since = data["counts"]
