@@ -5,8 +5,8 @@ import time
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmark import optimizers
-from experiments.benchmark.__main__ import optimizer_rows
+from experiments.benchmark import optimizers, search
+from experiments.benchmark.__main__ import optimizer_rows, search_text
 
 
 def test_a_contender_takes_its_steps_in_place():
@@ -36,3 +36,13 @@ def test_times_and_rows(monkeypatch):
     rows = optimizer_rows({"100": found | {"peak_gib": {"lopt.lion": 0.5, "optax.lion": 0.5}}})
     assert [row[1] for row in rows] == ["lopt.lion", "optax.lion", "read and write"]
     assert rows[0] == ("1e+02", "lopt.lion", 1000, "1.000 (1.000 to 1.000)", 1.0, 0.5)
+
+
+def test_programs_are_tried_in_every_way():
+    wine, programs = search.proxy(search.TASKS["wine"](), 2), search.candidates(3)
+    assert len({search.canonical_hash(p) for p in programs}) == 3
+    search.eager(wine, programs[:1])
+    search.compiling(wine, programs[:1])
+    told = {name: 1.0 for name in ("interpreter", "gradients alone", "compiling each", "eager, in numpy")}
+    data = search.mutations(5) | {"per_second": told, "task": "wine", "parameters": 3, "steps": 2}
+    assert "the interpreter is x" in search_text(data | {"statements": 3.0, "first_seconds": 1.0})
