@@ -1,5 +1,6 @@
-"""Rule files: meta-parameters with a card that says what they are and where they came from."""
+"""Rule files: meta-parameters, or a program, with a card that says what they are and where they came from."""
 
+from lopt.export.program import load_program, save_program
 from lopt.export.rule import Card, Rule, load_rule, save_rule
 
-__all__ = ["Card", "Rule", "load_rule", "save_rule"]
+__all__ = ["Card", "Rule", "load_program", "load_rule", "save_program", "save_rule"]

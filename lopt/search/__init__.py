@@ -21,6 +21,7 @@ from lopt.search.program import (
     types_of,
 )
 from lopt.search.random_program import random_program
+from lopt.search.simplify import shrink, simplify
 
 __all__ = [
     "FUNCTIONS",
@@ -48,6 +49,8 @@ __all__ = [
     "random_program",
     "reads",
     "rescale",
+    "shrink",
+    "simplify",
     "skeleton_hash",
     "tune",
     "types_of",

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from lopt.search import Mutation, interpret, parse, published, random_program
+from lopt.search import Mutation, Statement, interpret, parse, prune_loop, published, random_program
 
 FOUND = {
     "program with an angle": """\
@@ -68,10 +68,10 @@ def descendants(number, start=published.ADAMW, seed=0):
 
 
 @functools.cache
-def strangers(number, length=15, seed=0):
+def strangers(number, length=15, mutation=None, seed=0):
     """Programs of nothing but chance."""
     rng = np.random.default_rng(seed)
-    return tuple(random_program(rng, length) for _ in range(number))
+    return tuple(random_program(rng, length, mutation=mutation) for _ in range(number))
 
 
 @functools.cache
@@ -83,3 +83,23 @@ def updates(program, steps=3):
         w = tuple(np.subtract(x, u, where=np.isfinite(u), out=x.copy()) for x, u in zip(w, update, strict=True))
         kept += update
     return kept
+
+
+@functools.cache
+def candidates():
+    """Live parts of different programs."""
+    lines = [descendants(60, start, seed)[9::10] for start in (published.ADAMW, published.LION) for seed in range(12)]
+    live = [prune_loop(program) for line in (*lines, strangers(100, length=20)) for program in line]
+    return list(dict.fromkeys(program for program in live if program.statements))
+
+
+def jittered(program, rng, size=1e-9):
+    """The program with every value off by a relative error of this size."""
+    statements = []
+    for s in program.statements:
+        statements += [s, Statement(s.target, "multiply", (s.target, 1 + size * rng.uniform(-1, 1)))]
+    return program.with_statements(tuple(statements))
+
+
+def flat(update, extras):
+    return np.concatenate([np.ravel(np.asarray(x, float)) for x in (*update, *(x for tree in extras for x in tree))])

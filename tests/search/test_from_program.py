@@ -1,7 +1,6 @@
 """Programs as optimizers: equal to the host interpreter, and the published ones to what they are said to be."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,29 +18,12 @@ from lopt.search import (
     from_program,
     interpret,
     parse,
-    prune_loop,
     published,
 )
-from tests.reference.programs import FOUND, SHAPES, descendants, strangers, tree
+from tests.reference.programs import FOUND, SHAPES, candidates, flat, jittered, tree
 
 STEPS = 20
 TEXTS = FOUND | {name: text for name, text in vars(published).items() if name.isupper()}
-
-
-@functools.cache
-def candidates():
-    """Live parts of different programs."""
-    lines = [descendants(60, start, seed)[9::10] for start in (published.ADAMW, published.LION) for seed in range(12)]
-    live = [prune_loop(program) for line in (*lines, strangers(100, length=20)) for program in line]
-    return list(dict.fromkeys(program for program in live if program.statements))
-
-
-def jittered(program, rng, size=1e-9):
-    """The program with every value off by a relative error of this size."""
-    statements = []
-    for s in program.statements:
-        statements += [s, Statement(s.target, "multiply", (s.target, 1 + size * rng.uniform(-1, 1)))]
-    return program.with_statements(tuple(statements))
 
 
 def in_range(program, values):
@@ -55,10 +37,6 @@ def in_range(program, values):
         made = evaluator(np, every)(dict(zip(program.parameters, values, strict=True)))
     sizes = np.abs(np.concatenate([np.ravel(x) for x in jax.tree.leaves(made)]))
     return ((sizes == 0) | (sizes > 1e-30) & (sizes < 1e30)).all()
-
-
-def flat(update, extras):
-    return np.concatenate([np.ravel(np.asarray(x, float)) for x in (*update, *(x for tree in extras for x in tree))])
 
 
 def agreement(program, dtype, rtol):

@@ -1,0 +1,190 @@
+"""Algebra that keeps the function, rule by rule and on random programs; deletion that keeps the fitness."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from lopt.search import (
+    Mutation,
+    canonical_hash,
+    fingerprint,
+    interpret,
+    one,
+    parse,
+    prune_loop,
+    published,
+    shrink,
+    simplify,
+    types_of,
+)
+from tests.reference.programs import candidates, flat, jittered, strangers, tree, updates
+
+
+def text(*lines, extras=""):
+    names = ", ".join(["w", "g", *extras, "lr"])
+    return parse(f"def train({names}):\n    " + "\n    ".join(lines))
+
+
+RULES = {
+    "g * 1.0": "g",
+    "1.0 * g + 0.0": "g",
+    "g - 0.0": "g",
+    "0.0 - g": "negative(g)",
+    "-(-g)": "g",
+    "-(g - w)": "w - g",
+    "g + -w": "g - w",
+    "-g + w": "w - g",
+    "g - -w": "g + w",
+    "g + g": "2.0 * g",
+    "-1.0 * g": "negative(g)",
+    "g * g": "square(g)",
+    "sqrt(g * g)": "abs(g)",
+    "sqrt(abs(-g))": "sqrt(g)",
+    "abs(square(g))": "square(g)",
+    "log(-g)": "log(g)",
+    "cosh(abs(g))": "cosh(g)",
+    "g / sqrt(g * g)": "sign(g)",
+    "(g * lr) / sqrt(g * g)": "lr * sign(g)",
+    "sign(g) * abs(g)": "g",
+    "sign(sign(3.0 * g))": "sign(g)",
+    "sign(g * -2.0)": "negative(sign(g))",
+    "2.0 * (3.0 * g)": "6.0 * g",
+    "(g * 2.0) * (lr * 0.25)": "(0.5 * lr) * g",
+    "(-g) * (-w)": "g * w",
+    "2.0 + (g + 3.0)": "g + 5.0",
+    "g * lr + w * lr": "lr * (g + w)",
+    "g * (0.5 * lr) - (0.5 * lr) * (0.1 * w)": "(0.5 * lr) * (g - 0.1 * w)",
+    "g * sqrt(2.0)": "g * 1.4142135623730951",
+    "max(g, g)": "g",
+    "interp(g, g, lr)": "g",
+    "interp(g, w, 1.0)": "w",
+    "interp(g, interp(g, w, 0.5), 0.5)": "interp(g, w, 0.25)",
+    "interp(interp(g, w, 0.5), w, 0.5)": "interp(g, w, 0.75)",
+    "interp(interp(g, w, 0.25), interp(w, g, 0.25), 0.5)": "interp(g, w, 0.5)",
+}
+
+
+@pytest.mark.parametrize("long", RULES)
+def test_rules(long):
+    def program(expression):
+        return text(f"return {expression}")
+
+    simple = simplify(program(long))
+    assert canonical_hash(simple) == canonical_hash(program(RULES[long]))
+    assert len(simple.statements) <= len(program(RULES[long]).statements)
+    found, expected = (flat(*interpret(p, tree(1), tree(2), [], 0.3)) for p in (simple, program(long)))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "g - g",
+        "g * 0.0",
+        "g / g",
+        "interp(lr, g, 0.0)",
+        "max(lr, g)",
+        "arcsin(sin(g))",
+        "clip(clip(g, 1.0), 2.0)",
+        "1e300 * (1e300 * g)",
+        "exp(1000.0) * g",
+        "interp(interp(g, w, lr), w, 0.5)",
+        "interp(interp(g, w, 0.5), square(g), 0.5)",
+    ],
+)
+def test_what_is_not_algebra_stays(kept):
+    program = text(f"return {kept}")
+    assert canonical_hash(simplify(program)) == canonical_hash(program)
+
+
+def test_the_raw_lion_becomes_lion_with_its_clipping():
+    simple = simplify(parse(published.LION_RAW))
+    lion = text(
+        "g = arcsin(clip(g, lr))",
+        "u = sign(interp(g, v, 0.9))",
+        "v = interp(g, v, 0.99819)",
+        "u = (u + 0.4602 * w) * (0.0002172 * lr)",
+        "return u, v",
+        extras="v",
+    )
+    assert canonical_hash(simple) == canonical_hash(lion)
+    assert len(simple.statements) == 9
+
+
+ALGEBRAIC = ("add", "subtract", "multiply", "divide", "negative", "abs", "sign", "square", "sqrt", "interpolate", "max")
+
+
+@functools.cache
+def algebraic():
+    """Live programs of the functions that have rules, with constants of one."""
+    drawn = strangers(150, length=20, mutation=Mutation(ALGEBRAIC, one))
+    return [p for p in dict.fromkeys(map(prune_loop, drawn)) if len(p.statements) > 2]
+
+
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
+def test_random_programs_keep_their_function(every):
+    shorter = 0
+    for program in (*algebraic()[::every], *candidates()[::every]):
+        simple = simplify(program)
+        types_of(simple)
+        assert len(simple.statements) <= len(program.statements)
+        assert canonical_hash(simplify(simple)) == canonical_hash(simple)
+        if simple == program:
+            continue
+        shorter += len(simple.statements) < len(program.statements)
+        found, expected = (flat(updates(p), ()) for p in (simple, program))
+        with np.errstate(invalid="ignore"):
+            off = ~(np.isclose(found, expected, rtol=1e-5, atol=1e-12, equal_nan=True))
+        if off.any():
+            rng = np.random.default_rng(0)
+            moved = [flat(updates(jittered(program, rng, 1e-7)), ())[off] for _ in range(5)]
+            with np.errstate(invalid="ignore"):
+                spread = np.abs(moved - expected[off]).max(0)
+                near = np.abs(found - expected)[off] <= 10 * spread
+            assert near[np.isfinite(spread)].all(), program
+    assert shorter > 60 / every
+
+
+def test_long_products_take_no_time():
+    lines = ["a = g * w", "b = g * a"] + ["a = b * a", "b = a * b"] * 30
+    program = text(*lines, "return b")
+    assert len(simplify(program).statements) == 62
+
+
+def test_programs_that_are_not_valid_are_refused():
+    program = text("return exp(g)")
+    with pytest.raises(ValueError, match="not bound"):
+        simplify(program.with_argument(0, 0, "x"))
+    with pytest.raises(ValueError, match="tolerance"):
+        shrink(program, lambda p: 0.0, -1.0)
+
+
+def test_shrinking_takes_out_what_the_fitness_does_not_need():
+    program = text(
+        "c = clip(g, 1e3)",
+        "m = interp(c, m, 0.5)",
+        "tiny = sin(w) * 0.00001",
+        "u = sign(m) + tiny",
+        "u = u * lr",
+        "return u, m",
+        extras="m",
+    )
+    goal = text("m = interp(g, m, 0.5)", "u = sign(m) * lr", "return u, m", extras="m")
+    calls = []
+
+    def fitness(candidate):
+        calls.append(candidate)
+        return -max(np.abs(x - y).max() for x, y in zip(updates(candidate), updates(goal), strict=True))
+
+    assert canonical_hash(shrink(program, fitness, 1e-3)) == canonical_hash(goal)
+    assert len({canonical_hash(p) for p in calls}) == len(calls) < 40
+    exact = shrink(program, fitness, 0.0)
+    assert "clip" not in exact.text() and fitness(exact) >= fitness(program)
+
+
+def test_without_tolerance_only_what_is_worthless_goes():
+    program = parse(published.LION)
+    kept = shrink(program, lambda p: float(canonical_hash(p) == canonical_hash(program)), 0.0)
+    assert canonical_hash(kept) == canonical_hash(program)
+    assert fingerprint(kept) == fingerprint(prune_loop(program))
