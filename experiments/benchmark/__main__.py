@@ -118,8 +118,9 @@ def search_text(data: dict) -> str:
     return (
         f"{table(('way to try programs', 'programs/s', 'the interpreter is x'), rows)}\n\n{data['task']}: "
         f"{data['parameters']} parameters, {data['steps']} updates, {data['statements']:.1f} statements on average; "
-        f"the interpreter's first program came after {data['first_seconds']:.1f} s. One core mutates {data['mutated']:.0f} "
-        f"programs a second, {data['mutated_and_named']:.0f} with the names by which they are remembered."
+        f"the interpreter's first program came after {data['first_seconds']:.1f} s. One core mutates "
+        f"{data['mutated']:.0f} programs a second, and {data['mutated_and_named']:.0f} with the names that they are "
+        "remembered by."
     )
 
 

@@ -51,6 +51,8 @@ class EvalConfig:
     """Updates of a life there."""
     every: int = 4
     """Steps between measurements there."""
+    tolerance: float = 0.02
+    """Share of its fitness that the chosen program may lose by being simplified."""
     tasks: tuple[str, ...] = ("digits_deep", "digits_autoencoder", "breast_cancer", "wine", "text_transformer")
     """Tasks of the final table, beside the proxy's."""
     lifetime: int = 300
@@ -93,6 +95,8 @@ class StudyConfig:
             raise ValueError(
                 f"search.steps and eval.every must be at least 1 (got {self.search.steps} and {self.eval.every})"
             )
+        if not self.eval.tolerance >= 0:
+            raise ValueError(f"eval.tolerance must not be negative (got {self.eval.tolerance})")
         if self.eval.trials < 4 or self.eval.trials % 2:
             raise ValueError(f"eval.trials must be even and at least 4 (got {self.eval.trials})")
         if self.eval.tuning_seeds < 1 or self.eval.seeds < 2 or self.eval.seeds % self.eval.tuning_seeds:

@@ -13,13 +13,14 @@ from experiments.lion_search.build import CONSTANTS, EVOLUTION, evaluator, valid
 from experiments.lion_search.config import StudyConfig
 from lopt import lion
 from lopt.optimizers import Designed
-from lopt.search import Program, canonical_hash, from_program, prune_loop
+from lopt.search import Program, canonical_hash, from_program, prune_loop, shrink
 from lopt.search.evolution import Individual, Level, Search, funnel
 from lopt.search.population import Evaluator
 
 FRESH = 100
 """The first of the newborns by which the funnel judges anew on the proxy."""
-ADAMW, CHOSEN, AS_FOUND = "AdamW", "found: chosen by the funnel", "found: chosen, not tuned"
+ADAMW, BEST, CHOSEN = "AdamW", "found: best on the proxy", "found: chosen by the funnel"
+AS_FOUND, SIMPLE = "found: chosen, not tuned", "found: chosen, simplified"
 FINALISTS = 12
 """Programs that enter the funnel."""
 
@@ -32,6 +33,7 @@ class Found:
         best: best by fitness on the proxy.
         chosen: best on the larger task, of those that beat AdamW with searched constants on the proxy with newborns
             that no search has seen.
+        simple: the chosen one without what its fitness does not need.
         stages: fitness by program on the proxy with fresh newborns, and on the larger task.
         programs: who entered the funnel.
         baseline: AdamW with searched constants.
@@ -40,6 +42,7 @@ class Found:
 
     best: Individual
     chosen: Individual
+    simple: Program
     stages: list[dict[int, float]]
     programs: list[Individual]
     baseline: Individual
@@ -64,15 +67,29 @@ def choose(config: StudyConfig, searches: dict[str, Search]) -> Found:
     stages = funnel([prune_loop(one.program) for one in programs], levels)
     bars = [float(task([prune_loop(baseline.program)]).fitness[0]) for task in tasks]
     last = next((stage for stage in reversed(stages) if stage), {0: 0.0})
-    return Found(search.best, programs[next(iter(last))], stages, programs, baseline, bars)
+    chosen = programs[next(iter(last))]
+    simple = shorter(chosen.program, original, config.eval.tolerance)
+    return Found(search.best, chosen, simple, stages, programs, baseline, bars)
+
+
+def shorter(program: Program, evaluate: Evaluator, tolerance: float) -> Program:
+    """The program simplified, at the cost of at most this share of its fitness on the proxy."""
+
+    def fitness(candidate: Program) -> float:
+        return float(evaluate([candidate]).fitness[0])
+
+    return shrink(program, fitness, tolerance * abs(fitness(prune_loop(program))))
 
 
 def compare(config: StudyConfig, found: Found, name: str) -> dict[str, Measured]:
-    """Tuned AdamW and Lion, and what was found, tuned by as many trials, on one task."""
+    """Tuned AdamW and Lion, and what was found, tuned by as many trials, on one task; one program is measured once."""
     sizes = config.eval
     gauge = Gauge(TASKS[name](), sizes.lifetime, sizes.tuning_seeds)
     results = {}
-    for who, (make, trials) in contenders(found, sizes.lifetime, sizes.trials).items():
+    offered = contenders(found, sizes.lifetime, sizes.trials)
+    if canonical_hash(found.best.program) == canonical_hash(found.chosen.program):
+        del offered[BEST]
+    for who, (make, trials) in offered.items():
         live = gauge.lives(Designed(make))
         judged = [live(trial, TUNING, sizes.tuning_seeds)[0].mean() for trial in trials]
         best = trials[int(np.argmin(judged))]
@@ -102,7 +119,7 @@ def contenders(found: Found, steps: int, trials: int) -> dict[str, tuple[Callabl
     return {
         ADAMW: (lambda trial: optax.adamw(lambda i: trial[0] * wave(i), weight_decay=trial[1]), grid),
         "Lion": (lambda trial: lion(lambda i: trial[0] * wave(i), weight_decay=trial[1]), grid),
-        "found: best on the proxy": (program(found.best.program), scales),
+        BEST: (program(found.best.program), scales),
         CHOSEN: (program(found.chosen.program), scales),
-        "AdamW, constants searched": (program(found.baseline.program), scales),
+        SIMPLE: (program(found.simple), scales),
     }

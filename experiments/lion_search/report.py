@@ -14,6 +14,7 @@ from experiments.learned_optimizer.measure import Measured
 from experiments.lion_search.build import EVOLUTION
 from experiments.lion_search.config import StudyConfig
 from experiments.lion_search.measure import ADAMW, Found
+from lopt.export import save_program
 from lopt.search import canonical_hash, prune_loop
 from lopt.search.evolution import Individual, Search
 
@@ -33,7 +34,7 @@ def write(
     sections = {
         "What was found": programs(found),
         f"On {proxy}, the task of the search": measured(results, losses, against, [proxy]),
-        "On tasks that no search has seen": measured(results, losses, against, others),
+        **({"On tasks that no search has seen": measured(results, losses, against, others)} if others else {}),
         "How to read this": reading(config),
         "The search beside its baselines": beside(rows, searches),
         "From the proxy to a larger task": funnelled(config, found),
@@ -45,6 +46,7 @@ def write(
     write_text(folder.file("lineage.md"), lineage)
     write_text(folder.file("best.txt"), prune_loop(found.best.program).text())
     write_text(folder.file("chosen.txt"), prune_loop(found.chosen.program).text())
+    save_program(folder.file("rule"), found.simple, command=folder.command, seed=config.run.seed)
     write_results(
         folder,
         {
@@ -55,6 +57,8 @@ def write(
             "search": {name: counts(search) for name, search in searches.items()},
             "best": prune_loop(found.best.program).text(),
             "chosen": prune_loop(found.chosen.program).text(),
+            "simplified": found.simple.text(),
+            "funnel": {"fresh newborns": found.stages[0], "larger task": found.stages[1], "baseline": found.bars},
         },
     )
     write_report(folder, f"A search for an optimizer on {proxy}", config, sections)
@@ -82,18 +86,21 @@ def counts(search: Search) -> dict[str, float]:
 def programs(found: Found) -> str:
     """The texts, as evolution left them and pruned."""
     parts = []
-    same = found.best is found.chosen
-    for name, one in {"Best on the proxy": found.best, "Chosen by the funnel": found.chosen}.items():
-        if name.startswith("Chosen") and same:
-            parts.append("The funnel chose the same program.")
-            continue
+    shown = {"Best on the proxy": found.best, "Chosen by the funnel": found.chosen}
+    if canonical_hash(found.best.program) == canonical_hash(found.chosen.program):
+        shown = {"Best on the proxy, and chosen by the funnel": found.chosen}
+    for name, one in shown.items():
         raw, live, steps = one.program, prune_loop(one.program), len(one.lineage()) - 1
         parts.append(
             f"{name}: fitness {one.fitness:.4f}, program {one.born:,} of the search, {steps} mutations from AdamW. "
             f"{len(live.statements)} of its {len(raw.statements)} statements have an effect:\n\n"
             f"```python\n{live.text()}```\n\nAs evolution left it:\n\n```python\n{raw.text()}```"
         )
-    return "\n\n".join(parts) + "\n\nHow it came about, mutation by mutation: [lineage.md](lineage.md)."
+    parts.append(
+        "The chosen one simplified, by algebra and by leaving out what its fitness does not need (`rule.npz` and "
+        f"`rule.json` hold it):\n\n```python\n{found.simple.text()}```"
+    )
+    return "\n\n".join(parts) + "\n\nHow the best one came about, mutation by mutation: [lineage.md](lineage.md)."
 
 
 def measured(results: Results, losses: Mapping, against: Mapping, names: list[str]) -> str:

@@ -14,6 +14,7 @@ from experiments.lion_search.config import EvalConfig, ProxyConfig, SearchConfig
 from experiments.lion_search.measure import ADAMW, AS_FOUND, contenders
 from experiments.lion_search.presets import PRESETS
 from experiments.lion_search.train import Race, main
+from lopt.export import load_program
 from lopt.search import parse, published
 from lopt.search.evolution import Individual
 
@@ -35,6 +36,7 @@ TINY = StudyConfig(
         ({"proxy": ProxyConfig(steps=1)}, "a rung of at least one step"),
         ({"search": SearchConfig(steps=0)}, "search.steps and eval.every"),
         ({"eval": EvalConfig(tasks=("wines",))}, "did you mean wine"),
+        ({"eval": EvalConfig(tolerance=-0.1)}, "eval.tolerance must not be negative"),
         ({"eval": EvalConfig(trials=5)}, "eval.trials must be even"),
         ({"eval": EvalConfig(seeds=3)}, "multiple of eval.tuning-seeds"),
     ],
@@ -54,7 +56,7 @@ def test_presets_build():
 
 def test_every_contender_has_as_many_trials():
     one = Individual(parse(published.LION), 0.0)
-    found = type("Found", (), {"best": one, "chosen": one, "baseline": one})
+    found = type("Found", (), {"best": one, "chosen": one, "simple": one.program})
     offered = contenders(found, 10, 8)
     assert ADAMW in offered and {trials.shape for _, trials in offered.values()} == {(8, 2)}
 
@@ -98,5 +100,6 @@ def test_a_whole_run(tmp_path, monkeypatch):
     assert AS_FOUND in results["held_out_loss"]["iris"] and ADAMW not in results["log10_ratio_to_adamw"]["iris"]
     assert set(results["search"]) == {EVOLUTION, CONSTANTS, RANDOM}
     assert parse((tmp_path / "best.txt").read_text()).statements
+    assert load_program(tmp_path / "rule").text() == results["simplified"]
     for name in ("report.md", "lineage.md", "search.png", "validation.png", "table.png"):
         assert (tmp_path / name).stat().st_size > 0

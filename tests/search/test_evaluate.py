@@ -76,6 +76,7 @@ def test_who_is_lost_or_too_long_is_worth_nothing():
     assert (found.fitness[:3] == -np.inf).all() and np.isfinite(found.fitness[3])
     np.testing.assert_array_equal(found.finished, [False, False, False, True])
     assert evaluator()([long]).updates == 0
+    assert evaluator()([parse(LOST)]).fitness[0] == -np.inf
 
 
 def test_a_rung_stops_the_worse_half_but_for_who_is_good_enough():

@@ -88,6 +88,8 @@ class Evaluator:
         if not codes:
             return Evaluation(fitness, finished, 0)
         left, updates = self._first_life(codes, fitness)
+        if not len(left):
+            return Evaluation(fitness, finished, updates)
         total = fitness[left].copy()
         for seed in self.seeds[1:]:
             _, scores = self._train(seed, [codes[i] for i in left], None, 0, self.proxy.steps)
