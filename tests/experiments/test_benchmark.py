@@ -4,6 +4,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from experiments.benchmark import optimizers, search
 from experiments.benchmark.__main__ import optimizer_rows, search_text
@@ -38,6 +39,7 @@ def test_times_and_rows(monkeypatch):
     assert rows[0] == ("1e+02", "lopt.lion", 1000, "1.000 (1.000 to 1.000)", 1.0, 0.5)
 
 
+@pytest.mark.slow  # each way compiles
 def test_programs_are_tried_in_every_way():
     wine, programs = search.proxy(search.TASKS["wine"](), 2), search.candidates(3)
     assert len({search.canonical_hash(p) for p in programs}) == 3

@@ -49,7 +49,7 @@ def test_bad_input_is_named(changes, message):
 def test_presets_build():
     for preset in PRESETS.values():
         assert set(searches(preset)) == {EVOLUTION, CONSTANTS, RANDOM}
-        assert evaluator(preset).layout.extras == 2
+        assert evaluator(preset).proxy.steps == preset.proxy.steps
     with pytest.raises(ValueError, match="a task without variations"):
         proxy(TASKS["quadratic"](), 3)
 

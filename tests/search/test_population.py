@@ -104,7 +104,7 @@ def test_thousands_of_random_programs(interpreter):
 def test_skeletons_and_exports_are_the_same_programs():
     """Numpy = interpreter (above) = compiled skeleton = optax export, with other constants than the skeleton's own."""
     w, gradients = data(np.float32)
-    group = [p for p, expected in reference(np.float32, 1e-5, LANES) if expected is not None and constants_of(p)][:4]
+    group = [p for p, expected in reference(np.float32, 1e-5, LANES) if expected is not None and constants_of(p)][:2]
     rng = np.random.default_rng(2)
     for program in [*group, parse(published.ADAMW)]:
         tuned = tune(rng, program)
@@ -165,6 +165,11 @@ def test_lanes_do_not_know_of_each_other():
     seen = order[: LANES // 2]
     np.testing.assert_array_equal(found[:, 0 : 2 * len(seen) : 2], alone[:, seen])
     assert not np.isfinite(found[-1, 1, 0]).any()
+
+
+def test_a_constant_beyond_float32_is_infinite():
+    program = parse("def train(w, g, v0, v1, lr): return g * 1e300, v0, v1")
+    assert np.isinf(stack([encode(program, LAYOUT)]).constants[0, 0])
 
 
 def test_what_is_dead_or_missing_does_not_matter():

@@ -95,4 +95,5 @@ def stack(codes: Sequence[Code], number: int | None = None) -> Code:
     surplus = (number or len(codes)) - len(codes)
     lanes = [*codes, *[jax.tree.map(np.zeros_like, codes[0])] * surplus]
     stacked = jax.tree.map(lambda *x: np.stack(x), *lanes)
-    return stacked.replace(constants=stacked.constants.astype(jnp.result_type(float)))
+    with np.errstate(over="ignore"):  # what is too large for float32 is infinite there
+        return stacked.replace(constants=stacked.constants.astype(jnp.result_type(float)))
