@@ -2,6 +2,7 @@
 
 from lopt.search import published
 from lopt.search.constants import normal, one, rescale, tune
+from lopt.search.distil import POINTWISE, Distillation, DriftValidity, ProgramDrift, expression
 from lopt.search.fingerprint import fingerprint
 from lopt.search.from_program import ProgramState, constants_of, exposed, from_program
 from lopt.search.hashing import canonical_hash, skeleton_hash
@@ -25,10 +26,14 @@ from lopt.search.simplify import shrink, simplify
 
 __all__ = [
     "FUNCTIONS",
+    "POINTWISE",
     "STRICT",
+    "Distillation",
+    "DriftValidity",
     "Function",
     "Mutation",
     "Program",
+    "ProgramDrift",
     "ProgramError",
     "ProgramState",
     "Statement",
@@ -37,6 +42,7 @@ __all__ = [
     "constants_of",
     "evaluator",
     "exposed",
+    "expression",
     "fingerprint",
     "from_program",
     "interpret",

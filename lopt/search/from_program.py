@@ -62,7 +62,7 @@ def from_program(
     types_of(program)
     check_number("from_program", "learning_rate", learning_rate, least=0)
     live, numbers = _named_constants(prune_loop(program))
-    bound = {name: _scalar(value) for name, value in (numbers | _known(constants or {}, numbers)).items()}
+    numbers |= _known(constants or {}, numbers)
     dtype = None if state_dtype is None else jax.dtypes.canonicalize_dtype(state_dtype)
     if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"from_program: state_dtype must be floating (got {dtype.name})")
@@ -84,7 +84,8 @@ def from_program(
         for like in (*state.extras.values(), *([] if params is None else [params])):
             check_like("from_program", updates, like)
         trained = [not untrained(g) for g in jax.tree.leaves(updates)]
-        values = bound | {gradient: _leaves(updates, trained)}
+        values: dict[str, Any] = {name: _scalar(value) for name, value in numbers.items()}
+        values[gradient] = _leaves(updates, trained)
         values |= {name: _leaves(tree, trained) for name, tree in state.extras.items()}
         values[live.rate] = _scalar(learning_rate(state.count) if callable(learning_rate) else learning_rate)
         if needs_weights:

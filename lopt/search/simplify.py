@@ -16,7 +16,7 @@ def simplify(program: Program) -> Program:
     Constants are folded; double signs, products with one and sums with zero go; common factors move out; the square
     root of a square is an absolute value, m / |m| the sign of m; interpolations of interpolations become one where
     their values are two. (Lion's two moving averages are such a case.) The 1e-8 in `divide` counts as nothing. What
-    comes out is never longer than what `prune_loop` gives, and overwrites no variable.
+    comes out is never longer than what `prune_loop` gives.
 
     Raises:
         ValueError: a program that is not valid.

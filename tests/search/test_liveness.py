@@ -24,7 +24,7 @@ from tests.reference.programs import descendants, strangers, updates
 
 @functools.cache
 def programs():
-    return strangers(50) + descendants(50)
+    return strangers(30) + descendants(30)
 
 
 def text(*lines, extras="m, v"):
@@ -159,7 +159,7 @@ def test_the_hash_tells_programs_apart():
     for program in programs():
         bits = b"".join(np.round(x, 5).tobytes() for x in updates(program))
         assert seen.setdefault(canonical_hash(program), bits) == bits
-    assert len(seen) > 50
+    assert len(seen) > 25
 
 
 DIFFERENT = [
@@ -201,4 +201,4 @@ def test_the_fingerprint_agrees_with_the_hash():
     by_hash = {}
     for program in programs():
         assert by_hash.setdefault(canonical_hash(program), fingerprint(program)) == fingerprint(program)
-    assert len(set(by_hash.values())) > 40
+    assert len(set(by_hash.values())) > 20

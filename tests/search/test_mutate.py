@@ -83,7 +83,7 @@ def test_the_same_generator_gives_the_same_children():
         assert pickle.loads(pickle.dumps(mutation)) == mutation and pickle.loads(pickle.dumps(a)) == a
 
 
-def counted(mutation, program, number=2000):
+def counted(mutation, program, number=1000):
     rng = np.random.default_rng(0)
     return collections.Counter(mutation(rng, program) for _ in range(number))
 
@@ -91,12 +91,12 @@ def counted(mutation, program, number=2000):
 def test_arguments_are_uniform_over_all_tuples():
     """multiply over w, g and lr: nine tuples of variables, three more of each side's constant, and one of two."""
     program = Program((), (), ("g",))
-    children = counted(Mutation(functions=("multiply",), constant=one, delete=0, modify=0), program, 8000)
+    children = counted(Mutation(functions=("multiply",), constant=one, delete=0, modify=0), program, 4000)
     args = collections.Counter()
     for child, number in children.items():
         args[child.statements[0].args] += number
     assert len(args) == 16
-    assert 0.75 < min(args.values()) / 500 and max(args.values()) / 500 < 1.25
+    assert 0.7 < min(args.values()) / 250 and max(args.values()) / 250 < 1.3
     targets = {child.statements[0].target for child in children if child.statements[0].args == ("w", "g")}
     assert targets == {"w", "g", "v0"}
     assert {child.statements[0].target for child in children if child.statements[0].args == (1.0, "lr")} == {"lr", "v0"}
@@ -115,7 +115,7 @@ def test_modification_by_types():
     new = {child.statements[0].args for child in counted(Mutation(delete=0, insert=0, constant=one), program)}
     assert {("w", 2.0), ("g", "lr"), ("g", 1.0)} <= new
     factors = np.log2([args[1] / 2 for args in new if args[0] == "g" and args[1] not in ("lr", 1.0)])
-    assert len(factors) > 200 and abs(factors.mean()) < 0.2 and abs(factors.std() - 1) < 0.1
+    assert len(factors) > 100 and abs(factors.mean()) < 0.2 and abs(factors.std() - 1) < 0.1
     rate = parse("def train(w, g, lr):\n    u = g * lr\n    return u")
     args = {child.statements[0].args for child in counted(Mutation(delete=0, insert=0, constant=one), rate, 100)}
     assert args == {("w", "lr"), ("g", 1.0)}
