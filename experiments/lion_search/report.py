@@ -19,8 +19,6 @@ from lopt.search import canonical_hash, prune_loop
 from lopt.search.evolution import Individual, Search
 
 Results = dict[str, dict[str, Measured]]
-WORST = -2.5
-"""What is worth less is drawn at the edge."""
 
 
 def write(
@@ -182,12 +180,17 @@ def story(last: Individual) -> str:
     return "\n".join(parts)
 
 
+def finite(value: float) -> float:
+    """The value, or NaN, which is not drawn, for a program that is lost."""
+    return value if np.isfinite(value) else float("nan")
+
+
 def draw_search(rows: list[dict[str, float]], searches: Mapping[str, Search], folder: RunFolder) -> None:
     """Best fitness over programs, and the statistics of evolution's proposals."""
     with plots.figure(folder.file("search.png"), 1, 2, size=(4.2, 3.0)) as (_, axes):
         for name, color in zip(searches, plots.COLORS, strict=False):
             told = [row for row in rows if f"{name}/best" in row]
-            x, y = [row[f"{name}/tried"] for row in told], [max(row[f"{name}/best"], WORST) for row in told]
+            x, y = [row[f"{name}/tried"] for row in told], [finite(row[f"{name}/best"]) for row in told]
             axes[0, 0].step(x, y, where="post", color=color, label=name)
         axes[0, 0].set(title="best fitness", xlabel="programs tried")
         axes[0, 0].legend(loc="lower right")
@@ -201,7 +204,9 @@ def draw_search(rows: list[dict[str, float]], searches: Mapping[str, Search], fo
             told = [row for row in rows if f"{EVOLUTION}/{what}" in row]
             x = [row[f"{EVOLUTION}/tried"] for row in told]
             axes[0, 1].plot(x, [row[f"{EVOLUTION}/{what}"] for row in told], color=color, label=label)
-        axes[0, 1].set(title="evolution: share of", xlabel="programs tried", ylim=(0, 1.35))
+        axes[0, 1].set(
+            title="evolution: share of", xlabel="programs tried", ylim=(0, 1.35), yticks=np.linspace(0, 1, 6)
+        )
         axes[0, 1].legend(loc="upper center", ncols=2)
 
 
@@ -213,7 +218,7 @@ def draw_validation(rows: list[dict[str, float]], searches: Mapping[str, Search]
         ):
             for name, color in zip(searches, plots.COLORS, strict=False):
                 told = [row for row in rows if f"{name}/validation" in row]
-                x, y = [row[f"{name}/tried"] for row in told], [max(row[f"{name}/{what}"], WORST) for row in told]
+                x, y = [row[f"{name}/tried"] for row in told], [finite(row[f"{name}/{what}"]) for row in told]
                 axis.plot(x, y, color=color, marker=".", label=name)
             axis.set(title=f"best program so far, {title}", xlabel="programs tried", ylabel="fitness")
         axes[0, 0].legend(loc="lower right")
