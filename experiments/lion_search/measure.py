@@ -19,8 +19,8 @@ from lopt.search.population import Evaluator
 
 FRESH = 100
 """The first of the newborns by which the funnel judges anew on the proxy."""
-ADAMW, BEST, CHOSEN = "AdamW", "found: best on the proxy", "found: chosen by the funnel"
-AS_FOUND, SIMPLE = "found: chosen, not tuned", "found: chosen, simplified"
+ADAMW, BEST, CHOSEN, AS_FOUND, SIMPLE = "AdamW", "best on the proxy", "chosen", "chosen, untuned", "simplified"
+"""Rows of the table."""
 FINALISTS = 12
 """Programs that enter the funnel."""
 
@@ -87,8 +87,9 @@ def compare(config: StudyConfig, found: Found, name: str) -> dict[str, Measured]
     gauge = Gauge(TASKS[name](), sizes.lifetime, sizes.tuning_seeds)
     results = {}
     offered = contenders(found, sizes.lifetime, sizes.trials)
-    if canonical_hash(found.best.program) == canonical_hash(found.chosen.program):
-        del offered[BEST]
+    for who, program in ((BEST, found.best.program), (SIMPLE, found.simple)):
+        if canonical_hash(program) == canonical_hash(found.chosen.program):
+            del offered[who]
     for who, (make, trials) in offered.items():
         live = gauge.lives(Designed(make))
         judged = [live(trial, TUNING, sizes.tuning_seeds)[0].mean() for trial in trials]
