@@ -1,4 +1,4 @@
-"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [learned] [start]: speed, memory and start-up."""
+"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [learned] [search] [start]: speed and memory."""
 
 import json
 import os
@@ -17,14 +17,23 @@ from experiments.common.memory import low_fault_memory
 from experiments.common.report import table
 from experiments.learned_optimizer.names import ESTIMATORS
 
-BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "rl": "", "start": "", "optimizers": "", "learned": ""}
+BENCHMARKS = {
+    "lpg": "uniform",
+    "groove": "alg_regret",
+    "rl": "",
+    "start": "",
+    "optimizers": "",
+    "learned": "",
+    "search": "",
+}
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
     """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults), `rl` (whole lives under
-    evolution strategies, and PPO beside a plain PPO), `start` (start-up), `optimizers` (lopt.lion beside optax.lion)
-    and `learned` (learned optimizers' steps beside Adam's, and their meta-training)."""
+    evolution strategies, and PPO beside a plain PPO), `start` (start-up), `optimizers` (lopt.lion beside optax.lion),
+    `learned` (learned optimizers' steps beside Adam's, and their meta-training) and `search` (programs tried a second,
+    beside compiling each)."""
 
     what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start", "optimizers", "learned")
     """Which benchmarks."""
@@ -44,6 +53,10 @@ class BenchmarkConfig:
     """Numbers of parameters for `optimizers`; 100000000 takes some 3 GiB."""
     rounds: int = 21
     """Rounds of `optimizers`, two at least, in which each takes its turn (medians are reported)."""
+    programs: int = 512
+    """search: programs that are tried."""
+    steps: int = 200
+    """search: updates of a learner's life."""
     out: str = ""
     """If given, the figures are also written to this JSON file."""
 
@@ -117,6 +130,27 @@ def learned_tables(figures: dict[str, Any]) -> str:
     columns = ("estimator", "updates", "inner_steps_per_second", "adam_steps_per_second", "ratio", "peak_gib")
     header = ("meta-training by", "updates at once", "inner steps/s", "as many learners by Adam", "ratio", "peak GiB")
     return text + "\n\n" + table(header, [[row[c] for c in columns] for row in figures["training"]])
+
+
+def programs(config: BenchmarkConfig) -> dict:
+    """Programs tried a second by the population interpreter and by others, on the proxy of lion_search."""
+    for name in ("programs", "steps", "repeats"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name} must be at least 1 (got {getattr(config, name)})")
+    job = {"task": "digits", "steps": config.steps, "number": config.programs, "rounds": config.repeats}
+    return fresh("search", job)
+
+
+def search_text(data: dict) -> str:
+    """The table of `search`, and what else it measured."""
+    rows = [(name, rate, data["per_second"]["interpreter"] / rate) for name, rate in data["per_second"].items()]
+    return (
+        f"{table(('way to try programs', 'programs/s', 'the interpreter is x'), rows)}\n\n{data['task']}: "
+        f"{data['parameters']} parameters, {data['steps']} updates, {data['statements']:.1f} statements on average; "
+        f"the interpreter's first program came after {data['first_seconds']:.1f} s. One core mutates "
+        f"{data['mutated']:.0f} programs a second, and {data['mutated_and_named']:.0f} with the names that they are "
+        "remembered by."
+    )
 
 
 def optimizer_rows(figures: dict[str, dict]) -> list[tuple]:
@@ -201,6 +235,7 @@ def main() -> None:
             "rl": lambda: reinforcement(config),
             "optimizers": lambda: optimizers(config),
             "learned": lambda: learned(config),
+            "search": lambda: programs(config),
         }
         figures[name] = special[name]() if name in special else worker(config, BENCHMARKS[name])
     show(figures)
@@ -226,6 +261,8 @@ def show(figures: dict) -> None:
         print("\n" + reinforcement_tables(figures["rl"]))
     if "start" in figures:
         print("\n" + table(("start-up", "seconds"), list(figures["start"].items())))
+    if "search" in figures:
+        print("\n" + search_text(figures["search"]))
     if "optimizers" in figures:
         header = ("parameters", "step of", "milliseconds", "x optax (quartiles)", "x read and write", "peak GiB")
         print("\n" + table(header, optimizer_rows(figures["optimizers"])))

@@ -4,7 +4,7 @@
 every file. A checkpoint is written under a temporary name and renamed when it is complete, so at every
 instant the newest complete one is intact. The state is saved as a flat list of arrays: any registered pytree
 (flax records, optax NamedTuples) keeps its types, typed PRNG keys are saved as their data, and empty arrays,
-which orbax refuses, are remembered by shape.
+which orbax refuses, are remembered by shape. A state that lives on the host may be saved as text instead.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 FORMAT = 1
+TEXT = "state.txt"
 
 
 class Checkpoints:
@@ -41,19 +43,12 @@ class Checkpoints:
 
     def save(self, step: int, state: Any) -> None:
         """Write a checkpoint and delete those no longer kept. Saving a step again does nothing."""
-        if self._path(step).exists():
-            return
-        temporary = self.folder / f"tmp-{step}"
-        for stale in self.folder.glob("tmp-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        temporary.mkdir(parents=True)
         state = jax.tree.map(jnp.asarray, state)
-        _save_arrays(temporary / "state", state)
-        manifest = {"format": FORMAT, "step": step, "leaves": _signature(state), "files": _sums(temporary)}
-        (temporary / "manifest.json").write_text(json.dumps(manifest))
-        os.replace(temporary, self._path(step))
-        for old in self.steps()[: -self.keep]:
-            shutil.rmtree(self._path(old), ignore_errors=True)
+        self._write(step, lambda folder: _save_arrays(folder / "state", state), _signature(state))
+
+    def save_text(self, step: int, text: str) -> None:
+        """The same for a state that is text: that of a search on the host."""
+        self._write(step, lambda folder: (folder / TEXT).write_text(text, encoding="utf-8"), [])
 
     def restore(self, template: Any) -> tuple[int, Any]:
         """The newest intact checkpoint as `(step, state)`, in the structure and sharding of `template`.
@@ -63,14 +58,45 @@ class Checkpoints:
         Raises:
             ValueError: no checkpoint, none intact, or one that belongs to another structure.
         """
-        steps = self.steps()
         template = jax.tree.map(jnp.asarray, template)
+        step = self._intact()
+        return step, self._read(step, template)
+
+    def restore_text(self) -> tuple[int, str]:
+        """The newest intact checkpoint that `save_text` wrote, as `(step, text)`; damaged ones as in `restore`.
+
+        Raises:
+            ValueError: no checkpoint, none intact, or one that is no text.
+        """
+        step = self._intact()
+        path = self._path(step) / TEXT
+        if not path.exists():
+            raise ValueError(f"checkpoint of step {step} in {self.folder} belongs to another program: it is no text")
+        return step, path.read_text(encoding="utf-8")
+
+    def _write(self, step: int, fill: Callable[[Path], Any], leaves: list[list[Any]]) -> None:
+        if self._path(step).exists():
+            return
+        temporary = self.folder / f"tmp-{step}"
+        for stale in self.folder.glob("tmp-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        fill(temporary)
+        manifest = {"format": FORMAT, "step": step, "leaves": leaves, "files": _sums(temporary)}
+        (temporary / "manifest.json").write_text(json.dumps(manifest))
+        os.replace(temporary, self._path(step))
+        for old in self.steps()[: -self.keep]:
+            shutil.rmtree(self._path(old), ignore_errors=True)
+
+    def _intact(self) -> int:
+        """The newest step whose checkpoint is intact; damaged ones on the way are set aside."""
+        steps = self.steps()
         if not steps:
             raise ValueError(f"checkpoint: there is none in {self.folder}; start the run without --resume")
         for step in reversed(steps):
             damage = _damage(self._path(step))
             if damage is None:
-                return step, self._read(step, template)
+                return step
             self.set_aside(step, "damaged")
             print(f"checkpoint of step {step} is damaged ({damage}) and was set aside; trying the one before it")
         raise ValueError(

@@ -4,9 +4,10 @@ import time
 
 import jax
 import jax.numpy as jnp
+import pytest
 
-from experiments.benchmark import learned, optimizers
-from experiments.benchmark.__main__ import learned_tables, optimizer_rows
+from experiments.benchmark import learned, optimizers, search
+from experiments.benchmark.__main__ import learned_tables, optimizer_rows, search_text
 from experiments.learned_optimizer.config import MetaConfig, RuleConfig, StudyConfig, TrainingConfig
 
 
@@ -55,3 +56,14 @@ def test_learned_steps_and_meta_training_are_counted(monkeypatch):
 
 def test_layers_have_about_that_many_parameters():
     assert abs(sum(x.size for x in jax.tree.leaves(learned.layers(100_000, 1.0))) - 100_000) < 5_000
+
+
+@pytest.mark.slow  # each way compiles
+def test_programs_are_tried_in_every_way():
+    wine, programs = search.proxy(search.TASKS["wine"](), 2), search.candidates(3)
+    assert len({search.canonical_hash(p) for p in programs}) == 3
+    search.eager(wine, programs[:1])
+    search.compiling(wine, programs[:1])
+    told = {name: 1.0 for name in ("interpreter", "gradients alone", "compiling each", "eager, in numpy")}
+    data = search.mutations(5) | {"per_second": told, "task": "wine", "parameters": 3, "steps": 2}
+    assert "the interpreter is x" in search_text(data | {"statements": 3.0, "first_seconds": 1.0})

@@ -291,3 +291,10 @@ def test_a_lost_learner_is_as_bad_as_it_can_get():
 def test_bad_input(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_cross_entropy_of_large_logits_that_tell_nothing_is_that_of_chance():
+    labels = jnp.arange(3)
+    loss, slope = jax.value_and_grad(lambda x: cross_entropy(x, labels)[0])(jnp.full((3, 10), -1e8))
+    np.testing.assert_allclose(loss, np.log(10), rtol=1e-6)
+    np.testing.assert_allclose(slope, (0.1 - np.eye(3, 10)) / 3, rtol=1e-5)

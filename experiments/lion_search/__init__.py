@@ -1,0 +1,1 @@
+"""Searching for an optimizer among programs, from AdamW, as Lion was found."""

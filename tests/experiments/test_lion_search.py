@@ -1,0 +1,105 @@
+"""The search as a study: bad input, a stopped and resumed search, and a whole small run."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from experiments.common.config import RunConfig
+from experiments.learned_optimizer.names import TASKS
+from experiments.lion_search import report
+from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, proxy, searches
+from experiments.lion_search.config import EvalConfig, ProxyConfig, SearchConfig, StudyConfig
+from experiments.lion_search.measure import ADAMW, AS_FOUND, contenders
+from experiments.lion_search.presets import PRESETS
+from experiments.lion_search.train import Race, main
+from lopt.export import load_program
+from lopt.search import parse, published
+from lopt.search.evolution import Individual
+
+TINY = StudyConfig(
+    run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
+    proxy=ProxyConfig(task="wine", steps=8, learners=1),
+    search=SearchConfig(steps=2, batch=8, population=10, plateau=12),
+    eval=EvalConfig(
+        validation="wine", validation_steps=8, every=1, tasks=("iris",), lifetime=4, trials=4, tuning_seeds=2, seeds=2
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"proxy": ProxyConfig(task="digit")}, "did you mean digits"),
+        ({"proxy": ProxyConfig(rung=1.0)}, "0 < rung < 1"),
+        ({"proxy": ProxyConfig(steps=1)}, "a rung of at least one step"),
+        ({"search": SearchConfig(steps=0)}, "search.steps and eval.every"),
+        ({"eval": EvalConfig(tasks=("wines",))}, "did you mean wine"),
+        ({"eval": EvalConfig(tolerance=-0.1)}, "eval.tolerance must not be negative"),
+        ({"eval": EvalConfig(trials=5)}, "eval.trials must be even"),
+        ({"eval": EvalConfig(seeds=3)}, "multiple of eval.tuning-seeds"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        StudyConfig(**changes)
+
+
+def test_presets_build():
+    for preset in PRESETS.values():
+        assert set(searches(preset)) == {EVOLUTION, CONSTANTS, RANDOM}
+        assert evaluator(preset).proxy.steps == preset.proxy.steps
+    with pytest.raises(ValueError, match="a task without variations"):
+        proxy(TASKS["quadratic"](), 3)
+
+
+def test_every_contender_has_as_many_trials():
+    one = Individual(parse(published.LION), 0.0)
+    found = type("Found", (), {"best": one, "chosen": one, "simple": one.program})
+    offered = contenders(found, 10, 8)
+    assert ADAMW in offered and {trials.shape for _, trials in offered.values()} == {(8, 2)}
+
+
+class Pretended:
+    """Fitness by length, in the place of an evaluator."""
+
+    def __call__(self, programs):
+        return type("Evaluation", (), {"fitness": np.array([-float(len(p.statements)) for p in programs])})
+
+
+def test_a_race_goes_on_bit_for_bit():
+    races = [Race(TINY) for _ in range(3)]
+    for race in races:
+        race.evaluate = race.validate = Pretended()
+    whole, first, second = races
+    told = [whole.step(i) for i in range(4)]
+    for i in range(2):
+        first.step(i)
+    second.restore(json.loads(json.dumps(first.plain(), allow_nan=False)))
+    again = [second.step(i) for i in range(2, 4)]
+    assert second.plain() == whole.plain()
+    clockless = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in told[2:]]
+    assert clockless == [{k: v for k, v in row.items() if not k.startswith("time/")} for row in again]
+
+
+def test_the_story_of_a_program():
+    first = Individual(parse(published.ADAMW), -2.0)
+    same = Individual(parse(published.ADAMW.replace("g2", "h2")), -2.0, first, 1)
+    last = Individual(parse(published.LION), -1.0, same, 7)
+    told = report.story(last)
+    assert told.count("## Generation") == 2 and "Generation 2: fitness -1.0000 (program 7)" in told
+
+
+@pytest.mark.slow  # the interpreter is compiled three times, and five optimizers twice
+def test_a_whole_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["test"])
+    main(dataclasses.replace(TINY, run=dataclasses.replace(TINY.run, out=str(tmp_path))))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["held_out_loss"]) == {"wine", "iris"}
+    assert AS_FOUND in results["held_out_loss"]["iris"] and ADAMW not in results["log10_ratio_to_adamw"]["iris"]
+    assert set(results["search"]) == {EVOLUTION, CONSTANTS, RANDOM}
+    assert parse((tmp_path / "best.txt").read_text()).statements
+    assert load_program(tmp_path / "rule").text() == results["simplified"]
+    for name in ("report.md", "lineage.md", "search.png", "validation.png", "table.png"):
+        assert (tmp_path / name).stat().st_size > 0
