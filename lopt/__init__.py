@@ -30,6 +30,7 @@ __all__ = [
     "curriculum",
     "dpo_drift",
     "export",
+    "incontext",
     "kkt_gap",
     "lion",
     "lion_k",
