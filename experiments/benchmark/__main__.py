@@ -1,4 +1,4 @@
-"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [start]: speed, memory, start-up; as ratios."""
+"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [incontext] [start]: speed, memory; as ratios."""
 
 import json
 import os
@@ -15,14 +15,15 @@ from experiments.common.config import write_json
 from experiments.common.memory import low_fault_memory
 from experiments.common.report import table
 
-BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "rl": "", "start": "", "optimizers": ""}
+BENCHMARKS = {"lpg": "uniform", "groove": "alg_regret", "rl": "", "start": "", "optimizers": "", "incontext": ""}
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
     """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults), `rl` (whole lives under
-    evolution strategies, and PPO beside a plain PPO), `start` (start-up) and `optimizers` (lopt.lion beside
-    optax.lion)."""
+    evolution strategies, and PPO beside a plain PPO), `start` (start-up), `optimizers` (lopt.lion beside optax.lion)
+    and `incontext` (a meta-training step of a Transformer on GPICL's tasks beside its products, and beside PyTorch
+    where that is installed)."""
 
     what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start", "optimizers")
     """Which benchmarks."""
@@ -112,6 +113,28 @@ def optimizer_rows(figures: dict[str, dict]) -> list[tuple]:
     return rows
 
 
+IN_CONTEXT = (
+    {"length": 32, "features": 32, "width": 64, "layers": 2, "heads": 4, "batch": 64},
+    {"length": 100, "features": 64, "width": 256, "layers": 4, "heads": 8, "batch": 16},
+)
+"""Sizes of `incontext`: the default preset's, and GPICL's model on digits."""
+
+
+def in_context(config: BenchmarkConfig) -> list[dict]:
+    """A step at several sizes, on one thread and on all."""
+    jobs = [{**sizes, "repeats": 3 * config.repeats} for sizes in IN_CONTEXT]
+    one = {"OMP_NUM_THREADS": "1", "NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+    threads: dict[str, dict[str, str]] = {"1": one, "all": {}}
+    return [{"threads": name, **fresh("in_context", job, **env)} for job in jobs for name, env in threads.items()]
+
+
+def in_context_table(figures: list[dict]) -> str:
+    """The table of `incontext`."""
+    header = ("width", "layers", "T", "batch", "threads", "sequences/s", "x products", "part of tasks", "x PyTorch")
+    columns = ("width", "layers", "length", "batch", "threads", "sequences_per_second", "over_floor", "task_part")
+    return table(header, [[*(row[c] for c in columns), row.get("times_as_fast_as_torch", "")] for row in figures])
+
+
 def start_up() -> dict[str, float]:
     """Seconds to import, and until the first meta-steps of the quick preset, without and with a compilation cache."""
 
@@ -180,6 +203,7 @@ def main() -> None:
             "start": start_up,
             "rl": lambda: reinforcement(config),
             "optimizers": lambda: optimizers(config),
+            "incontext": lambda: in_context(config),
         }
         figures[name] = special[name]() if name in special else worker(config, BENCHMARKS[name])
     show(figures)
@@ -208,6 +232,8 @@ def show(figures: dict) -> None:
     if "optimizers" in figures:
         header = ("parameters", "step of", "milliseconds", "x optax (quartiles)", "x read and write", "peak GiB")
         print("\n" + table(header, optimizer_rows(figures["optimizers"])))
+    if "incontext" in figures:
+        print("\n" + in_context_table(figures["incontext"]))
 
 
 if __name__ == "__main__":
