@@ -33,6 +33,7 @@ __all__ = [
     "dpo_drift",
     "export",
     "from_program",
+    "incontext",
     "kkt_gap",
     "lion",
     "lion_k",

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lopt.types import (
     AgentOutput,
     Assignment,
+    Context,
     EstimatorMetrics,
     EstimatorState,
     Key,
@@ -256,6 +257,51 @@ class Score(Protocol):
         ...
 
 
+@runtime_checkable
+class SequenceModel(Protocol):
+    """A learner whose learning is its forward pass: it reads examples and predicts, and theta stays as it is.
+
+    Written for one sequence; the caller vmaps. No output depends on a later input, nor on its own label.
+    """
+
+    def init(self, key: Key) -> Theta:
+        """Meta-parameters: nested dicts of arrays."""
+        ...
+
+    def apply(self, theta: Theta, xs: Float[Array, "T X"], ys_prev: Float[Array, "T Y"]) -> Float[Array, "T F"]:
+        """Predictions of y_t (logits, means, ...) from x_1 ... x_t and y_1 ... y_{t-1}.
+
+        `ys_prev[t]` is y_{t-1} as a vector (one-hot for a class); the first is zero.
+
+        Raises:
+            ValueError: a sequence that is longer than the model can read, or vectors of another width.
+        """
+        ...
+
+    def state_size(self, length: int) -> int:
+        """How many numbers it keeps of `length` examples."""
+        ...
+
+
+@runtime_checkable
+class SequenceTask(Protocol):
+    """A distribution over tasks to be learned in context; a task is data, small enough to be a level."""
+
+    def sample(self, key: Key) -> Any:
+        """A task."""
+        ...
+
+    def context(self, key: Key, task: Any, *, held_out: bool) -> Context:
+        """A sequence of examples of it, of the training data or of data that is never trained on."""
+        ...
+
+    def losses(
+        self, task: Any, outputs: Float[Array, "T F"], targets: Any
+    ) -> tuple[Float[Array, " T"], dict[str, Float[Array, " T"]]]:
+        """The loss at every position, and metrics at every position."""
+        ...
+
+
 __all__ = [
     "ContinuousEnvironment",
     "Curriculum",
@@ -266,5 +312,7 @@ __all__ = [
     "Lifetime",
     "Objective",
     "Score",
+    "SequenceModel",
+    "SequenceTask",
     "Task",
 ]

@@ -137,6 +137,18 @@ class AgentOutput(struct.PyTreeNode):
     prediction: Float[Array, "*tb M"]
 
 
+class Context(struct.PyTreeNode):
+    """T examples of one task in the order in which an in-context learner meets them.
+
+    The learner predicts `targets[t]` from `xs[: t + 1]` and `ys_prev[: t + 1]`; `ys_prev[t]` is what it is told of the
+    example before, and zero at t = 0.
+    """
+
+    xs: Float[Array, "*n T X"]
+    ys_prev: Float[Array, "*n T Y"]
+    targets: Any
+
+
 class Assignment(struct.PyTreeNode):
     """Which level each of N lifetimes plays, and where the curriculum keeps it.
 

@@ -1,10 +1,11 @@
-"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [learned] [search] [start]: speed and memory."""
+"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [learned] [search] [incontext] [start]."""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "optimizers": "",
     "learned": "",
     "search": "",
+    "incontext": "",
 }
 
 
@@ -32,8 +34,9 @@ BENCHMARKS = {
 class BenchmarkConfig:
     """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults), `rl` (whole lives under
     evolution strategies, and PPO beside a plain PPO), `start` (start-up), `optimizers` (lopt.lion beside optax.lion),
-    `learned` (learned optimizers' steps beside Adam's, and their meta-training) and `search` (programs tried a second,
-    beside compiling each)."""
+    `learned` (learned optimizers' steps beside Adam's, and their meta-training), `search` (programs tried a second,
+    beside compiling each) and `incontext` (a meta-training step of a Transformer on GPICL's tasks beside its products,
+    and beside PyTorch where that is installed)."""
 
     what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start", "optimizers", "learned")
     """Which benchmarks."""
@@ -153,6 +156,12 @@ def search_text(data: dict) -> str:
     )
 
 
+def optimizer_table(figures: dict[str, dict]) -> str:
+    """The table of `optimizers`."""
+    header = ("parameters", "step of", "milliseconds", "x optax (quartiles)", "x read and write", "peak GiB")
+    return table(header, optimizer_rows(figures))
+
+
 def optimizer_rows(figures: dict[str, dict]) -> list[tuple]:
     """One row per number of parameters and contender."""
     rows = []
@@ -164,6 +173,28 @@ def optimizer_rows(figures: dict[str, dict]) -> list[tuple]:
             peak = data["peak_gib"].get(name, "")
             rows.append((f"{int(size):.0e}", name, seconds * 1e3, ratio, seconds / floor, peak))
     return rows
+
+
+IN_CONTEXT = (
+    {"length": 32, "features": 32, "width": 64, "layers": 2, "heads": 4, "batch": 64},
+    {"length": 100, "features": 64, "width": 256, "layers": 4, "heads": 8, "batch": 16},
+)
+"""Sizes of `incontext`: the default preset's, and GPICL's model on digits."""
+
+
+def in_context(config: BenchmarkConfig) -> list[dict]:
+    """A step at several sizes, on one thread and on all."""
+    jobs = [{**sizes, "repeats": 3 * config.repeats} for sizes in IN_CONTEXT]
+    one = {"OMP_NUM_THREADS": "1", "NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+    threads: dict[str, dict[str, str]] = {"1": one, "all": {}}
+    return [{"threads": name, **fresh("in_context", job, **env)} for job in jobs for name, env in threads.items()]
+
+
+def in_context_table(figures: list[dict]) -> str:
+    """The table of `incontext`."""
+    header = ("width", "layers", "T", "batch", "threads", "sequences/s", "x products", "part of tasks", "x PyTorch")
+    columns = ("width", "layers", "length", "batch", "threads", "sequences_per_second", "over_floor", "task_part")
+    return table(header, [[*(row[c] for c in columns), row.get("times_as_fast_as_torch", "")] for row in figures])
 
 
 def start_up() -> dict[str, float]:
@@ -236,6 +267,7 @@ def main() -> None:
             "optimizers": lambda: optimizers(config),
             "learned": lambda: learned(config),
             "search": lambda: programs(config),
+            "incontext": lambda: in_context(config),
         }
         figures[name] = special[name]() if name in special else worker(config, BENCHMARKS[name])
     show(figures)
@@ -257,17 +289,17 @@ def show(figures: dict) -> None:
         print(table(header, rows))
     if "lpg" in figures and "groove" in figures:
         print(f"\nGROOVE costs {figures['groove']['seconds'] / figures['lpg']['seconds']:.2f} LPG meta-steps")
-    if "rl" in figures:
-        print("\n" + reinforcement_tables(figures["rl"]))
-    if "start" in figures:
-        print("\n" + table(("start-up", "seconds"), list(figures["start"].items())))
-    if "search" in figures:
-        print("\n" + search_text(figures["search"]))
-    if "optimizers" in figures:
-        header = ("parameters", "step of", "milliseconds", "x optax (quartiles)", "x read and write", "peak GiB")
-        print("\n" + table(header, optimizer_rows(figures["optimizers"])))
-    if "learned" in figures:
-        print("\n" + learned_tables(figures["learned"]))
+    tables: dict[str, Callable[[Any], str]] = {
+        "rl": reinforcement_tables,
+        "start": lambda data: table(("start-up", "seconds"), list(data.items())),
+        "optimizers": optimizer_table,
+        "learned": learned_tables,
+        "search": search_text,
+        "incontext": in_context_table,
+    }
+    for name, text in tables.items():
+        if name in figures:
+            print("\n" + text(figures[name]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,19 @@
 """Rule files: meta-parameters, or a program, with a card that says what they are and where they came from."""
 
 from lopt.export.load import load
-from lopt.export.parts import card_of, rebuild
+from lopt.export.parts import card_of, describe, rebuild
 from lopt.export.program import load_program, save_program
 from lopt.export.rule import Card, Rule, load_rule, save_rule
 
-__all__ = ["Card", "Rule", "card_of", "load", "load_program", "load_rule", "rebuild", "save_program", "save_rule"]
+__all__ = [
+    "Card",
+    "Rule",
+    "card_of",
+    "describe",
+    "load",
+    "load_program",
+    "load_rule",
+    "rebuild",
+    "save_program",
+    "save_rule",
+]

@@ -6,12 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lopt.export.parts import rebuild
+from lopt.export.parts import rebuild, revive
 from lopt.export.program import KIND, load_program
 from lopt.export.rule import load_rule
+from lopt.incontext import Classifier
 from lopt.objectives import Drift, bind_drift
-from lopt.protocols import LearnedOptimizer
+from lopt.protocols import LearnedOptimizer, SequenceModel
 from lopt.search import from_program
+from lopt.types import Theta
+
+CLASSIFIER = "lopt.incontext.Classifier"
 
 
 def load(path: str | Path) -> Any:
@@ -25,13 +29,20 @@ def load(path: str | Path) -> Any:
     beginning of life where it depends on time. An objective that is used together with an agent of lopt's, as LPG is,
     has no such form: `rebuild(load_rule(path).card)` is the objective and `load_rule(path).theta` its meta-parameters.
 
+        probabilities = lopt.load("runs/gpicl/rule").predict(xs, ys, query)
+
+    An in-context learner, whose card has the sequence model and the length it was trained for, is a `Classifier`.
+
     Raises:
         ValueError: a file that is missing or damaged, or a rule that has no form of its own.
     """
     rule = load_rule(path)
     if rule.card.kind == KIND:
         return from_program(load_program(path))
-    part, theta = rebuild(rule.card), jax.tree.map(jnp.asarray, rule.theta)
+    theta = jax.tree.map(jnp.asarray, rule.theta)
+    if rule.card.kind == CLASSIFIER:
+        return _classifier(theta, rule.card.config)
+    part = rebuild(rule.card)
     if isinstance(part, LearnedOptimizer):
         return part.as_optax(theta)
     if isinstance(part, Drift):
@@ -40,3 +51,10 @@ def load(path: str | Path) -> Any:
         f"load: a {rule.card.kind} is used through an agent; rebuild(load_rule(path).card) is the object and "
         "load_rule(path).theta its meta-parameters"
     )
+
+
+def _classifier(theta: Theta, config: dict[str, Any]) -> Classifier:
+    model, length = revive(config.get("model")), config.get("length")
+    if isinstance(model, type) or not isinstance(model, SequenceModel) or not isinstance(length, int):
+        raise ValueError(f"load: the card of an in-context learner must have its model and its length (got {config})")
+    return Classifier(model, theta, length)

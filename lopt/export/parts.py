@@ -49,12 +49,17 @@ def describe(value: Any) -> Any:
     raise ValueError(f"a rule's card can hold lopt's own parts and plain data (got {value!r})")
 
 
-def _revived(data: Any) -> Any:
+def revive(data: Any) -> Any:
+    """The value that `describe` described.
+
+    Raises:
+        ValueError: as `rebuild`.
+    """
     if isinstance(data, dict):
         if "config" in data:
             return _made(data.get("kind", ""), data["config"])
         return _found(data.get("kind", ""))
-    return tuple(_revived(x) for x in data) if isinstance(data, list) else data
+    return tuple(revive(x) for x in data) if isinstance(data, list) else data
 
 
 def _made(kind: str, config: dict[str, Any]) -> Any:
@@ -64,7 +69,7 @@ def _made(kind: str, config: dict[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(found) if field.init}
     if unknown := sorted(set(config) - known):
         raise ValueError(f"rule: {kind} has no {', '.join(unknown)} (it has {', '.join(sorted(known))})")
-    return found(**{name: _revived(value) for name, value in config.items()})
+    return found(**{name: revive(value) for name, value in config.items()})
 
 
 def _found(kind: str) -> type:

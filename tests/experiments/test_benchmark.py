@@ -1,14 +1,17 @@
-"""The benchmark of the optimizers measures what it says; how fast they are is nobody's business here."""
+"""The benchmarks measure what they say; how fast things are is nobody's business here."""
 
+import math
 import time
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import pytest
 
-from experiments.benchmark import learned, optimizers, search
-from experiments.benchmark.__main__ import learned_tables, optimizer_rows, search_text
+from experiments.benchmark import in_context, learned, optimizers, search
+from experiments.benchmark.__main__ import in_context_table, learned_tables, optimizer_rows, search_text
 from experiments.learned_optimizer.config import MetaConfig, RuleConfig, StudyConfig, TrainingConfig
+from lopt.incontext import Transformer
 
 
 def test_a_contender_takes_its_steps_in_place():
@@ -67,3 +70,34 @@ def test_programs_are_tried_in_every_way():
     told = {name: 1.0 for name in ("interpreter", "gradients alone", "compiling each", "eager, in numpy")}
     data = search.mutations(5) | {"per_second": told, "task": "wine", "parameters": 3, "steps": 2}
     assert "the interpreter is x" in search_text(data | {"statements": 3.0, "first_seconds": 1.0})
+
+
+def products(jaxpr):
+    """Multiplications and additions in the products of a program."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            ((contracted, _), _) = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+        inner = [x for x in equation.params.values() if isinstance(x, jax.extend.core.ClosedJaxpr)]
+        total += sum(products(closed.jaxpr) for closed in inner)
+    return total
+
+
+def test_the_products_of_an_in_context_step_are_counted():
+    model = Transformer(3, 2, 4, 5, width=8, layers=2, heads=2, key_size=3)
+    theta = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = [jax.ShapeDtypeStruct((6, 5, width), jnp.float32) for width in (3, 2)]
+    forward = jax.make_jaxpr(jax.vmap(model.apply, (None, 0, 0)))(theta, *shapes)
+    assert products(forward.jaxpr) == in_context.step_flops(model, 5, 6) / 3
+
+
+def test_contenders_take_turns(monkeypatch):
+    seen, clock = [], iter(range(10**6))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    times = in_context.in_turn({name: lambda name=name: seen.append(name) for name in "ab"}, 2)
+    assert seen == list("abbaabba") and times == {"a": [1, 1], "b": [1, 1]}
+    sizes = dict.fromkeys(("width", "layers", "length", "batch", "threads"), 1)
+    rows = in_context_table([sizes | {"sequences_per_second": 100.0, "over_floor": 2.0, "task_part": 0.05}])
+    assert rows.splitlines()[2].split("|")[6:9] == [" 100 ", " 2 ", " 0.05 "]

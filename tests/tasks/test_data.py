@@ -136,3 +136,32 @@ def test_text_is_encoded_without_loss_but_for_what_is_not_ascii():
 def test_bad_input(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_some_classes_of_a_set():
+    data = tasks.iris().of_classes(2, 0)
+    assert data.outputs == 2 and len(data.train) + len(data.held_out) == 100
+    whole = tasks.iris().train
+    np.testing.assert_array_equal(data.train.inputs, whole.inputs[whole.targets != 1])
+    np.testing.assert_array_equal(data.train.targets, (whole.targets[whole.targets != 1] == 0).astype(np.int32))
+    for classes in ((), (0, 0), (3,)):
+        with pytest.raises(ValueError, match=r"different numbers in \[0, 3\)"):
+            tasks.iris().of_classes(*classes)
+    with pytest.raises(ValueError, match="one class per example"):
+        tasks.diabetes().of_classes(0)
+
+
+def test_letters_are_drawn_and_differ():
+    data = tasks.letters("AB")
+    assert data is tasks.letters("AB") and data.outputs == 2
+    assert data.train.inputs.shape[1:] == (8, 8, 1) and len(data.train) + len(data.held_out) == 120
+    x = data.train.inputs
+    assert x.min() == 0 and 0.5 < x.max() <= 1 and len(np.unique(x, axis=0)) == len(x)
+    means = [x[data.train.targets == c].mean(0) for c in (0, 1)]
+    near = np.stack([np.square(data.held_out.inputs - mean[None]).sum((1, 2, 3)) for mean in means]).argmin(0)
+    assert (near == data.held_out.targets).mean() > 0.7
+    hole = tasks.letters("O").train.inputs[..., 0].mean(0)
+    assert hole[3:5, 3:5].mean() < 0.3 * hole.max()
+    for alphabet in ("", "AA", "A "):
+        with pytest.raises(ValueError, match="different visible signs"):
+            tasks.letters(alphabet)

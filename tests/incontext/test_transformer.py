@@ -1,0 +1,68 @@
+"""The Transformer: its arithmetic written out in numpy, its sizes, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lopt.incontext import Transformer
+
+SIZES = {"inputs": 3, "targets": 2, "outputs": 4, "positions": 6, "width": 8, "layers": 2, "heads": 2}
+
+
+def reference(theta, xs, ys_prev, heads):
+    """Position by position, head by head."""
+    theta = jax.tree.map(np.asarray, theta)
+
+    def dense(name, x):
+        layer = theta[name] if isinstance(name, str) else theta[name[0]][name[1]]
+        return x @ layer["kernel"] + layer.get("bias", 0)
+
+    def norm(name, x):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        return x * theta[name]["scale"] + theta[name]["bias"]
+
+    u = dense("embed", np.concatenate([xs, ys_prev], -1)) + theta["position"][: len(xs)]
+    for i in range(2):
+        qs, ks, vs = np.split(dense((f"mix_{i}", "attend"), norm(f"norm_mix_{i}", u)), 3, -1)
+        read = np.zeros_like(qs)
+        size = qs.shape[1] // heads
+        for t in range(len(xs)):
+            for h in range(heads):
+                part = slice(h * size, (h + 1) * size)
+                weights = np.exp(ks[: t + 1, part] @ qs[t, part] / np.sqrt(size))
+                read[t, part] = weights / weights.sum() @ vs[: t + 1, part]
+        u = u + dense((f"mix_{i}", "read"), read)
+        hidden = np.asarray(jax.nn.gelu(jnp.asarray(dense(f"hidden_{i}", norm(f"norm_hidden_{i}", u)))))
+        u = u + dense(f"out_{i}", hidden)
+    return dense("head", norm("norm_head", u))
+
+
+def test_it_is_the_arithmetic_of_the_paper():
+    model = Transformer(**SIZES)
+    theta = jax.jit(model.init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    xs, ys_prev = (rng.normal(size=(5, width)).astype(np.float32) for width in (3, 2))
+    found = jax.jit(model.apply)(theta, xs, ys_prev)
+    np.testing.assert_allclose(found, reference(theta, xs, ys_prev, 2), rtol=1e-4, atol=1e-5)
+
+
+def test_a_sequence_longer_than_its_positions_is_an_error():
+    model = Transformer(**SIZES)
+    with pytest.raises(ValueError, match="has 7 examples, the model has 6 positions"):
+        jax.eval_shape(
+            lambda key: model.apply(model.init(key), jnp.zeros((7, 3)), jnp.zeros((7, 2))), jax.random.key(0)
+        )
+
+
+@pytest.mark.parametrize("name", ["inputs", "targets", "outputs", "positions", "layers", "heads", "key_size"])
+def test_sizes_are_checked(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+        Transformer(**SIZES | {name: 0})
+
+
+def test_heads_divide_the_width_or_have_their_own():
+    with pytest.raises(ValueError, match="heads must divide the width"):
+        Transformer(**SIZES | {"heads": 3})
+    assert Transformer(**SIZES | {"heads": 3, "key_size": 5}).state_size(6) == 2 * 2 * 3 * 5 * 6
+    assert Transformer(**SIZES).state_size(6) == 2 * 2 * 8 * 6
