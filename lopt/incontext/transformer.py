@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -67,7 +68,7 @@ class Transformer:
     def apply(self, theta: Theta, xs: Float[Array, "T X"], ys_prev: Float[Array, "T Y"]) -> Float[Array, "T F"]:
         """Predictions."""
         fits(self, xs, ys_prev, self.positions)
-        return self._net.apply({"params": theta}, jnp.concatenate([xs, ys_prev], -1))
+        return cast(jax.Array, self._net.apply({"params": theta}, jnp.concatenate([xs, ys_prev], -1)))
 
     def state_size(self, length: int) -> int:
         """Keys and values, 2 L H N_K of every example."""

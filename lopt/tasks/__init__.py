@@ -5,6 +5,7 @@ from lopt.tasks.bundled import breast_cancer, diabetes, digits, iris, wine
 from lopt.tasks.dataset import Dataset, Examples, split
 from lopt.tasks.files import idx_images, image_dataset, load_idx, load_npz
 from lopt.tasks.functions import Bowl, Quadratic, Rosenbrock
+from lopt.tasks.in_context import InContextLifetime, Reader, SequenceLevels
 from lopt.tasks.language import VOCABULARY, LanguageTask, encode, standard_library
 from lopt.tasks.lifetime import Late, Student, SupervisedLifetime, evenly
 from lopt.tasks.linear_system import LinearSystem
@@ -12,6 +13,7 @@ from lopt.tasks.networks import ConvNet, Perceptron, Recurrent, Transformer, app
 from lopt.tasks.one_step import OneStep
 from lopt.tasks.population import PopulationLoss, population_loss
 from lopt.tasks.prefixes import averaging, descent, ordinary, ridge
+from lopt.tasks.projected import ProjectedClassification, Projection, draw_distinct
 from lopt.tasks.regression import (
     Criterion,
     GaussianInputs,
@@ -40,6 +42,7 @@ __all__ = [
     "Examples",
     "GaussianInputs",
     "GaussianStart",
+    "InContextLifetime",
     "Inputs",
     "LanguageTask",
     "Late",
@@ -52,11 +55,15 @@ __all__ = [
     "PopulationLoss",
     "Prediction",
     "PriorPredictor",
+    "ProjectedClassification",
+    "Projection",
     "Quadratic",
+    "Reader",
     "Recurrent",
     "Rescaled",
     "Rosenbrock",
     "Rotations",
+    "SequenceLevels",
     "SignStart",
     "SparseStart",
     "Start",
@@ -74,6 +81,7 @@ __all__ = [
     "descent",
     "diabetes",
     "digits",
+    "draw_distinct",
     "encode",
     "evenly",
     "gaussian_losses",

@@ -11,7 +11,7 @@ import pytest
 from lopt.agents import FinalReturn, Together
 from lopt.objectives import A2C, LPO, PPO, TALPO, Clip, FractionAndLogLifetime
 from lopt.protocols import Lifetime
-from tests.reference import aim, bandit, keys, pair, supervised
+from tests.reference import aim, bandit, in_context, keys, pair, supervised
 from tests.reference.aim import Aim
 from tests.reference.bandit import Bandit
 from tests.reference.lives import life, lion, lpg, ppo, ppo_on_aim, random_theta
@@ -35,9 +35,12 @@ LIFETIMES = {
     "LPO, tables": lambda: ppo(PPO(LPO(4, floor=Clip()))),
     "TA-LPO, real actions, Lion with weight decay, all normalised": lambda: ppo_on_aim(PPO(TALPO(4))),
     **supervised.LIVES,
+    "in context": in_context.lifetime,
 }
-UNTOUCHED = ("LPO", "TA-LPO", "LPG, judged", *supervised.LIVES)
+UNTOUCHED = ("LPO", "TA-LPO", "LPG, judged", *supervised.LIVES, "in context")
 """Lifetimes whose meta-loss is measured in passing, so that the learner comes back as it was."""
+UNLEARNED = ("in context",)
+"""Lifetimes that learn nothing in an update: theta is at work in their meta-loss alone, and updates have no metrics."""
 for_lifetimes = pytest.mark.parametrize("name", LIFETIMES)
 
 
@@ -51,6 +54,9 @@ def parts(name):
         return lifetime, jax.vmap(lifetime.level)((levels, levels)) if "together" in name else levels, *thetas
     if name in supervised.LIVES:
         return lifetime, supervised.levels(lifetime, *LENGTHS), *(random_theta(lifetime.optimizer, i) for i in (0, 1))
+    if name == "in context":
+        model = lifetime.model
+        return lifetime, in_context.levels(*LENGTHS), *(jax.jit(model.init)(jax.random.key(i)) for i in (0, 1))
     levels = (aim if isinstance(getattr(lifetime, "env", None), Aim) else pair).levels(*LENGTHS)
     return lifetime, levels, *(random_theta(_objective(lifetime), seed) for seed in (0, 1))
 
@@ -125,7 +131,7 @@ def test_a_life_depends_on_its_key_and_on_nothing_else(name):
     again = jitted(name)[0](jax.random.split(KEY, N), theta, levels)
     chex.assert_trees_all_equal(again, lives(name))
     other = lives(name, seed=1)
-    assert differs(other[0], again[0]) and differs(other[1], again[1])
+    assert differs(other[0], again[0]) and differs(other[1], again[1]) != (name in UNLEARNED)
 
 
 @for_lifetimes
@@ -134,7 +140,7 @@ def test_theta_makes_a_difference_after_birth_unless_there_is_none(name):
     (states, _, (loss, *_), _), (other, _, (other_loss, *_), _) = lives(name), lives(name, which_theta=1)
     born, grown = ([jax.tree.map(lambda x, t=t: np.asarray(x)[:, t], s) for s in (states, other)] for t in (0, UPDATES))
     chex.assert_trees_all_equal(*born)
-    assert differs(*grown) == (theta != ())
+    assert differs(*grown) == (theta != () and name not in UNLEARNED)
     assert (loss != other_loss).any() == (theta != ())
 
 
