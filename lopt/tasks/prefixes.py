@@ -30,12 +30,14 @@ def averaging(xs: Float[Array, "T X"], ys: Float[Array, "T Y"]) -> Float[Array, 
     return jax.vmap(lambda moment, x: moment.T @ x)(_means(xs, ys)[1], xs)
 
 
-def descent(xs: Float[Array, "T X"], ys: Float[Array, "T Y"], step_size: float, num_steps: int) -> Float[Array, "T Y"]:
+def descent(
+    xs: Float[Array, "T X"], ys: Float[Array, "T Y"], step_size: float | Float[Array, ""], num_steps: int
+) -> Float[Array, "T Y"]:
     """W_t x_t after steps of gradient descent from zero on mean_{s<t} 1/2 |y_s - W x_s|^2."""
     return jax.vmap(partial(_descend, step_size, num_steps))(*_means(xs, ys), xs)
 
 
-def _descend(step_size: float, num_steps: int, gram: Array, moment: Array, x: Array) -> Array:
+def _descend(step_size: float | Array, num_steps: int, gram: Array, moment: Array, x: Array) -> Array:
     def step(weights, _):
         return weights + step_size * (moment - gram @ weights), None
 
