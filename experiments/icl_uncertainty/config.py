@@ -38,7 +38,7 @@ class ModelConfig:
 
     width: int = 64
     """Of a token (arXiv 2208.01066: 256; 2306.15063: 128)."""
-    layers: int = 3
+    layers: int = 2
     """Blocks (arXiv 2208.01066: 12; 2306.15063: 8)."""
     heads: int = 4
     """Heads (arXiv 2208.01066: 8; 2306.15063: 2)."""
@@ -48,11 +48,11 @@ class ModelConfig:
 class TrainingConfig:
     """The outer loop: Adam on the mean loss over all positions."""
 
-    num_steps: int = 4000
+    num_steps: int = 6000
     """Steps (arXiv 2208.01066, 2306.15063: 500 000)."""
     batch: int = 64
     """Sequences of a step (arXiv 2208.01066: 64; 2306.15063: 256)."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Adam's greatest (arXiv 2306.15063: 1e-3); it rises linearly and falls to zero (cosine)."""
     warm_up: int = 200
     """Steps in which it rises."""
