@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from experiments.common.compiling import often
 from experiments.mesa.config import FewShotConfig, SystemsConfig
-from lopt.incontext import FewShotAttention, LinearAttention, MesaLayer
+from lopt.incontext import FewShotAttention, MesaLayer, OneStepAttention
 from lopt.protocols import SequenceModel
 from lopt.tasks import LinearRegression, LinearSystem, OneStep, UniformInputs, ridge
 from lopt.types import Key, Metrics, Theta
@@ -95,7 +95,7 @@ def systems(config: SystemsConfig, num_steps: int) -> dict[str, tuple[Layer, Seq
     """Linear attention and the mesa-layer on the same distribution of systems."""
     d = config.dimensions
     task = LinearSystem(d, config.length, config.noise)
-    models = {"linear attention": LinearAttention(d, d, d, scale=0.1), "mesa-layer": MesaLayer(d, d, d)}
+    models = {"linear attention": OneStepAttention(d, d, d, scale=0.1), "mesa-layer": MesaLayer(d, d, d)}
 
     def errors(model: SequenceModel, key: Key, theta: Theta) -> Array:
         key_task, key_context = jax.random.split(key)

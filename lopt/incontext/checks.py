@@ -31,3 +31,20 @@ def fits(model: Any, xs: Array, ys_prev: Array, positions: int | None = None) ->
         )
     if positions is not None and len(xs) > positions:
         raise ValueError(f"{name}: the sequence has {len(xs)} examples, the model has {positions} positions")
+
+
+def per_head(model: Any) -> int:
+    """The size of a head's keys: `key_size`, or the width divided by the heads where that is None.
+
+    Raises:
+        ValueError: a size below one, or heads that do not divide the width.
+    """
+    if model.key_size is not None:
+        at_least_one(model, "key_size")
+        return model.key_size
+    if model.width % model.heads:
+        raise ValueError(
+            f"{type(model).__name__}: heads must divide the width, or key_size be given "
+            f"(got {model.heads} and {model.width})"
+        )
+    return model.width // model.heads

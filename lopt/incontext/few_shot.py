@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lopt.incontext.checks import at_least_one
-from lopt.incontext.linear_attention import linear_attention
+from lopt.incontext.merged_attention import merged_attention
 from lopt.types import Key, Theta
 
 
@@ -71,6 +71,6 @@ class FewShotAttention:
         visible = jnp.broadcast_to(jnp.arange(len(tokens)) < len(xs), (len(tokens), len(tokens)))
 
         def layer(tokens, theta):
-            return tokens + linear_attention(theta["pv"], theta["kq"], tokens, visible) / len(xs), None
+            return tokens + merged_attention(theta["pv"], theta["kq"], tokens, visible) / len(xs), None
 
         return -jax.lax.scan(layer, tokens, theta)[0][-1, self.inputs :]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lopt.incontext.checks import at_least_one, fits
-from lopt.incontext.linear_attention import paired_tokens
+from lopt.incontext.merged_attention import paired_tokens
 from lopt.types import Key, Theta
 
 

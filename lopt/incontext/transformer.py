@@ -1,7 +1,6 @@
 """The causal Transformer as an in-context learner."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import flax.linen as nn
@@ -9,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lopt.incontext.checks import at_least_one, fits
+from lopt.incontext.blocks import Blocks
+from lopt.incontext.checks import at_least_one, fits, per_head
 from lopt.types import Key, Theta
 
 
@@ -49,17 +49,14 @@ class Transformer:
 
     def __post_init__(self) -> None:
         at_least_one(self, "inputs", "targets", "outputs", "positions", "width", "layers", "heads", "expansion")
-        if self.key_size is None and self.width % self.heads:
-            raise ValueError(
-                f"Transformer: heads must divide the width, or key_size be given (got {self.heads} and {self.width})"
-            )
-        if self.key_size is not None:
-            at_least_one(self, "key_size")
+        per_head(self)
 
     @property
-    def _net(self) -> "_Net":
-        size = self.width // self.heads if self.key_size is None else self.key_size
-        return _Net(self.outputs, self.positions, self.width, self.layers, self.heads, size, self.expansion)
+    def _net(self) -> Blocks:
+        def mix(name: str, into: nn.initializers.Initializer) -> nn.Module:
+            return _Attention(self.heads, per_head(self), into, name=name)
+
+        return Blocks(self.outputs, self.width, self.layers, self.expansion, mix, self.positions)
 
     def init(self, key: Key) -> Theta:
         """Weights by fan-in; those that write into the tokens smaller by sqrt(2 L), and small positions."""
@@ -72,36 +69,21 @@ class Transformer:
 
     def state_size(self, length: int) -> int:
         """Keys and values, 2 L H N_K of every example."""
-        return 2 * self.layers * self.heads * self._net.key_size * length
+        return 2 * self.layers * self.heads * per_head(self) * length
 
 
-class _Net(nn.Module):
-    outputs: int
-    positions: int
-    width: int
-    layers: int
+class _Attention(nn.Module):
     heads: int
     key_size: int
-    expansion: int
+    into: nn.initializers.Initializer
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "T E"]) -> Float[Array, "T F"]:
-        position = self.param("position", nn.initializers.normal(0.02), (self.positions, self.width))
-        u = nn.Dense(self.width, name="embed")(tokens) + position[: len(tokens)]
-        into = nn.initializers.variance_scaling(1 / (2 * self.layers), "fan_in", "truncated_normal")
-        for i in range(self.layers):
-            u = u + self._attention(nn.LayerNorm(name=f"norm_attention_{i}")(u), into, i)
-            h = nn.Dense(self.expansion * self.width, name=f"hidden_{i}")(nn.LayerNorm(name=f"norm_hidden_{i}")(u))
-            u = u + nn.Dense(self.width, kernel_init=into, name=f"out_{i}")(nn.gelu(h))
-        return nn.Dense(self.outputs, name="head")(nn.LayerNorm(name="norm_head")(u))
-
-    def _attention(self, u: Array, into: nn.initializers.Initializer, i: int) -> Array:
-        size = self.heads * self.key_size
-        dense = partial(nn.Dense, use_bias=False)
-        q, k, v = jnp.split(dense(3 * size, name=f"attend_{i}")(u), 3, axis=-1)
-        q, k, v = (x.reshape(len(u), self.heads, self.key_size) for x in (q, k, v))
+    def __call__(self, u: Float[Array, "T width"]) -> Float[Array, "T width"]:
+        length, size = len(u), self.heads * self.key_size
+        q, k, v = jnp.split(nn.Dense(3 * size, use_bias=False, name="attend")(u), 3, axis=-1)
+        q, k, v = (x.reshape(length, self.heads, self.key_size) for x in (q, k, v))
         scores = jnp.einsum("thd,shd->hts", q * self.key_size**-0.5, k)
-        past = jnp.tril(jnp.ones((len(u), len(u)), bool))
+        past = jnp.tril(jnp.ones((length, length), bool))
         weights = jax.nn.softmax(jnp.where(past[None], scores, jnp.finfo(scores.dtype).min))
-        read = jnp.einsum("hts,shd->thd", weights, v).reshape(len(u), size)
-        return dense(self.width, kernel_init=into, name=f"read_{i}")(read)
+        read = jnp.einsum("hts,shd->thd", weights, v).reshape(length, size)
+        return nn.Dense(u.shape[1], use_bias=False, kernel_init=self.into, name="read")(read)

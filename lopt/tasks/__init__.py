@@ -7,6 +7,7 @@ from lopt.tasks.files import idx_images, image_dataset, load_idx, load_npz
 from lopt.tasks.functions import Bowl, Quadratic, Rosenbrock
 from lopt.tasks.in_context import InContextLifetime, Reader, SequenceLevels
 from lopt.tasks.language import VOCABULARY, LanguageTask, encode, standard_library
+from lopt.tasks.letters import letters
 from lopt.tasks.lifetime import Late, Student, SupervisedLifetime, evenly
 from lopt.tasks.linear_system import LinearSystem
 from lopt.tasks.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_and_watch
@@ -88,6 +89,7 @@ __all__ = [
     "idx_images",
     "image_dataset",
     "iris",
+    "letters",
     "load_idx",
     "load_npz",
     "mean_and_std",

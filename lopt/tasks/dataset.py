@@ -59,6 +59,25 @@ class Dataset:
                     f"Dataset: classes must be in [0, {self.outputs}) (got {targets.min()} to {targets.max()})"
                 )
 
+    def of_classes(self, *classes: int) -> "Dataset":
+        """The examples of some classes, which are numbered anew in this order.
+
+        Raises:
+            ValueError: targets that are no classes, no class, or one that is not there or is there twice.
+        """
+        if not np.issubdtype(self.train.targets.dtype, np.integer) or self.train.targets.ndim != 1:
+            raise ValueError(f"of_classes: targets must be one class per example (got {self.train.targets.dtype.name})")
+        if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(range(self.outputs)):
+            raise ValueError(f"of_classes: expected different numbers in [0, {self.outputs}) (got {classes})")
+        number = np.full(self.outputs, -1, np.int32)
+        number[list(classes)] = np.arange(len(classes))
+
+        def some(part: Examples) -> Examples:
+            kept = number[part.targets] >= 0
+            return Examples(part.inputs[kept], number[part.targets[kept]])
+
+        return Dataset(some(self.train), some(self.held_out), len(classes))
+
     def autoencoding(self) -> "Dataset":
         """The same inputs as their own targets, flattened."""
 

@@ -26,10 +26,15 @@ class Projection(struct.PyTreeNode):
 class ProjectedClassification:
     """Tasks {(A x, rho(y))} of a data set {(x, y)}: A_ij ~ N(0, 1 / N_x), rho a random injection of classes into slots.
 
-    x is first standardised by one mean and one deviation over all numbers of the training inputs, so that the entries
-    of A x have variance one. A task is never stored: `sample` gives the words of a key, from which A and rho are drawn
-    whenever they are needed. With `num_tasks` n the tasks are those of the keys fold_in(key(pool), k), k < n; every
-    sequence draws new examples, whatever the number of tasks. Loss: cross-entropy at every position.
+    x is first standardised by the training inputs, so that the entries of A x have variance one. A task is never
+    stored: `sample` gives the words of a key, from which A and rho are drawn whenever they are needed. With `num_tasks`
+    n the tasks are those of the keys fold_in(key(pool), k), k < n; every sequence draws new examples, whatever the
+    number of tasks. Loss: cross-entropy at every position.
+
+    Two things shorten the plateau on which nothing is learned in context. Without the mean image, which is most of a
+    digit's norm, inner products of projected inputs say more of their classes. And where some sequences are of a few
+    of the classes only, remembering which labels were seen already pays, and what remembers them can then be told where
+    to look.
 
     Attributes:
         data: where examples come from.
@@ -40,6 +45,10 @@ class ProjectedClassification:
         pool: seed of the n tasks.
         in_place: the part q of the sequences whose classes stay in their places; their A is always new.
         distinct: no example comes twice in a sequence.
+        fewest: a sequence's examples are of so many of the classes or more, up to all, each number being as likely;
+            None for always all.
+        centred: the mean of the training inputs is taken off number by number, and what is left divided by one
+            deviation; otherwise one mean and one deviation are those of all numbers.
 
     Raises:
         ValueError: sizes below one, more classes than slots, targets that are no classes, a part that is none, or
@@ -47,7 +56,7 @@ class ProjectedClassification:
 
     Paper: arXiv 2212.04458, section 3 (A in R^{N_x x N_x}) and, for q, section 4.4.
     Differs: A may have fewer rows than columns; each sequence is in place with probability q, where the paper's batch
-        has a fixed part of them; examples are distinct.
+        has a fixed part of them; examples are distinct; `fewest` and `centred` (the paper: None and False).
     """
 
     data: Dataset
@@ -58,6 +67,8 @@ class ProjectedClassification:
     pool: int = 0
     in_place: float = 0.0
     distinct: bool = True
+    fewest: int | None = None
+    centred: bool = True
 
     def __post_init__(self) -> None:
         for name in ("length", "features", "slots"):
@@ -78,18 +89,35 @@ class ProjectedClassification:
             )
         if not 0 <= self.in_place <= 1:
             raise ValueError(f"ProjectedClassification: in_place must be in [0, 1] (got {self.in_place})")
-        fewest = min(len(self.data.train), len(self.data.held_out))
-        if self.distinct and self.length > fewest:
+        if self.fewest is not None and not 1 <= self.fewest <= self.data.outputs:
             raise ValueError(
-                f"ProjectedClassification: sequences of {self.length} distinct examples need as many of each part "
-                f"(got {fewest}); make them shorter, or distinct=False"
+                f"ProjectedClassification: fewest must be in [1, {self.data.outputs}], the number of classes, or None "
+                f"(got {self.fewest})"
             )
+        for part in (self.data.train, self.data.held_out) if self.distinct else ():
+            counts = np.sort(np.bincount(part.targets, minlength=self.data.outputs))
+            least = counts[: self.fewest].sum()
+            if self.length > least:
+                raise ValueError(
+                    f"ProjectedClassification: sequences of {self.length} distinct examples need as many of each part "
+                    f"(got {least}); make them shorter, raise fewest, or set distinct=False"
+                )
 
     @cached_property
-    def _scale(self) -> tuple[float, float]:
-        """Mean and deviation of all numbers of the training inputs."""
-        x = self.data.train.inputs
-        return float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64)) or 1.0
+    def _scale(self) -> tuple[np.ndarray, np.float32]:
+        """What is taken off an input, and what the rest is divided by."""
+        x = self.data.train.inputs.reshape(len(self.data.train), -1).astype(np.float64)
+        mean = x.mean(0) if self.centred else np.full(x.shape[1], x.mean())
+        return mean.astype(np.float32), np.float32((x - mean).std() or 1.0)
+
+    @cached_property
+    def _by_class(self) -> dict[bool, tuple[np.ndarray, np.ndarray]]:
+        """For the held-out part and the other: the examples in the order of their classes, and how many a class has."""
+        parts = {True: self.data.held_out.targets, False: self.data.train.targets}
+        return {
+            which: (np.argsort(x, kind="stable"), np.bincount(x, minlength=self.data.outputs))
+            for which, x in parts.items()
+        }
 
     def sample(self, key: Key) -> Projection:
         """One of the n tasks, or a new one."""
@@ -118,16 +146,33 @@ class ProjectedClassification:
     def context(self, key: Key, task: Projection, *, held_out: bool) -> Context:
         """A x_t, the one-hot of the label before, and the label of every position."""
         part = self.data.held_out if held_out else self.data.train
-        if self.distinct:
-            index = draw_distinct(key, len(part), self.length)
-        else:
-            index = jax.random.randint(key, (self.length,), 0, len(part))
+        index = self._examples(key, held_out)
         mean, std = self._scale
-        x = (jnp.asarray(part.inputs)[index].reshape(self.length, -1) - mean) / std
+        x = (jnp.asarray(part.inputs)[index].reshape(self.length, -1) - mean[None]) / std
         projection, places = self.drawn(task)
         labels = places[jnp.asarray(part.targets)[index]]
         told = jax.nn.one_hot(labels[:-1], self.slots)
         return Context(x @ projection.T, jnp.concatenate([jnp.zeros((1, self.slots)), told]), labels)
+
+    def _examples(self, key: Key, held_out: bool) -> Int[Array, " T"]:
+        """Which examples a sequence is of."""
+        key_number, key_classes, key_examples = jax.random.split(key, 3)
+        order, counts = self._by_class[held_out]
+        classes, population = jnp.arange(self.data.outputs), jnp.int32(len(order))
+        if self.fewest is not None:
+            # the chosen classes come first; a number below their examples' is one of these examples
+            number = jax.random.randint(key_number, (), self.fewest, self.data.outputs + 1)
+            classes = jax.random.permutation(key_classes, classes)
+            population = jnp.where(jnp.arange(self.data.outputs) < number, jnp.asarray(counts)[classes], 0).sum()
+        if self.distinct:
+            drawn = draw_distinct(key_examples, population, self.length)
+        else:
+            drawn = jax.random.randint(key_examples, (self.length,), 0, population)
+        sizes = jnp.asarray(counts)[classes]
+        ends = jnp.cumsum(sizes)
+        place = jnp.searchsorted(ends, drawn, side="right", method="compare_all")
+        starts = jnp.asarray(np.cumsum(counts) - counts)[classes]
+        return jnp.asarray(order)[starts[place] + drawn - (ends - sizes)[place]]
 
     def losses(
         self, task: Projection, outputs: Float[Array, "T slots"], targets: Int[Array, " T"]
@@ -137,13 +182,13 @@ class ProjectedClassification:
         return loss, {"accuracy": (jnp.argmax(outputs, -1) == targets).astype(jnp.float32)}
 
 
-def draw_distinct(key: Key, population: int, number: int) -> Int[Array, " number"]:
+def draw_distinct(key: Key, population: int | Int[Array, ""], number: int) -> Int[Array, " number"]:
     """`number` different numbers below `population` in random order, every choice equally likely.
 
     Its cost does not grow with the population (Floyd's algorithm: whatever was drawn before becomes the range's end).
     """
     key_draw, key_order = jax.random.split(key)
-    ends = jnp.arange(population - number, population)
+    ends = population - number + jnp.arange(number)
     drawn = jax.random.randint(key_draw, (number,), 0, ends + 1)
 
     def body(i: Array, kept: Array) -> Array:

@@ -6,7 +6,7 @@ from lopt import incontext
 from tests.contracts import test_sequence_model as contract
 
 MODELS = {
-    "linear attention": lambda: incontext.LinearAttention(**contract.SIZES, scale=0.5),
+    "one-step attention": lambda: incontext.OneStepAttention(**contract.SIZES, scale=0.5),
     "mesa-layer": lambda: incontext.MesaLayer(**contract.SIZES, heads=2, key_size=4, value_size=3),
 }
 contract.MODELS |= MODELS

@@ -21,6 +21,12 @@ MODELS = {
     "Transformer, one head of its own size": lambda: incontext.Transformer(
         **SIZES, positions=T, width=6, layers=1, heads=1, key_size=5
     ),
+    "linear attention": lambda: incontext.LinearAttention(**SIZES, width=8, heads=2),
+    "fast weights": lambda: incontext.FastWeights(**SIZES, width=8, heads=2, layers=1),
+    "LSTM": lambda: incontext.LSTM(**SIZES, width=6, layers=2),
+    "GRU": lambda: incontext.GRU(**SIZES, width=6),
+    "LSTM of outer products": lambda: incontext.OuterProductLSTM(**SIZES, width=5),
+    "VSML": lambda: incontext.VSML(INPUTS, OUTPUTS, OUTPUTS, 4, 3),
 }
 for_models = pytest.mark.parametrize("name", MODELS)
 
@@ -48,9 +54,9 @@ def jitted(name):
     return jax.jit(everything)
 
 
-def sequence(seed=0):
-    rng = np.random.default_rng(seed)
-    return tuple(rng.normal(size=(T, size)).astype(np.float32) for size in (INPUTS, TARGETS))
+def sequence(name, seed=0):
+    model, rng = parts(name)[0], np.random.default_rng(seed)
+    return tuple(rng.normal(size=(T, size)).astype(np.float32) for size in (model.inputs, model.targets))
 
 
 @for_models
@@ -64,7 +70,7 @@ def test_model_has_the_methods_and_hashes(name):
 def test_no_output_depends_on_later_inputs_or_on_its_own_label(name):
     """ys_prev[t] holds the label before t, so an output that read its own label would read ys_prev[t + 1]."""
     _, theta = parts(name)
-    outputs, _, by_xs, by_ys = jitted(name)(theta, *sequence())
+    outputs, _, by_xs, by_ys = jitted(name)(theta, *sequence(name))
     chex.assert_shape(outputs, (T, OUTPUTS))
     assert np.isfinite(outputs).all()
     for gradients in (by_xs, by_ys):  # [T outputs, F, T inputs, width]
@@ -76,14 +82,14 @@ def test_no_output_depends_on_later_inputs_or_on_its_own_label(name):
 @for_models
 def test_every_meta_parameter_counts(name):
     _, theta = parts(name)
-    for path, leaf in jax.tree.leaves_with_path(jitted(name)(theta, *sequence())[1]):
+    for path, leaf in jax.tree.leaves_with_path(jitted(name)(theta, *sequence(name))[1]):
         assert np.isfinite(leaf).all() and np.abs(leaf).sum() > 0, jax.tree_util.keystr(path)
 
 
 @for_models
 def test_a_shorter_sequence_is_a_prefix(name):
     model, theta = parts(name)
-    xs, ys_prev = sequence()
+    xs, ys_prev = sequence(name)
     whole = jitted(name)(theta, xs, ys_prev)[0]
     part = jax.jit(model.apply)(theta, xs[:2], ys_prev[:2])
     np.testing.assert_allclose(part, whole[:2], rtol=1e-4, atol=1e-5)
@@ -92,9 +98,9 @@ def test_a_shorter_sequence_is_a_prefix(name):
 @for_models
 def test_many_at_once_are_many_one_by_one(name):
     model, theta = parts(name)
-    batch = [np.stack(x) for x in zip(sequence(0), sequence(1), strict=True)]
+    batch = [np.stack(x) for x in zip(sequence(name, 0), sequence(name, 1), strict=True)]
     together = jax.jit(jax.vmap(model.apply, (None, 0, 0)))(theta, *batch)
-    alone = [jitted(name)(theta, *sequence(seed))[0] for seed in (0, 1)]
+    alone = [jitted(name)(theta, *sequence(name, seed))[0] for seed in (0, 1)]
     np.testing.assert_allclose(together, np.stack(alone), rtol=1e-4, atol=1e-5)
 
 
@@ -120,8 +126,8 @@ def test_the_state_grows_or_stays(name):
 @for_models
 def test_a_sequence_it_was_not_made_for_is_an_error(name):
     model, theta = parts(name)
-    xs, ys_prev = map(jnp.asarray, sequence())
-    with pytest.raises(ValueError, match=r"expected xs \[T, 3\] and ys_prev \[T, 2\]"):
+    xs, ys_prev = map(jnp.asarray, sequence(name))
+    with pytest.raises(ValueError, match=r"expected xs \[T, 3\] and ys_prev \[T, "):
         model.apply(theta, xs[:, :2], ys_prev)
     with pytest.raises(ValueError, match="expected xs"):
         model.apply(theta, xs, ys_prev[:, :1])

@@ -12,8 +12,8 @@ from sklearn.linear_model import Ridge
 from lopt.incontext import (
     AutoregressiveAttention,
     FewShotAttention,
-    LinearAttention,
     MesaLayer,
+    OneStepAttention,
     least_squares_attention,
     paired_tokens,
 )
@@ -38,9 +38,9 @@ def test_tokens_pair_an_example_with_the_next_question():
     np.testing.assert_array_equal(tokens[4], [*xs[4], *xs[3], *ys[3]])
 
 
-def test_linear_attention_is_a_step_of_descent():
+def test_one_step_attention_is_a_step_of_descent():
     xs, ys, ys_prev = context()
-    model = LinearAttention(**SIZES)
+    model = OneStepAttention(**SIZES)
     found = jax.jit(model.apply)(model.descent(0.7), xs, ys_prev)
     np.testing.assert_allclose(found, descent(xs, ys, 0.7, 1), rtol=1e-4, atol=1e-6)
     for t in range(1, len(xs)):
@@ -111,7 +111,7 @@ def test_sherman_morrison_is_the_direct_inverse():
 def test_the_mesa_layer_recovers_a_linear_system():
     """d steps show all of W; one step of descent does not."""
     task = LinearSystem(3, 12, noise=0.0)
-    mesa, linear = MesaLayer(3, 3, 3), LinearAttention(3, 3, 3)
+    mesa, linear = MesaLayer(3, 3, 3), OneStepAttention(3, 3, 3)
 
     @jax.jit
     @jax.vmap
@@ -199,9 +199,9 @@ def test_training_reaches_the_loss_of_the_best_step():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LinearAttention(3, 2, 1).descent(1.0), "outputs must be targets"),
-        (lambda: LinearAttention(3, 2, 2, scale=-1.0), "scale must not be negative"),
-        (lambda: LinearAttention(3, 0, 2), "targets must be at least 1"),
+        (lambda: OneStepAttention(3, 2, 1).descent(1.0), "outputs must be targets"),
+        (lambda: OneStepAttention(3, 2, 2, scale=-1.0), "scale must not be negative"),
+        (lambda: OneStepAttention(3, 0, 2), "targets must be at least 1"),
         (lambda: MesaLayer(3, 2, 2, heads=2).least_squares(1.0), "expected one head"),
         (lambda: MesaLayer(3, 2, 2, key_size=0), "key_size must be at least 1"),
         (lambda: FewShotAttention(3, 2, 0), "layers must be at least 1"),

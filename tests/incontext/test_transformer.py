@@ -15,7 +15,8 @@ def reference(theta, xs, ys_prev, heads):
     theta = jax.tree.map(np.asarray, theta)
 
     def dense(name, x):
-        return x @ theta[name]["kernel"] + theta[name].get("bias", 0)
+        layer = theta[name] if isinstance(name, str) else theta[name[0]][name[1]]
+        return x @ layer["kernel"] + layer.get("bias", 0)
 
     def norm(name, x):
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
@@ -23,7 +24,7 @@ def reference(theta, xs, ys_prev, heads):
 
     u = dense("embed", np.concatenate([xs, ys_prev], -1)) + theta["position"][: len(xs)]
     for i in range(2):
-        qs, ks, vs = np.split(dense(f"attend_{i}", norm(f"norm_attention_{i}", u)), 3, -1)
+        qs, ks, vs = np.split(dense((f"mix_{i}", "attend"), norm(f"norm_mix_{i}", u)), 3, -1)
         read = np.zeros_like(qs)
         size = qs.shape[1] // heads
         for t in range(len(xs)):
@@ -31,7 +32,7 @@ def reference(theta, xs, ys_prev, heads):
                 part = slice(h * size, (h + 1) * size)
                 weights = np.exp(ks[: t + 1, part] @ qs[t, part] / np.sqrt(size))
                 read[t, part] = weights / weights.sum() @ vs[: t + 1, part]
-        u = u + dense(f"read_{i}", read)
+        u = u + dense((f"mix_{i}", "read"), read)
         hidden = np.asarray(jax.nn.gelu(jnp.asarray(dense(f"hidden_{i}", norm(f"norm_hidden_{i}", u)))))
         u = u + dense(f"out_{i}", hidden)
     return dense("head", norm("norm_head", u))

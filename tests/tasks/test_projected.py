@@ -39,8 +39,9 @@ def test_projections_have_variance_one_over_the_inputs():
     assert entries.var() == pytest.approx(1, abs=4 * (2 / entries.size) ** 0.5)
 
 
-def test_projected_inputs_have_variance_one():
-    one = ProjectedClassification(tasks.digits(), 50, 16)
+@pytest.mark.parametrize("centred", [True, False])
+def test_projected_inputs_have_variance_one(centred):
+    one = ProjectedClassification(tasks.digits(), 50, 16, centred=centred)
 
     def xs(key):
         key_task, key_context = jax.random.split(key)
@@ -71,12 +72,13 @@ def contexts(held_out=False, **changes):
     return jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(1), 20))
 
 
-@pytest.mark.parametrize("held_out", [False, True])
-def test_a_sequence_is_of_projected_examples_and_tells_the_label_before(held_out):
+@pytest.mark.parametrize(("held_out", "centred"), [(False, True), (True, False)])
+def test_a_sequence_is_of_projected_examples_and_tells_the_label_before(held_out, centred):
     data = spots()
     part = data.held_out if held_out else data.train
-    x = (part.inputs - data.train.inputs.mean()) / data.train.inputs.std()
-    context, projections, places = jax.tree.map(np.asarray, contexts(held_out))
+    mean = data.train.inputs.mean(0 if centred else None)
+    x = (part.inputs - mean) / (data.train.inputs - mean).std()
+    context, projections, places = jax.tree.map(np.asarray, contexts(held_out, centred=centred))
     for i in range(len(projections)):
         images, labels = x @ projections[i].T, places[i][part.targets]
         far = np.abs(context.xs[i][:, None] - images[None]).max(-1)
@@ -86,6 +88,22 @@ def test_a_sequence_is_of_projected_examples_and_tells_the_label_before(held_out
         np.testing.assert_array_equal(context.targets[i], labels[index])
         np.testing.assert_array_equal(context.ys_prev[i, 0], np.zeros(SLOTS))
         np.testing.assert_array_equal(context.ys_prev[i, 1:], np.eye(SLOTS)[context.targets[i, :-1]])
+
+
+def test_a_sequence_may_be_of_a_few_classes():
+    fewest = ProjectedClassification(spots(), 3, FEATURES, fewest=1)
+    draw = jax.jit(jax.vmap(lambda key: fewest._examples(key, False)))
+    index = np.asarray(draw(jax.random.split(jax.random.key(0), 3000)))
+    labels = spots().train.targets[index]
+    assert all(len(set(row)) == 3 for row in index.tolist())
+    numbers = np.array([len(set(row)) for row in labels.tolist()])
+    assert set(numbers) == {1, 2, 3}
+    assert (numbers == 1).mean() > 1 / 3
+    assert (numbers == 1).mean() == pytest.approx(1 / 3 * (1 + 1 / 4 + 1 / 9), abs=0.06)
+    # the classes are equally likely, and so are the examples of a class where all classes are there
+    assert np.bincount(labels[:, 0]).min() > 0.9 * 1000
+    whole = jax.jit(jax.vmap(lambda key: task()._examples(key, False)))(jax.random.split(jax.random.key(1), 1000))
+    assert stats.chisquare(np.bincount(np.asarray(whole)[:, 2], minlength=30)).pvalue > 1e-3
 
 
 def test_a_finite_number_of_tasks_are_the_numbered_ones():
@@ -157,6 +175,8 @@ def test_no_key_is_used_twice(monkeypatch):
     [
         ({"slots": 2}, "3 classes need as many slots"),
         ({"length": 11}, "11 distinct examples"),
+        ({"fewest": 1}, "6 distinct examples need as many of each part .got [23]"),
+        ({"fewest": 4}, "fewest must be in"),
         ({"length": 0}, "length must be at least 1"),
         ({"features": 0}, "features must be at least 1"),
         ({"num_tasks": 0}, "num_tasks must be in"),

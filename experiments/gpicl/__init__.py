@@ -1,0 +1,1 @@
+"""General-purpose in-context learning: meta-training sequence models to learn classification from their context."""

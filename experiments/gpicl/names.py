@@ -1,0 +1,79 @@
+"""What can be chosen by name on the command line."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.common.cli import choose
+from lopt import incontext, tasks
+from lopt.protocols import SequenceModel
+from lopt.tasks import Dataset, Examples
+
+if TYPE_CHECKING:
+    from experiments.gpicl.config import ModelConfig
+
+
+def random_items(number: int = 20) -> Dataset:
+    """Noise images N(0, 1) of 64 numbers with random labels: what can be done is to recognise the ones seen before."""
+    rng = np.random.default_rng(0)
+    items = Examples(rng.normal(size=(number, 64)).astype(np.float32), rng.integers(0, 10, number, np.int32))
+    return Dataset(items, items, 10)
+
+
+DATASETS: dict[str, Callable[[], Dataset]] = {
+    "digits": tasks.digits,
+    "digits_0_to_4": lambda: tasks.digits().of_classes(*range(5)),
+    "digits_5_to_9": lambda: tasks.digits().of_classes(*range(5, 10)),
+    "letters": tasks.letters,
+    "wine": tasks.wine,
+    "breast_cancer": tasks.breast_cancer,
+    "iris": tasks.iris,
+    "random": random_items,
+}
+FILES: dict[str, Callable[[str], Dataset]] = {"idx": tasks.idx_images, "npz": tasks.load_npz}
+"""Kinds of files, written before their path and a colon."""
+REPEATED = ("random",)
+"""Data sets whose examples come again within a sequence."""
+
+
+def dataset(name: str) -> Dataset:
+    """A data set by its name, or from files: `idx:FOLDER` (the four files of MNIST) or `npz:FILE`.
+
+    Raises:
+        ValueError: an unknown name, or files that are missing or damaged.
+    """
+    kind, colon, path = name.partition(":")
+    return choose("kind of files", kind, FILES)(path) if colon else choose("data set", name, DATASETS)()
+
+
+def _blocks(kind: type) -> Callable[["ModelConfig", dict[str, int], int], SequenceModel]:
+    def build(config: "ModelConfig", sizes: dict[str, int], length: int) -> SequenceModel:
+        more = {"positions": length} if kind is incontext.Transformer else {}
+        return kind(
+            **sizes,
+            **more,
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            key_size=config.key_size or None,
+            expansion=config.expansion,
+        )
+
+    return build
+
+
+def _recurrent(kind: type) -> Callable[["ModelConfig", dict[str, int], int], SequenceModel]:
+    return lambda config, sizes, length: kind(**sizes, width=config.width, layers=config.layers)
+
+
+MODELS: dict[str, Callable[["ModelConfig", dict[str, int], int], SequenceModel]] = {
+    "transformer": _blocks(incontext.Transformer),
+    "linear_attention": _blocks(incontext.LinearAttention),
+    "fast_weights": _blocks(incontext.FastWeights),
+    "lstm": _recurrent(incontext.LSTM),
+    "gru": _recurrent(incontext.GRU),
+    "outer_product_lstm": _recurrent(incontext.OuterProductLSTM),
+    "vsml": lambda config, sizes, length: incontext.VSML(**sizes),
+}
+"""From the options, the widths of tokens and predictions, and the length of a sequence to a model."""

@@ -1,0 +1,125 @@
+"""report.md, results.json and the pictures of a run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.common import plots
+from experiments.common.folder import RunFolder
+from experiments.common.report import image, table, write_report, write_results
+from experiments.common.stats import bootstrap, mean
+from experiments.gpicl.config import StudyConfig
+from experiments.gpicl.measure import LEFT, Measured, phase
+
+OWN = ("seen tasks, training examples", "seen tasks, held-out examples", "unseen tasks")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run found, by the name of the measurement; `plateau` in meta-steps, None if it was never left."""
+
+    curves: Mapping[str, Measured]
+    references: Mapping[str, Mapping[str, np.ndarray]]
+    plateau: float | None
+    state_size: int
+    parameters: int
+
+
+def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
+    """Write everything that shows the result."""
+    found = {name: measured.summary() for name, measured in results.curves.items()}
+    what = phase(found[OWN[1]], found["unseen tasks"])
+    write_results(
+        folder,
+        {
+            "seed": config.run.seed,
+            "num_tasks": config.tasks.num_tasks or "infinite",
+            "phase": what,
+            "plateau": results.plateau if results.plateau is not None else "never left",
+            "state_size": results.state_size,
+            "parameters": results.parameters,
+            "curves": found,
+            "references": results.references,
+        },
+    )
+    sections = {"What it learned": verdict(config, results, what), "Accuracy": _table(results)}
+    sections["How to read this"] = reading(config)
+    draw(config, results, folder)
+    sections["Accuracy by position"] = image(
+        "positions.png", "Accuracy at every position: the model (band: 95 %), and classifiers on the same contexts."
+    )
+    length = config.tasks.length
+    places = sorted({1, max(1, length // 4), max(1, length // 2), length})
+    panels = {
+        "mean loss, sequences of all classes": ["seen/loss", "unseen/loss"],
+        "unseen tasks: accuracy by position": [f"unseen/accuracy_{t}" for t in places],
+        "seen tasks: accuracy by position": [f"seen/accuracy_{t}" for t in places],
+        "training: loss at both ends": ["loss_first", "loss_last"],
+    }
+    if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels, xlabel="meta-step"):
+        sections["Meta-training"] = image("curves.png", "Raw values pale, moving means on top.")
+    title = f"In-context learning of {config.tasks.dataset} by {config.model.name}"
+    write_report(folder, title, config, sections)
+
+
+def verdict(config: StudyConfig, results: Results, what: str) -> str:
+    """The result in a sentence or two."""
+    unseen = results.curves["unseen tasks"].summary()
+    ceiling = results.references["unseen tasks"]["class mean"][-1]
+    left = "never left" if results.plateau is None else f"left by meta-step {results.plateau:g}"
+    number, length, slots = config.tasks.num_tasks or "infinitely many", config.tasks.length, config.tasks.slots
+    return (
+        f"Meta-trained on {number} tasks, it **{what}**. On unseen tasks it is right on {unseen['first']:.2f} of the "
+        f"first examples and on {unseen['last']:.2f} of those after {length - 1} labelled ones; the nearest class mean "
+        f"on {ceiling:.2f}. The plateau (mean loss on seen tasks above {LEFT} log {slots}) was {left}. Parameters: "
+        f"{results.parameters}; numbers of state after a sequence: {results.state_size}."
+    )
+
+
+def reading(config: StudyConfig) -> str:
+    """What the numbers are."""
+    return (
+        f"Accuracies are of {config.eval.final_sequences} sequences, each of its own task, with 95 % bootstrap "
+        "intervals over sequences; the gain is the accuracy at the last position minus that at the first. Seen tasks "
+        "are those of meta-training; where these are infinitely many, none is drawn twice. Other data sets were never "
+        "trained on. References are trained anew at every position on what the model was shown."
+    )
+
+
+def _table(results: Results) -> str:
+    rows: list[tuple[Any, ...]] = []
+    for name, measured in results.curves.items():
+        ends = (bootstrap(measured.accuracy[:, i].astype(float), mean) for i in (0, -1))
+        gain = bootstrap(measured.gain.astype(float), mean)
+        rows.append((name, *ends, gain, *(float(curve[-1]) for curve in results.references[name].values())))
+    header = ("tasks", "first", "last", "gain", *next(iter(results.references.values())))
+    return table(header, rows)
+
+
+def draw(config: StudyConfig, results: Results, folder: RunFolder) -> None:
+    """A panel per measurement: the model's accuracy by position, and the references'."""
+    columns = min(4, len(results.curves))
+    lines = -(-len(results.curves) // columns)
+    with plots.figure(folder.file("positions.png"), lines, columns, (2.9, 2.4), sharex=True, sharey=True) as (
+        drawing,
+        axes,
+    ):
+        for axis, (name, measured) in zip(axes.flat, results.curves.items(), strict=False):
+            positions = 1 + np.arange(measured.accuracy.shape[1])
+            for color, (who, curve) in zip(plots.COLORS[1:], results.references[name].items(), strict=False):
+                axis.plot(positions, curve, color=color, linewidth=1, label=who)
+            accuracy = measured.accuracy.mean(0)
+            error = 1.96 * np.sqrt(accuracy * (1 - accuracy) / len(measured.accuracy))
+            axis.fill_between(positions, accuracy - error, accuracy + error, color=plots.COLORS[0], alpha=0.2, lw=0)
+            axis.plot(positions, accuracy, color=plots.COLORS[0], linewidth=2, label=config.model.name)
+            axis.set(title=name, ylim=(0, 1.02))
+        for axis in axes.flat[len(results.curves) :]:
+            axis.set_visible(False)
+        for axis in axes[-1]:
+            axis.set_xlabel("position")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("accuracy")
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        drawing.legend(handles, labels, loc="outside upper center", ncols=len(labels))

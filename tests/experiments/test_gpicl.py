@@ -1,0 +1,211 @@
+"""The study of in-context learning: bad input, references, whole small runs and a sweep that goes on."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import lopt
+from experiments.common.config import RunConfig
+from experiments.gpicl import measure, references, sweep
+from experiments.gpicl.build import build
+from experiments.gpicl.config import EvalConfig, MetaConfig, ModelConfig, StudyConfig, SweepConfig, TasksConfig
+from experiments.gpicl.names import DATASETS, MODELS, dataset
+from experiments.gpicl.presets import PRESETS
+from experiments.gpicl.train import main
+
+TINY = StudyConfig(
+    run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
+    tasks=TasksConfig(dataset="iris", length=4, features=3, slots=3),
+    model=ModelConfig(width=4, layers=1, heads=1, expansion=1),
+    meta=MetaConfig(num_steps=2, batch_size=2, warmup=1, steps_per_chunk=1),
+    eval=EvalConfig(every=1, sequences=2, final_sequences=3, datasets=()),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": TasksConfig(dataset="digit")}, "did you mean digits"),
+        ({"tasks": TasksConfig(dataset="ixd:folder")}, "unknown kind of files 'ixd'; did you mean idx"),
+        ({"tasks": TasksConfig(num_tasks=-1)}, "tasks.num-tasks must not be negative"),
+        ({"tasks": TasksConfig(length=1)}, "tasks.length of at least 2"),
+        ({"model": ModelConfig(name="transfomer")}, "did you mean transformer"),
+        ({"meta": MetaConfig(num_steps=1001)}, "must be a multiple of the chunk"),
+        ({"meta": MetaConfig(warmup=3000)}, "warmup must end before the run"),
+        ({"meta": MetaConfig(batch_size=0)}, "meta.batch-size must be at least 1"),
+        ({"eval": EvalConfig(every=7)}, "eval.every"),
+        ({"eval": EvalConfig(datasets=("leters",))}, "did you mean letters"),
+        ({"sweep": SweepConfig("tasks.num_tasks")}, "give an option, its values"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        StudyConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slots": 9}, "10 classes need as many slots"),
+        ({"dataset": "wine", "length": 50}, "sequences of 50 distinct examples"),
+        ({"dataset": "npz:nowhere.npz"}, "nowhere.npz does not exist; nothing is downloaded"),
+        ({"dataset": "idx:nowhere"}, "does not exist; nothing is downloaded"),
+    ],
+)
+def test_data_that_does_not_fit_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build(StudyConfig(tasks=TasksConfig(**changes)))
+
+
+def test_presets_and_names_build():
+    for preset in PRESETS.values():
+        here = dataclasses.replace(preset.tasks, dataset="digits")  # the paper's files are the user's
+        assert build(dataclasses.replace(preset, tasks=here)).tasks.length == preset.tasks.length
+    for name in MODELS:
+        build(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, name=name)))
+    for name in DATASETS:
+        assert dataset(name).outputs <= 10
+
+
+def test_files_are_read(tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 255, (40, 5, 5), np.uint8), np.arange(40, dtype=np.int32) % 3
+    np.savez(tmp_path / "mine.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    options = TasksConfig(dataset=f"npz:{tmp_path / 'mine.npz'}", length=4, features=0)
+    task = build(dataclasses.replace(TINY, tasks=options)).tasks
+    assert task.features == 25 and task.data.outputs == 3
+
+
+def contexts(rng, number=3, length=6, slots=3):
+    labels = rng.integers(0, slots, (number, length))
+    return (2 * np.eye(slots)[labels] + rng.normal(size=(number, length, slots))).astype(np.float32), labels
+
+
+def test_references_are_what_they_say_position_by_position():
+    from sklearn import linear_model, neighbors
+
+    xs, labels = contexts(np.random.default_rng(0), 4, 8)
+    found = {name: right(xs, labels, 3) for name, right in references.REFERENCES.items()}
+    regression = references.logistic_regression(xs, labels, 3, decay=1.0, steps=500)
+    for i in range(len(xs)):
+        for t in range(xs.shape[1]):
+            x, y, query, truth = xs[i, :t], labels[i, :t], xs[i, t], labels[i, t]
+            if t == 0:
+                assert all(right[i, 0] == (truth == 0) for right in found.values())
+                continue
+            classes = np.unique(y)
+            means = np.stack([x[y == c].mean(0) for c in classes])
+            nearest = classes[np.square(means - query).sum(1).argmin()]
+            assert found["class mean"][i, t] == (nearest == truth)
+            neighbour = neighbors.KNeighborsClassifier(1).fit(x, y).predict(query[None])[0]
+            assert found["nearest neighbour"][i, t] == (neighbour == truth)
+            assert found["label frequency"][i, t] == (np.bincount(y, minlength=3).argmax() == truth)
+            if len(classes) == 3:
+                ones = np.concatenate([x, np.ones((t, 1))], 1)
+                fit = linear_model.LogisticRegression(C=1.0, fit_intercept=False, tol=1e-8).fit(ones, y)
+                assert regression[i, t] == (fit.predict(np.append(query, 1)[None])[0] == truth)
+
+
+def test_the_plateau_ends_where_the_loss_on_seen_tasks_is_first_below_nine_tenths_of_a_guess():
+    rows = [{"step": 0, "seen/loss": 2.3}, {"step": 1, "meta_loss": 0.0}, {"step": 2, "seen/loss": 2.08}]
+    assert measure.plateau(rows, 10) is None
+    assert measure.plateau([*rows, {"step": 4, "seen/loss": 2.07}, {"step": 6, "seen/loss": 2.2}], 10) == 4
+
+
+@pytest.mark.parametrize(
+    ("seen", "unseen", "name"),
+    [
+        ((0.9, 0.0), 0.0, "memorises tasks"),
+        ((0.2, 0.4), 0.04, "identifies tasks"),
+        ((0.1, 0.5), 0.5, "learns to learn"),
+        ((0.1, 0.0), 0.0, "undecided"),
+    ],
+)
+def test_phases(seen, unseen, name):
+    assert measure.phase({"first": seen[0], "gain": seen[1]}, {"gain": unseen}) == name
+
+
+def test_measurements_are_of_all_classes_and_unseen_tasks_are_in_no_pool():
+    options = TasksConfig(dataset="iris", length=4, features=3, slots=3, num_tasks=2, in_place=0.5, fewest=1)
+    study = build(dataclasses.replace(TINY, tasks=options))
+    assert (study.tasks.num_tasks, study.tasks.in_place, study.tasks.fewest) == (2, 0.5, 1)
+    assert (study.seen.num_tasks, study.seen.in_place, study.seen.fewest) == (2, 0.0, None)
+    assert (study.unseen.num_tasks, study.unseen.in_place, study.unseen.fewest) == (None, 0.0, None)
+    assert len(study.other("wine").data.train) == 178
+
+
+def test_a_sweep_varies_one_option_and_the_seed():
+    config = dataclasses.replace(TINY, sweep=SweepConfig("meta.batch-size", (2, 4), 2))
+    found = sweep.points(config)
+    assert list(found)[:2] == ["batch_size=2,seed=0", "batch_size=2,seed=1"]
+    assert [(point.meta.batch_size, point.run.seed) for point in found.values()] == [(2, 0), (2, 1), (4, 0), (4, 1)]
+    assert not any(point.sweep.option for point in found.values())
+    for option, values, message in (
+        ("tasks.num_task", (1,), "did you mean tasks.num_tasks"),
+        ("tasks.num_tasks", (1.5,), "cannot be 1.5; expected int"),
+        ("model.name", (1,), "expected str"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sweep.points(dataclasses.replace(TINY, sweep=SweepConfig(option, values)))
+
+
+@pytest.mark.slow  # some ten programs are compiled
+def test_a_whole_run_and_its_rule(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["test"])
+    config = dataclasses.replace(TINY, run=dataclasses.replace(TINY.run, out=str(tmp_path)))
+    main(dataclasses.replace(config, eval=dataclasses.replace(TINY.eval, datasets=("breast_cancer",))))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["curves"]) == {
+        "seen tasks, training examples",
+        "seen tasks, held-out examples",
+        "unseen tasks",
+        "unseen tasks of breast_cancer",
+    }
+    for curve in results["curves"].values():
+        assert len(curve["accuracy"]) == len(curve["loss"]) == 4
+    assert set(results["references"]["unseen tasks"]) == {*references.REFERENCES}
+    for name in ("report.md", "positions.png", "curves.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    learner = lopt.load(tmp_path / "rule")
+    assert learner.model == build(config).model
+    assert learner.predict(np.ones((3, 7)), np.arange(3), np.ones(7)).shape == (1, 3)
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["test"])
+    run = dataclasses.replace(TINY.run, out=str(tmp_path))
+    config = dataclasses.replace(TINY, run=run, sweep=SweepConfig("tasks.num_tasks", (1, 0), 1))
+    stopped = dataclasses.replace(config, run=dataclasses.replace(run, max_minutes=1e-9))
+    main(stopped)
+    assert not (tmp_path / "report.md").exists()
+    main(dataclasses.replace(config, run=dataclasses.replace(run, resume=True)))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["values"] == [1, 0] and len(results["curves"]["unseen tasks"]) == 2
+    assert (tmp_path / "transition.png").stat().st_size > 0
+    first = tmp_path / "points" / "num_tasks=1,seed=0" / "results.json"
+    before = first.stat().st_mtime_ns
+    main(dataclasses.replace(config, run=dataclasses.replace(run, resume=True)))
+    assert first.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_it_learns_to_learn_from_many_tasks_and_not_from_few(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["test"])
+    gains = {}
+    for number in (8, 0):
+        config = StudyConfig(
+            run=RunConfig(out=str(tmp_path / str(number)), progress=False),
+            tasks=TasksConfig(num_tasks=number),
+            meta=MetaConfig(num_steps=1500),
+            eval=EvalConfig(every=500, datasets=()),
+        )
+        main(config)
+        results = json.loads((tmp_path / str(number) / "results.json").read_text())
+        gains[number] = results["curves"]["unseen tasks"]["gain"]
+    assert gains[8] < 0.05
+    assert gains[0] > 0.25
+    unseen, reference = results["curves"]["unseen tasks"], results["references"]["unseen tasks"]["class mean"]
+    assert unseen["last"] > reference[-1] - 0.12
