@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.icl_uncertainty.config import FRESH, OBJECTIVES, StudyConfig
-from lopt.incontext import Transformer
+from lopt.incontext import Paired, Transformer
 from lopt.tasks import GaussianInputs, LinearRegression
 from lopt.types import Key, Metrics, Theta
 
@@ -45,18 +45,24 @@ class Study:
         }
 
     @property
-    def model(self) -> Transformer:
+    def model(self) -> Transformer | Paired:
         """The Transformer; it has positions for sequences of twice the length."""
-        here = self.config
-        return Transformer(
-            here.task.dimensions,
+        here, d = self.config, self.config.task.dimensions
+        model = Transformer(
+            2 * d if here.model.paired else d,
             1,
-            OBJECTIVES[here.task.objective][1],
+            self.outputs,
             2 * here.task.length,
             here.model.width,
             here.model.layers,
             here.model.heads,
         )
+        return Paired(d, model) if here.model.paired else model
+
+    @property
+    def outputs(self) -> int:
+        """Numbers of a prediction."""
+        return OBJECTIVES[self.config.task.objective][1]
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

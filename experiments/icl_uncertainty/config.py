@@ -42,6 +42,8 @@ class ModelConfig:
     """Blocks (arXiv 2208.01066: 12; 2306.15063: 8)."""
     heads: int = 4
     """Heads (arXiv 2208.01066: 8; 2306.15063: 2)."""
+    paired: bool = True
+    """Tokens are (x_t, x_{t-1}, y_{t-1}), not (x_t, y_{t-1}) (the papers have two tokens per example, x and y)."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def at_all(rule: Rule) -> Method:
 
 def trained(study: Study) -> Callable[[Theta, Sequences], Predicted]:
     """What models of this study predict; compiled once for every shape."""
-    has_std = study.model.outputs == 2
+    has_std = study.outputs == 2
 
     @often
     def many(theta, xs, ys_prev):

@@ -12,6 +12,7 @@ from experiments.icl_uncertainty.build import TRAINING, Study
 from experiments.icl_uncertainty.config import StudyConfig
 from experiments.icl_uncertainty.report import OWN, RANDOM, Found, write
 from lopt.export import Card, save_rule
+from lopt.incontext import Paired
 from lopt.types import Key, Theta
 
 
@@ -70,7 +71,9 @@ class Validation:
 
 def export(study: Study, folder: RunFolder, thetas: dict[str, Theta], steps: int) -> None:
     """Write every model as a rule file, `rule.npz` for one and `rule-<pool>.npz` for several."""
-    model = study.model
+    model, notes = study.model, f"linear regression in context, objective {study.config.task.objective}"
+    if isinstance(model, Paired):
+        model, notes = model.model, f"{notes}, inputs (x_t, x_(t-1)) of lopt.incontext.Paired"
     for name, theta in thetas.items():
         card = Card(
             kind="lopt.incontext.Transformer",
@@ -78,7 +81,7 @@ def export(study: Study, folder: RunFolder, thetas: dict[str, Theta], steps: int
             command=folder.command,
             seed=study.config.run.seed,
             meta_steps=steps,
-            notes=f"linear regression in context, {name}, objective {study.config.task.objective}",
+            notes=f"{notes}, {name}",
         )
         save_rule(folder.file("rule" if len(thetas) == 1 else f"rule-{name.replace(' ', '-')}"), theta, card)
 

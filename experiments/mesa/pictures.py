@@ -74,7 +74,7 @@ def _errors(folder: RunFolder, rotations: dict) -> None:
     with plots.figure(folder.file("errors.png"), size=(5.6, 3.4)) as (_, axes):
         axis = axes[0, 0]
         for color, (name, f) in zip(plots.COLORS, rotations.items(), strict=False):
-            task, mean = f.variant.task, f.tested.errors.mean(0)
+            task, mean = f.variant.task, f.flow_tested.errors.mean(0)
             t = np.arange(2, task.length)
             if name != "ones":
                 axis.plot(t, task.relative_error(task.limit_product()), color=color, linewidth=1.4)

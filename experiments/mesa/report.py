@@ -23,7 +23,7 @@ Row = tuple[str, str, Any, Any, Any]
 @dataclass(frozen=True)
 class Flowed:
     """Linear attention on rotations: the exact flow's weights `[I, ...]` and path `[S, I, ...]`, the trained weights
-    `[R, I, ...]`, and their mean over the replicas, from the first init, on fresh sequences.
+    `[R, I, ...]`, and their mean over the replicas, from the first init, on fresh sequences, as also the flow's.
     """
 
     variant: Variant
@@ -31,6 +31,7 @@ class Flowed:
     path: Theta
     trained: Theta
     tested: Tested
+    flow_tested: Tested
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def write(config: MesaConfig, folder: RunFolder, found: Found) -> None:
     pictures.draw(config, folder, found)
     header = ("", "quantity", "theory", "exact gradient flow", "trained on samples")
     sections = {
-        "Theory against measurement": table(header, rows) + "\n\n" + reading(config),
+        "Theory against measurement": table(header, [[_digits(cell) for cell in row] for row in rows])
+        + "\n\n"
+        + reading(config),
         "The two numbers a layer learns": image(
             "flow.png",
             "Exact gradient flow of a and b from three starts; the theorem's curves ab = c* (black) and constant "
@@ -97,7 +100,7 @@ def write(config: MesaConfig, folder: RunFolder, found: Found) -> None:
         "The weights": image("weights.png", "W_PV above W_KQ at the end of the exact flow from the first start."),
         "Recovering W": image(
             "errors.png",
-            "Squared error over the expected square of x by position: theory as lines, trained models as points.",
+            "Squared error over the expected square of x by position: theory as lines, the exact flow's end as points.",
         ),
         "One step of gradient descent, and all of them": image(
             "layers.png",
@@ -118,6 +121,10 @@ def write(config: MesaConfig, folder: RunFolder, found: Found) -> None:
     write_report(folder, "What single layers of attention become", config, sections)
 
 
+def _digits(cell: Any) -> Any:
+    return f"{cell:.4g}" if isinstance(cell, float) else cell
+
+
 def reading(config: MesaConfig) -> str:
     """What the numbers are."""
     here = config.rotations
@@ -125,8 +132,8 @@ def reading(config: MesaConfig) -> str:
         f"Rotations: d = {here.dimensions}, T = {here.length}, scale {here.scale:g}. Theory: arXiv 2405.16845, theorem "
         "4.1, with sums over finite T. Exact flow: Runge-Kutta on the expected loss over all weights, which is known "
         "in closed form (no sampling). Trained: stochastic gradient descent on fresh sequences, mean and Student's "
-        f"95 % interval over {here.replicas} replicas; errors are those of the replicas' mean weights, from the first "
-        f"init, with intervals over {config.test_sequences:,} fresh sequences. Steps of finite size and noisy "
+        f"95 % interval over {here.replicas} replicas; errors, the flow's and those of the replicas' mean weights, are "
+        f"measured from the first init on {config.test_sequences:,} fresh sequences. Steps of finite size and noisy "
         "gradients do not quite conserve a^2 - b^2. All ones breaks the theorem's condition: entries beside the "
         "diagonals leave zero; 'ones clipped' holds them there. W is recovered where the error at the end is near "
         "zero: with sparse starts at any T, with all ones as T grows, with Gaussian starts never. Few-shot attention: "
@@ -153,9 +160,11 @@ def _rotations(config: MesaConfig, found: Found) -> Iterator[Row]:
             yield name, f"greatest entry {what}", theory, float(max(flowed)), float(np.mean(trained))
         yield name, "c* by regression on A", limit, "-", ratio(f.tested.slopes)
         end = float(task.relative_error(limit)[-1]) if covered else "-"
-        yield name, "relative error at the end", end, "-", interval(f.tested.errors[:, -1])
+        errors = (interval(x.errors[:, -1]) for x in (f.flow_tested, f.tested))
+        yield name, "relative error at the end", end, *errors
         share = limit * f.variant.square if covered else "-"
-        yield name, "prediction / truth at the end", share, "-", interval(f.tested.ratios)
+        ratios = (interval(x.ratios) for x in (f.flow_tested, f.tested))
+        yield name, "prediction / truth at the end", share, *ratios
 
 
 def _each(theta: Theta, axes: int = 1) -> list[Theta]:

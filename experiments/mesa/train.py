@@ -100,7 +100,8 @@ def measure(study: Study, state: dict) -> Found:
         last, path = rotations.flow(v, config.rotations.inits, config.flow_steps)
         trained = state["rotations"][v.name]
         tested = rotations.measure(v, jax.tree.map(lambda x: x[:, 0].mean(0), trained), TEST, number)
-        flowed[v.name] = Flowed(v, jax.device_get(last), jax.device_get(path), trained, tested)
+        exact = rotations.measure(v, jax.tree.map(lambda x: x[0], last), TEST, number)
+        flowed[v.name] = Flowed(v, jax.device_get(last), jax.device_get(path), trained, tested, exact)
     few, _, theory = layers.few_shot(config.few_shot, config.num_steps)
     theta = state["layers"][few.name][0]
     stepped = Stepped(theory, theta, few.measure(theta, TEST, 8 * number)[:, 0])

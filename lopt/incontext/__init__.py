@@ -11,6 +11,7 @@ from lopt.incontext.merged_attention import merged_attention, paired_tokens
 from lopt.incontext.mesa_layer import MesaLayer, least_squares_attention
 from lopt.incontext.one_step_attention import OneStepAttention
 from lopt.incontext.outer_product_lstm import OuterProductLSTM
+from lopt.incontext.paired import Paired
 from lopt.incontext.transformer import Transformer
 from lopt.incontext.vsml import VSML
 
@@ -26,6 +27,7 @@ __all__ = [
     "MesaLayer",
     "OneStepAttention",
     "OuterProductLSTM",
+    "Paired",
     "Transformer",
     "least_squares_attention",
     "merged_attention",

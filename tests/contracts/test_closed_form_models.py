@@ -7,6 +7,10 @@ from tests.contracts import test_sequence_model as contract
 
 MODELS = {
     "one-step attention": lambda: incontext.OneStepAttention(**contract.SIZES, scale=0.5),
+    "Transformer with whole examples as tokens": lambda: incontext.Paired(
+        contract.INPUTS,
+        incontext.Transformer(2 * contract.INPUTS, contract.TARGETS, contract.OUTPUTS, 6, width=8, heads=2),
+    ),
     "mesa-layer": lambda: incontext.MesaLayer(**contract.SIZES, heads=2, key_size=4, value_size=3),
 }
 contract.MODELS |= MODELS

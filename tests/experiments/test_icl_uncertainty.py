@@ -115,4 +115,4 @@ def test_a_whole_run(config, tmp_path, monkeypatch):
     for name in ("report.md", "positions.png", "shifts.png", "curves.png", *pictures):
         assert (tmp_path / "whole" / name).stat().st_size > 0
     rule = load_rule(tmp_path / "whole" / ("rule" if config is TINY else "rule-pool-of-2"))
-    assert Transformer(**rule.card.config) == Study(config).model
+    assert Transformer(**rule.card.config) == Study(config).model.model

@@ -14,6 +14,7 @@ from lopt.incontext import (
     FewShotAttention,
     MesaLayer,
     OneStepAttention,
+    Paired,
     least_squares_attention,
     paired_tokens,
 )
@@ -204,6 +205,7 @@ def test_training_reaches_the_loss_of_the_best_step():
         (lambda: OneStepAttention(3, 0, 2), "targets must be at least 1"),
         (lambda: MesaLayer(3, 2, 2, heads=2).least_squares(1.0), "expected one head"),
         (lambda: MesaLayer(3, 2, 2, key_size=0), "key_size must be at least 1"),
+        (lambda: Paired(3, OneStepAttention(3, 2, 2)), "inputs of width 6"),
         (lambda: FewShotAttention(3, 2, 0), "layers must be at least 1"),
         (lambda: FewShotAttention(3, 2, scale=-1.0), "scale must not be negative"),
         (lambda: AutoregressiveAttention(0), "dimensions >= 1"),
