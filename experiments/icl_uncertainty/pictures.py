@@ -26,7 +26,7 @@ def positions(folder: RunFolder, found: Any, uncertain: bool) -> None:
                 for style, (who, p) in zip(OTHERS, others, strict=False):
                     axis.plot(np.arange(p.ys.shape[1]), of(p).mean(0), color=GREY, linestyle=style, label=who)
                 top = np.square(found.references[TRAINING][found.exact].ys).mean()
-                axis.set_ylim(None if uncertain else 1e-4 * top, 1.3 * top)
+                axis.set_ylim(0 if uncertain else 1e-4 * top, 1.3 * top)
                 axis.set_yscale("linear" if uncertain else "log")
             if title == "covered (aim 0.90)":
                 axis.axhline(0.9, color=GREY, linewidth=1)
