@@ -126,16 +126,13 @@ def accuracy(theta, task):
     return np.asarray(one(jax.random.split(jax.random.key(7), SEQUENCES))).mean(0)
 
 
-trained = {
-    name: meta_train(classification(number), jax.random.key(0)) for name, number in (("few", FEW), ("new", None))
-}
+numbers = {f"{FEW} tasks": FEW, "new tasks": None}
+trained = {name: meta_train(classification(number), jax.random.key(0)) for name, number in numbers.items()}
 
 # %%
 figure, (left, right) = plots(2)
 for color, (name, (_, losses)) in zip((RED, BLUE), trained.items(), strict=True):
-    left.plot(
-        np.linspace(0, STEPS, len(losses)), losses, color=color, label={"few": f"{FEW} tasks"}.get(name, "new tasks")
-    )
+    left.plot(np.linspace(0, STEPS, len(losses)), losses, color=color, label=name)
 left.axhline(np.log(10), color=GREY, linewidth=1)
 left.set(title="loss in meta-training", xlabel="meta-step")
 left.legend()

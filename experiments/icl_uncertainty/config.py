@@ -38,7 +38,7 @@ class ModelConfig:
 
     width: int = 64
     """Of a token (arXiv 2208.01066: 256; 2306.15063: 128)."""
-    layers: int = 2
+    layers: int = 3
     """Blocks (arXiv 2208.01066: 12; 2306.15063: 8)."""
     heads: int = 4
     """Heads (arXiv 2208.01066: 8; 2306.15063: 2)."""
@@ -50,7 +50,7 @@ class ModelConfig:
 class TrainingConfig:
     """The outer loop: Adam on the mean loss over all positions."""
 
-    num_steps: int = 6000
+    num_steps: int = 8000
     """Steps (arXiv 2208.01066, 2306.15063: 500 000)."""
     batch: int = 64
     """Sequences of a step (arXiv 2208.01066: 64; 2306.15063: 256)."""

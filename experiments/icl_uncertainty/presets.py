@@ -16,6 +16,7 @@ REGRESSION = StudyConfig(task=TaskConfig(objective="mean", length=16, noises=(0.
 
 DIVERSITY = StudyConfig(
     task=TaskConfig(objective="mean", length=8, noises=(0.25,), pools=(4, 64, 1024, FRESH)),
+    model=ModelConfig(layers=2),
     training=TrainingConfig(num_steps=5000, batch=128),
     eval=EvalConfig(late=4),
 )

@@ -35,7 +35,7 @@ POOLED = dataclasses.replace(TINY, task=dataclasses.replace(TINY.task, objective
         ({"task": TaskConfig(noises=(0.0,))}, "all must be positive"),
         ({"task": TaskConfig(pools=(4, 4))}, "task.pools must be different sizes"),
         ({"task": TaskConfig(pools=())}, "task.pools must be different sizes"),
-        ({"training": TrainingConfig(num_steps=6001)}, "must be a multiple of the chunk"),
+        ({"training": TrainingConfig(num_steps=8001)}, "must be a multiple of the chunk"),
         ({"training": TrainingConfig(warm_up=0)}, "training.warm-up"),
         ({"training": TrainingConfig(batch=0)}, "training.batch must be at least 1"),
         ({"eval": EvalConfig(every=7)}, "eval.every"),
