@@ -1,0 +1,14 @@
+"""python -m experiments.icl_uncertainty [--preset quick|regression|diversity|paper] [--task.pools ...] [--help]"""
+
+from experiments.common.memory import restart_with_huge_pages
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+
+from experiments.common.cli import launch
+from experiments.icl_uncertainty.config import StudyConfig
+from experiments.icl_uncertainty.presets import PRESETS
+from experiments.icl_uncertainty.train import main
+
+if __name__ == "__main__":
+    launch(main, StudyConfig, PRESETS)

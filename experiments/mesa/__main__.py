@@ -1,0 +1,8 @@
+"""python -m experiments.mesa [--preset quick|paper] [--starts gaussian sparse ones] [--help]"""
+
+from experiments.common.cli import launch
+from experiments.mesa.config import PRESETS, MesaConfig
+from experiments.mesa.train import main
+
+if __name__ == "__main__":
+    launch(main, MesaConfig, PRESETS)

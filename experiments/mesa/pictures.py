@@ -1,0 +1,105 @@
+"""The study's pictures."""
+
+from typing import Any
+
+import numpy as np
+
+from experiments.common import plots
+from experiments.common.folder import RunFolder
+from experiments.common.logging import read_metrics
+from experiments.mesa.config import MesaConfig
+
+GREY = "#a0a0a0"
+
+
+def draw(config: MesaConfig, folder: RunFolder, found: Any) -> None:
+    """flow.png, training.png, weights.png, errors.png and layers.png."""
+    rows = read_metrics(folder.file("metrics.jsonl"))
+    _flow(config, folder, found.rotations)
+    _training(config, folder, found.rotations, rows)
+    _weights(folder, found.rotations)
+    _errors(folder, found.rotations)
+    _layers(folder, found, rows)
+
+
+def _flow(config: MesaConfig, folder: RunFolder, rotations: dict) -> None:
+    with plots.figure(folder.file("flow.png"), columns=len(rotations), size=(3.0, 2.9)) as (_, axes):
+        for axis, (name, f) in zip(axes[0], rotations.items(), strict=True):
+            d, task = f.variant.task.dimensions, f.variant.task
+            a = np.einsum("...ii->...i", f.path["kq"][..., d:, :d]).mean(-1)
+            b = np.einsum("...ii->...i", f.path["pv"][..., :d]).mean(-1)
+            grid = np.geomspace(0.02, 4, 200)
+            axis.plot(grid, task.limit_product() / grid, color="black", linewidth=1)
+            for i, ((x, y), color) in enumerate(zip(config.rotations.inits, plots.COLORS, strict=False)):
+                square = grid**2 - (x * x - y * y)
+                axis.plot(grid, np.sqrt(np.where(square > 0, square, np.nan)), color=GREY, linewidth=0.8, zorder=1)
+                axis.plot([x, *a[:, i]], [y, *b[:, i]], color=color, linewidth=2.2)
+                axis.plot([x], [y], color=color, marker="o", markersize=5)
+            top = 1.1 * max(max(pair) for pair in config.rotations.inits)
+            axis.set(title=name, xlabel="a", ylabel="b", xlim=(0, top), ylim=(0, top))
+
+
+def _training(config: MesaConfig, folder: RunFolder, rotations: dict, rows: list) -> None:
+    with plots.figure(folder.file("training.png"), columns=len(rotations), size=(3.0, 2.7)) as (_, axes):
+        for axis, (name, f) in zip(axes[0], rotations.items(), strict=True):
+            for (x, y), color in zip(config.rotations.inits, plots.COLORS, strict=False):
+                key = f"{name}/ab from {x:g}, {y:g}"
+                points = [(row["step"], row[key]) for row in rows if key in row]
+                axis.plot(*zip((0, x * y), *points, strict=True), color=color, label=f"({x:g}, {y:g})")
+            limit = f.variant.task.limit_product()
+            axis.axhline(limit, color="black", linestyle="--", linewidth=1)
+            axis.set(title=name, xlabel="step", ylabel="ab", ylim=(0, 2.5 * limit))
+        axes[0, 0].legend(title="a, b at birth")
+
+
+def _weights(folder: RunFolder, rotations: dict) -> None:
+    heights = {"height_ratios": [1, 2]}
+    path = folder.file("weights.png")
+    with plots.figure(path, 2, len(rotations), size=(2.4, 2.0), gridspec_kw=heights) as (drawing, axes):
+        shown = None
+        for column, (name, f) in zip(axes.T, rotations.items(), strict=True):
+            weights = [np.asarray(f.last[part][0]) for part in ("pv", "kq")]
+            limit = max(np.abs(w).max() for w in weights)
+            for axis, w, part in zip(column, weights, ("W_PV", "W_KQ"), strict=True):
+                shown = axis.imshow(w / limit, cmap="RdBu_r", vmin=-1, vmax=1)
+                axis.set(title=f"{name}\n{part}" if part == "W_PV" else part, xticks=[], yticks=[])
+                axis.grid(False)
+                axis.axvline(w.shape[1] / 2 - 0.5, color=GREY, linewidth=0.8)
+                if part == "W_KQ":
+                    axis.axhline(w.shape[0] / 2 - 0.5, color=GREY, linewidth=0.8)
+        drawing.colorbar(shown, ax=axes, shrink=0.6, label="of the greatest entry")
+
+
+def _errors(folder: RunFolder, rotations: dict) -> None:
+    with plots.figure(folder.file("errors.png"), size=(5.6, 3.4)) as (_, axes):
+        axis = axes[0, 0]
+        for color, (name, f) in zip(plots.COLORS, rotations.items(), strict=False):
+            task, mean = f.variant.task, f.flow_tested.errors.mean(0)
+            t = np.arange(2, task.length)
+            if name != "ones":
+                axis.plot(t, task.relative_error(task.limit_product()), color=color, linewidth=1.4)
+            some = np.unique(np.round(np.geomspace(1, len(t), 18)).astype(int)) - 1
+            axis.plot(t[some], mean[some], color=color, marker="o", markersize=4, linestyle="none", label=name)
+        axis.axhline(1, color=GREY, linewidth=1)
+        axis.set(xlabel="position t", ylabel="relative squared error", xscale="log", ylim=(-0.03, None))
+        axis.legend(title="x_1")
+
+
+def _layers(folder: RunFolder, found: Any, rows: list) -> None:
+    with plots.figure(folder.file("layers.png"), columns=2, size=(4.2, 3.0)) as (_, axes):
+        left, right = axes[0]
+        theory = found.few_shot.theory
+        points = [(row["step"], row["few-shot/loss"]) for row in rows if "few-shot/loss" in row]
+        left.plot(*zip(*points, strict=True), color=plots.COLORS[0])
+        left.axhline(theory.loss(0.0), color=GREY, linewidth=1, label="predicting zero")
+        left.axhline(
+            theory.loss(theory.step_size), color="black", linestyle="--", linewidth=1, label="best single step"
+        )
+        left.set(title="few-shot attention", xlabel="step", ylabel="loss", ylim=(0, 1.1 * theory.loss(0.0)))
+        left.legend(loc="lower left")
+        styles = ("-", "-", "--")
+        for color, style, (name, losses) in zip(plots.COLORS, styles, found.systems.losses.items(), strict=False):
+            mean = losses.mean(0)
+            right.plot(np.arange(1, len(mean) + 1), mean, color=color, linestyle=style, label=name)
+        right.set(title="linear systems", xlabel="position t", ylabel="loss", yscale="log")
+        right.legend(loc="center right")
