@@ -123,9 +123,8 @@ def reading(config: StudyConfig) -> str:
         f"{sizes.trials} trials of tuning on each task, judged by {sizes.tuning_seeds} other newborns: AdamW and Lion "
         "(optax's AdamW with bias correction) of rates between 1e-4 and 0.1 and decays of 0 and 0.1, a program of a "
         "factor on its update between 1/30 and 30, while its other constants stayed. Less is better. The newborns are "
-        f"new to all, but the held-out examples of {config.proxy.task} are those by which the search judged programs, "
-        f"and on {config.eval.validation} the funnel has chosen. What is not listed is the same program as the chosen "
-        "one."
+        f"new to all; but by the held-out examples of {config.proxy.task} the search judged programs, and on "
+        f"{config.eval.validation} the funnel has chosen. What is not listed is the same program as the chosen one."
     )
 
 
