@@ -72,6 +72,25 @@ class Transformer:
         return 2 * self.layers * self.heads * per_head(self) * length
 
 
+@jax.custom_vjp
+def _softmax(scores: Array) -> Array:
+    """Softmax along the last axis. Reverse mode only: the derivative that JAX would make of it costs a step half as
+    much again (measured on CPU)."""
+    return jax.nn.softmax(scores)
+
+
+def _softmax_forward(scores: Array) -> tuple[Array, Array]:
+    weights = jax.nn.softmax(scores)
+    return weights, weights
+
+
+def _softmax_backward(weights: Array, d_weights: Array) -> tuple[Array]:
+    return (weights * (d_weights - (d_weights * weights).sum(-1, keepdims=True)),)
+
+
+_softmax.defvjp(_softmax_forward, _softmax_backward)
+
+
 class _Attention(nn.Module):
     heads: int
     key_size: int
@@ -84,6 +103,6 @@ class _Attention(nn.Module):
         q, k, v = (x.reshape(length, self.heads, self.key_size) for x in (q, k, v))
         scores = jnp.einsum("thd,shd->hts", q * self.key_size**-0.5, k)
         past = jnp.tril(jnp.ones((length, length), bool))
-        weights = jax.nn.softmax(jnp.where(past[None], scores, jnp.finfo(scores.dtype).min))
+        weights = _softmax(jnp.where(past[None], scores, jnp.finfo(scores.dtype).min))
         read = jnp.einsum("hts,shd->thd", weights, v).reshape(length, size)
         return nn.Dense(u.shape[1], use_bias=False, kernel_init=self.into, name="read")(read)

@@ -1,4 +1,4 @@
-"""Supervised tasks to learn optimizers on: lives, real and synthetic data, and variations of them."""
+"""Supervised tasks to learn optimizers on, and tasks to be learned in context: lives, data, and variations of them."""
 
 from lopt.tasks.bayes import Prediction, PriorPredictor, predict_from_pool
 from lopt.tasks.bundled import breast_cancer, diabetes, digits, iris, wine

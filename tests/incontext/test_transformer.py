@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lopt.incontext import Transformer
+from lopt.incontext.transformer import _softmax
 
 SIZES = {"inputs": 3, "targets": 2, "outputs": 4, "positions": 6, "width": 8, "layers": 2, "heads": 2}
 
@@ -45,6 +46,12 @@ def test_it_is_the_arithmetic_of_the_paper():
     xs, ys_prev = (rng.normal(size=(5, width)).astype(np.float32) for width in (3, 2))
     found = jax.jit(model.apply)(theta, xs, ys_prev)
     np.testing.assert_allclose(found, reference(theta, xs, ys_prev, 2), rtol=1e-4, atol=1e-5)
+
+
+def test_its_softmax_has_the_derivative_of_a_softmax():
+    x, weight = jax.random.normal(jax.random.key(0), (2, 3, 4))
+    found, expected = (jax.grad(lambda x, f=f: (weight * f(x)).sum())(x) for f in (_softmax, jax.nn.softmax))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_a_sequence_longer_than_its_positions_is_an_error():

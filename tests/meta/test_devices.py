@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("what", ["bandits", pytest.param("agents", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("what", ["bandits", "contexts", pytest.param("agents", marks=pytest.mark.slow)])
 def test_eight_devices_are_one(what):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     command = [sys.executable, "-m", "tests.reference.eight_devices", what]

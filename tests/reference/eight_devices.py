@@ -12,10 +12,12 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lopt.curriculum import PositiveValueLoss, Replay
+from lopt.curriculum import DomainRandomisation, PositiveValueLoss, Replay, Uniform
 from lopt.meta import MetaGradient, MetaLearner, no_penalty
 from lopt.objectives import LPGPenalty
+from lopt.tasks import SequenceLevels
 from lopt.types import Level
+from tests.reference import in_context
 from tests.reference.bandit import Bandit
 from tests.reference.lives import life, random_theta
 from tests.reference.pair import level
@@ -59,6 +61,21 @@ def of_agents():
 
     agents = life()
     return learner(agents, LPGPenalty(), generator, PositiveValueLoss()), random_theta(agents.objective)
+
+
+def of_contexts():
+    """`(learner, theta)` for in-context learners, whose tasks are regenerated from their seeds in every step."""
+    life = in_context.lifetime()
+    rounds = MetaLearner(
+        MetaGradient(life, 1, remat=False),
+        DomainRandomisation(SequenceLevels(life.task)),
+        Uniform(),
+        optax.adam(1e-2),
+        N,
+        stagger=False,
+        pack=N,
+    )
+    return rounds, jax.jit(life.model.init)(jax.random.key(2))
 
 
 def learner(lifetime, penalty, generator, score):
@@ -107,4 +124,4 @@ def main(parts):
 
 
 if __name__ == "__main__":
-    main({"bandits": of_bandits, "agents": of_agents}[sys.argv[1]])
+    main({"bandits": of_bandits, "agents": of_agents, "contexts": of_contexts}[sys.argv[1]])

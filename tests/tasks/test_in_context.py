@@ -18,8 +18,8 @@ def test_the_meta_loss_is_the_forward_pass_on_the_sequence_of_the_seed():
     theta = jax.jit(life.model.init)(jax.random.key(0))
     level = jax.tree.map(lambda x: jnp.asarray(x)[0], in_context.levels(3))
     loss, _, told = jax.jit(life.meta_loss)(jax.random.key(9), theta, level, Reader(jnp.uint32(5), jnp.int32(1)))
-    context = life.task.context(jax.random.key(5), level.params, held_out=True)
-    outputs = np.asarray(life.model.apply(theta, context.xs, context.ys_prev))
+    context = jax.jit(lambda key: life.task.context(key, level.params, held_out=True))(jax.random.key(5))
+    outputs = np.asarray(jax.jit(life.model.apply)(theta, context.xs, context.ys_prev))
     likelihood = outputs - np.log(np.exp(outputs).sum(1, keepdims=True))
     losses = -likelihood[np.arange(in_context.T), context.targets]
     right = outputs.argmax(1) == context.targets
@@ -43,16 +43,12 @@ def test_every_meta_step_is_on_new_tasks_and_new_sequences():
         pack=number,
     )
 
-    def two_steps(key):
-        key_theta, key_learner, *keys = jax.random.split(key, 4)
-        state = learner.init(key_learner, life.model.init(key_theta))
-        states = [state]
-        for key in keys:
-            state, metrics = learner.step(key, state)
-            states.append(state)
-        return states, metrics
-
-    states, metrics = jax.jit(two_steps)(jax.random.key(0))
+    key_theta, key_learner, *keys = jax.random.split(jax.random.key(0), 4)
+    init, step = jax.jit(lambda key, born: learner.init(key, life.model.init(born))), jax.jit(learner.step)
+    states = [init(key_learner, key_theta)]
+    for key in keys:
+        state, metrics = step(key, states[-1])
+        states.append(state)
     words = np.concatenate([state.assignment.levels.params.words for state in states])
     assert len(np.unique(words, axis=0)) == 3 * number
     assert len(np.unique(np.concatenate([state.lifetimes.lives.seed for state in states]))) == 3 * number
