@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from experiments.common.config import RunConfig
+from experiments.common.folder import open_folder
 from experiments.icl_uncertainty import measure
 from experiments.icl_uncertainty.build import LONGER, TRAINING, Study
 from experiments.icl_uncertainty.config import EvalConfig, ModelConfig, StudyConfig, TaskConfig, TrainingConfig
 from experiments.icl_uncertainty.presets import PRESETS
 from experiments.icl_uncertainty.report import OWN, RANDOM, Found, late_mean
-from experiments.icl_uncertainty.train import main
+from experiments.icl_uncertainty.train import compare, main, train
 from lopt.export import load_rule
 from lopt.incontext import Transformer
 
@@ -50,7 +51,9 @@ def test_bad_input_is_named(changes, message):
 def test_presets_build():
     for preset in PRESETS.values():
         study = Study(preset)
-        assert study.model.positions == 2 * preset.task.length
+        assert study.model.model.positions == 2 * preset.task.length
+        plain = Study(dataclasses.replace(preset, model=ModelConfig(paired=False))).model
+        assert isinstance(plain, Transformer) and plain.inputs == preset.task.dimensions
         assert study.shifts()[TRAINING].pool is None and len(study.shifts()) >= 8
         assert study.shifts()[LONGER].length == 2 * preset.task.length
         skewed = study.shifts()["inputs of a skewed covariance"].inputs.scales
@@ -116,3 +119,57 @@ def test_a_whole_run(config, tmp_path, monkeypatch):
         assert (tmp_path / "whole" / name).stat().st_size > 0
     rule = load_rule(tmp_path / "whole" / ("rule" if config is TINY else "rule-pool-of-2"))
     assert Transformer(**rule.card.config) == Study(config).model.model
+
+
+def learned(config, tmp_path):
+    """Weights after a run, and everyone's predictions."""
+    study = Study(dataclasses.replace(config, run=dataclasses.replace(TINY.run, out=str(tmp_path))))
+    outcome = train(study, open_folder(study.config, "test"))
+    return compare(study, {name: state[0] for name, state in outcome.state.items()})
+
+
+@pytest.mark.slow
+def test_a_transformer_learns_to_know_what_it_does_not_know(tmp_path):
+    """In two dimensions its loss comes near that of the exact posterior, at every position, and it is calibrated."""
+    config = StudyConfig(
+        task=TaskConfig(dimensions=2, length=10),
+        model=ModelConfig(width=32, layers=2, heads=2),
+        training=TrainingConfig(num_steps=2000, warm_up=100),
+        eval=EvalConfig(every=2000, sequences=2048, late=4),
+    )
+    found = learned(config, tmp_path)
+    ours, exact = found.models["new functions"][TRAINING], found.references[TRAINING]["Bayes"]
+    excess = (ours.loss - exact.loss).mean(0)
+    print("excess by position", np.round(excess, 3))
+    assert excess.max() < 0.15
+    assert (np.abs(ours.covered.mean(0) - 0.9) < 0.04).all()
+    ignorant = found.models["new functions"][RANDOM]
+    assert late_mean(ignorant.std, 4).mean() > 1.2 * late_mean(ours.std, 4).mean()
+
+
+@pytest.mark.slow
+def test_few_functions_are_remembered_and_new_ones_are_learned(tmp_path):
+    """On new functions: four make it nearer to the posterior over these four, ever new ones to ridge regression."""
+    config = StudyConfig(
+        task=TaskConfig(objective="mean", dimensions=2, length=8, noises=(0.25,), pools=(4, 0)),
+        model=ModelConfig(width=32, layers=2, heads=2),
+        training=TrainingConfig(num_steps=2000, warm_up=100),
+        eval=EvalConfig(every=2000, sequences=2048, late=3),
+    )
+    found = learned(config, tmp_path)
+    rows = {(who, on): (pool, everything) for who, on, pool, everything in found.distances(3)}
+    print(rows)
+    pool, everything = rows["pool of 4", "new functions"]
+    assert pool.high < 0.5 * everything.low
+    pool, everything = rows["pool of 4", OWN]
+    assert pool.high < 0.05
+    assert rows["new functions", "new functions"][1].high < 0.05
+    posterior = found.pools["pool of 4"][TRAINING]["pool"].mean
+    distance = late_mean(np.square(found.models["new functions"][TRAINING].mean - posterior), 3).mean()
+    assert (
+        distance
+        > 10
+        * late_mean(
+            np.square(found.models["new functions"][TRAINING].mean - found.references[TRAINING]["Bayes"].mean), 3
+        ).mean()
+    )
