@@ -52,7 +52,7 @@ class AdafactorRule:
         ValueError: a width below one, a `step_size` or `exponent` that is not positive.
 
     Paper: arXiv 2203.11860 ("small_fc_lopt"). Differs: a vector's column moment is its mean, where the authors' code
-        repeats the vector; its row moment, and so g a, is the same.
+        repeats the vector; its row moment, and so g a, is the same. The output layer begins smaller.
     """
 
     hidden: tuple[int, ...] = (4, 4)
@@ -69,7 +69,7 @@ class AdafactorRule:
         return perceptron(self.hidden, 2)
 
     def init(self, key: Key) -> Theta:
-        """The network's weights (LeCun normal), biases (zeros), and the decays."""
+        """The network's weights (LeCun normal, the output layer a tenth of it), biases (zeros), and the decays."""
         decays = {"momenta": MOMENTA, "squares": SQUARES, "factored": FACTORED}
         logs = {name: jnp.log1p(-jnp.array(values)) / 10 for name, values in decays.items()}
         return {"decays": logs, "net": self._net.init(key, jnp.zeros((1, INPUTS)))["params"]}

@@ -44,6 +44,7 @@ class MLPRule:
         ValueError: a width below one, a `step_size` or `exponent` that is not positive.
 
     Paper: arXiv 1810.10180 and arXiv 2009.11243, the "MLP" optimizer; 19 inputs as in google/learned_optimization.
+    Differs: the output layer begins smaller.
     """
 
     hidden: tuple[int, ...] = (32, 32)
@@ -60,7 +61,7 @@ class MLPRule:
         return perceptron(self.hidden, 2)
 
     def init(self, key: Key) -> Theta:
-        """The network's weights (LeCun normal) and biases (zeros)."""
+        """The network's weights (LeCun normal, the output layer a tenth of it) and biases (zeros)."""
         return self._net.init(key, jnp.zeros((1, 8 + len(features.TIME_SCALES))))["params"]
 
     def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:

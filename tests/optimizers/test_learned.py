@@ -263,3 +263,17 @@ def test_integers_stay_and_complex_numbers_are_refused(name):
 def test_bad_input(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("make", [lo.MLPRule, lo.AdafactorRule])
+def test_a_rule_is_born_gentle(make):
+    rule = make()
+    nets = [rule.init(key) for key in jax.random.split(KEY, 20)]
+    nets = [theta["net"] if "net" in theta else theta for theta in nets]
+    *inner, output = sorted(nets[0])
+
+    def scale(name):
+        return np.std([net[name]["kernel"] for net in nets]) * np.shape(nets[0][name]["kernel"])[0] ** 0.5
+
+    assert abs(scale(output) - 0.1) < 0.02
+    assert all(abs(scale(name) - 1) < 0.15 for name in inner)
