@@ -73,7 +73,8 @@ class HierarchicalRule:
         ValueError: a size below one, a `step_size` or `exponent` that is not positive.
 
     Paper: arXiv 2009.11243 (RNN and MLP, in two levels), after arXiv 1703.04813. Differs: a GRU where they have an
-        LSTM, fewer features per tensor, and the loss of the step alone instead of its running means; the output layer begins smaller.
+        LSTM, fewer features per tensor, and the loss of the step alone instead of its running
+        means; the output layer begins smaller.
     """
 
     recurrent: int = 32
