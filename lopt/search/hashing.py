@@ -1,7 +1,6 @@
 """Names for what a program computes, the same for all the ways to write it."""
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 from lopt.search.liveness import prune_loop
@@ -21,19 +20,10 @@ def canonical_hash(program: Program, digits: int = 6) -> str:
     Paper: arXiv 2302.06675, the functional hash.
     Differs: there argument order, dead extra variables and the last digit of a constant count.
     """
-    return _hash(program, lambda constant: f"{constant:.{digits}g}")
-
-
-def skeleton_hash(program: Program) -> str:
-    """`canonical_hash` with all constants alike: what it names compiles once and is tuned by its constants."""
-    return _hash(program, lambda constant: "constant")
-
-
-def _hash(program: Program, constant: Callable[[float], str]) -> str:
     program = prune_loop(program)
-    inputs = {name: f"input {i}".encode() for i, name in enumerate(program.inputs)} | {program.rate: b"rate"}
+    inputs = _inputs(program)
     calls = [
-        (s.target, s.function, [arg if isinstance(arg, str) else constant(arg).encode() for arg in s.args])
+        (s.target, s.function, [arg if isinstance(arg, str) else f"{arg:.{digits}g}".encode() for arg in s.args])
         for s in program.statements
     ]
     kinds, states = 1, [b"state"] * len(program.extras)
@@ -44,6 +34,55 @@ def _hash(program: Program, constant: Callable[[float], str]) -> str:
             # as many kinds as before: every kind has one successor
             return _digest("program", update, *(new for _, new in sorted(set(zip(states, after, strict=True))))).hex()
         kinds, states = len(found), [b"state %d" % found.index(new) for new in after]
+
+
+def skeleton_hash(program: Program) -> str:
+    """The same only for programs that are the same but for the values of their constants, names and dress.
+
+    Every constant is one of its own here, equal to another or not: the hash is that of the program written from its
+    outputs backwards, with the places of constants marked. Of commutative arguments that differ in their constants
+    alone the order as written counts, so that some programs of one skeleton have two.
+    """
+    program = prune_loop(program)
+    values: dict[str, Any] = {name: name for name in program.parameters}
+    nodes: list[tuple[str, list[Any]]] = []
+    shapes = {name: b"extra" for name in program.extras} | _inputs(program)
+    for s in program.statements:
+        args = [values[arg] if isinstance(arg, str) else None for arg in s.args]
+        if s.function in _COMMUTATIVE:
+            args.sort(key=lambda arg: shapes.get(arg, b"constant"))
+        values[s.target] = len(nodes)
+        shapes[len(nodes)] = _digest(s.function, *(shapes.get(arg, b"constant") for arg in args))
+        nodes.append((s.function, args))
+    return _digest(_written(program, nodes, [values[name] for name in program.outputs])).hex()
+
+
+def _written(program: Program, nodes: list[tuple[str, list[Any]]], outputs: list[Any]) -> str:
+    """Calls in the order in which the update needs them, then those of each extra variable as it is met."""
+    after = dict(zip(program.extras, outputs[1:], strict=True))
+    numbers = {name: text.decode() for name, text in _inputs(program).items()} | {None: "constant"}
+    lines: list[str] = []
+    roots, met = [outputs[0]], 0
+    for root in roots:  # grows as extra variables are met
+        stack = [root]
+        while stack:
+            value = stack[-1]
+            function, args = nodes[value] if isinstance(value, int) else ("", [])
+            waiting = [arg for arg in args if arg not in numbers]
+            if value not in numbers and not waiting:
+                if function:
+                    lines.append(f"{len(lines)} = {function}({', '.join(numbers[arg] for arg in args)})")
+                    numbers[value] = str(len(lines) - 1)
+                else:
+                    numbers[value], met = f"extra {met}", met + 1
+                    roots.append(after[value])
+            stack = stack[:-1] if not waiting else [*stack, *reversed(waiting)]
+        lines.append(f"{len(lines)} returned {numbers[root]}")
+    return "\n".join(lines)
+
+
+def _inputs(program: Program) -> dict[Any, bytes]:
+    return {name: f"input {i}".encode() for i, name in enumerate(program.inputs)} | {program.rate: b"rate"}
 
 
 def _outputs(program: Program, calls: list[tuple[str, str, list[Any]]], values: dict[str, bytes]) -> list[bytes]:
