@@ -23,6 +23,11 @@ LEFT = 0.9
 """The plateau is left when the mean loss is below this part of log N_y, the loss of a guess."""
 
 
+def end(curve: np.ndarray) -> float:
+    """The mean over the last quarter of the positions: steadier than the last one alone."""
+    return float(np.mean(curve[-max(1, len(curve) // 4) :]))
+
+
 @dataclass(frozen=True)
 class Measured:
     """Per-position losses and accuracies `[S, T]` of S sequences, each of a task of its own."""
@@ -43,6 +48,7 @@ class Measured:
             "loss": self.loss.mean(0),
             "first": accuracy[0],
             "last": accuracy[-1],
+            "end": end(accuracy),
             "gain": accuracy[-1] - accuracy[0],
             "mean_loss": self.loss.mean(),
         }

@@ -11,7 +11,7 @@ from experiments.common.folder import RunFolder
 from experiments.common.report import image, table, write_report, write_results
 from experiments.common.stats import bootstrap, mean
 from experiments.gpicl.config import StudyConfig
-from experiments.gpicl.measure import LEFT, Measured, phase
+from experiments.gpicl.measure import LEFT, Measured, end, phase
 
 OWN = ("seen tasks, training examples", "seen tasks, held-out examples", "unseen tasks")
 
@@ -67,14 +67,14 @@ def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
 def verdict(config: StudyConfig, results: Results, what: str) -> str:
     """The result in a sentence or two."""
     unseen = results.curves["unseen tasks"].summary()
-    ceiling = results.references["unseen tasks"]["class mean"][-1]
+    ceiling = end(results.references["unseen tasks"]["class mean"])
     left = "never left" if results.plateau is None else f"left by meta-step {results.plateau:g}"
     number, length, slots = config.tasks.num_tasks or "infinitely many", config.tasks.length, config.tasks.slots
     return (
         f"Meta-trained on {number} tasks, it **{what}**. On unseen tasks it is right on {unseen['first']:.2f} of the "
-        f"first examples and on {unseen['last']:.2f} of those after {length - 1} labelled ones; the nearest class mean "
-        f"on {ceiling:.2f}. The plateau (mean loss on seen tasks above {LEFT} log {slots}) was {left}. Parameters: "
-        f"{results.parameters}; numbers of state after a sequence: {results.state_size}."
+        f"first examples and on {unseen['end']:.2f} of those in the last quarter of its {length} positions; the "
+        f"nearest class mean on {ceiling:.2f} of these. The plateau (mean loss on seen tasks above {LEFT} log {slots}) "
+        f"was {left}. Parameters: {results.parameters}; numbers of state after a sequence: {results.state_size}."
     )
 
 

@@ -16,6 +16,7 @@ from experiments.common.folder import RunFolder, open_folder
 from experiments.common.loop import Outcome
 from experiments.common.report import image, table, write_report, write_results
 from experiments.gpicl.config import StudyConfig, SweepConfig
+from experiments.gpicl.measure import end
 
 CURVES = {
     "seen tasks": "seen tasks, held-out examples",
@@ -99,8 +100,8 @@ def write(config: StudyConfig, folder: RunFolder, results: list[dict[str, Any]])
             name,
             found["seed"],
             found["phase"],
-            *(found["curves"][CURVES[c]][what] for c in CURVES for what in ("first", "last", "gain")),
-            found["references"]["unseen tasks"]["class mean"][-1],
+            *(found["curves"][CURVES[c]][what] for c in CURVES for what in ("first", "end", "gain")),
+            end(found["references"]["unseen tasks"]["class mean"]),
             str(found["plateau"]),
         )
         for name, found in zip(label, results, strict=True)
@@ -109,8 +110,8 @@ def write(config: StudyConfig, folder: RunFolder, results: list[dict[str, Any]])
         config.sweep.option,
         "seed",
         "what it learned",
-        *(f"{c}: {what}" for c in CURVES for what in ("first", "last", "gain")),
-        "class mean, last",
+        *(f"{c}: {what}" for c in CURVES for what in ("first", "end", "gain")),
+        "unseen tasks: class mean, end",
         "plateau, meta-steps",
     )
     draw(config, folder.file("transition.png"), list(dict.fromkeys(label)), results)
@@ -124,7 +125,7 @@ def write(config: StudyConfig, folder: RunFolder, results: list[dict[str, Any]])
             "phase": [found["phase"] for found in results],
             "plateau": [found["plateau"] for found in results],
             "state_size": [found["state_size"] for found in results],
-            "class_mean_last": [row[-2] for row in rows],
+            "class_mean_end": [row[-2] for row in rows],
             "curves": others,
         },
     )
@@ -133,12 +134,13 @@ def write(config: StudyConfig, folder: RunFolder, results: list[dict[str, Any]])
         "In the picture": image(
             "transition.png",
             "Left: gain within a sequence, accuracy at the last position minus that at the first. Right: accuracy at "
-            "the first position (what needs no context) and at the last. A dot is a run; lines join the means.",
+            "the first position (what needs no context) and over the last quarter. A dot is a run; lines join means.",
         ),
         "How to read this": (
-            "Accuracies are on held-out examples. A model that memorises knows seen tasks at the first position; one "
-            "that identifies tasks gains within sequences of seen tasks only; one that learns to learn gains on unseen "
-            "tasks. Near the transition runs may end on either side of it: look at the dots."
+            "Accuracies are on held-out examples; `end` is the mean over the last quarter of the positions. A model "
+            "that memorises knows seen tasks at the first position; one that identifies tasks gains within sequences "
+            "of seen tasks only; one that learns to learn gains on unseen tasks. Near the transition runs may end on "
+            "either side of it: look at the dots."
         ),
     }
     write_report(folder, f"{config.model.name} over {config.sweep.option}", config, sections)
@@ -153,7 +155,7 @@ def draw(config: StudyConfig, path: Path, label: list[str], results: list[dict[s
 
     others = [name for name in results[0]["curves"] if name.startswith("unseen tasks of letters")]
     gains = {**CURVES, **{name: name for name in others}}
-    ends = {f"{c}, {what}": (name, what) for c, name in CURVES.items() for what in ("first", "last")}
+    ends = {f"{c}, {what}": (name, what) for c, name in CURVES.items() for what in ("first", "end")}
     with plots.figure(path, 1, 2, (4.2, 3.2)) as (_, axes):
         for color, (legend, name) in zip(plots.COLORS, gains.items(), strict=False):
             _line(axes[0, 0], grid(name, "gain"), color, legend)
