@@ -133,9 +133,9 @@ def test_a_transformer_learns_to_know_what_it_does_not_know(tmp_path):
     """In two dimensions its loss comes near that of the exact posterior, at every position, and it is calibrated."""
     config = StudyConfig(
         task=TaskConfig(dimensions=2, length=10),
-        model=ModelConfig(width=32, layers=2, heads=2),
-        training=TrainingConfig(num_steps=2000, warm_up=100),
-        eval=EvalConfig(every=2000, sequences=2048, late=4),
+        model=ModelConfig(width=32, layers=3, heads=2),
+        training=TrainingConfig(num_steps=3000, warm_up=100),
+        eval=EvalConfig(every=3000, sequences=2048, late=4),
     )
     found = learned(config, tmp_path)
     ours, exact = found.models["new functions"][TRAINING], found.references[TRAINING]["Bayes"]
