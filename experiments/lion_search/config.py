@@ -25,12 +25,14 @@ class ProxyConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The search and its baselines: three searches side by side on the same proxy, each with the same budget."""
+    """The search and its baselines: three searches side by side on the same proxy."""
 
     steps: int = 40
     """Steps of the run, in each of which every search tries about a batch of programs."""
     batch: int = 128
     """Programs that are tried together."""
+    multiple: int = 1
+    """Budget of each baseline, in budgets of evolution (paper: 4)."""
     population: int = 300
     """Individuals (paper: 1,000)."""
     tournament: int = 2
@@ -91,10 +93,10 @@ class StudyConfig:
                 f"proxy: expected learners >= 1 and a rung of at least one step (got {self.proxy.learners} and "
                 f"{self.proxy.rung} of {self.proxy.steps})"
             )
-        if self.search.steps < 1 or self.eval.every < 1:
-            raise ValueError(
-                f"search.steps and eval.every must be at least 1 (got {self.search.steps} and {self.eval.every})"
-            )
+        sizes = {"search.steps": self.search.steps, "search.multiple": self.search.multiple}
+        for name, size in (sizes | {"eval.every": self.eval.every}).items():
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1 (got {size})")
         if not self.eval.tolerance >= 0:
             raise ValueError(f"eval.tolerance must not be negative (got {self.eval.tolerance})")
         if self.eval.trials < 4 or self.eval.trials % 2:

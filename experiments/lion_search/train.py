@@ -54,9 +54,11 @@ class Race:
         """One step of every search; metrics are by the search's name."""
         metrics: dict[str, float] = {}
         start, before = time.perf_counter(), self._tried()
+        sizes = self.config.search
         for name, search in self.searches.items():
-            for _ in range(CYCLES):
-                if search.tried >= (i + 1) * self.config.search.batch:
+            batches = 1 if name == EVOLUTION else sizes.multiple
+            for _ in range(CYCLES * batches):
+                if search.tried >= (i + 1) * batches * sizes.batch:
                     break
                 told = search.cycle(lambda programs: self.evaluate(programs).fitness)
             metrics |= {f"{name}/{what}": value for what, value in told.items()}

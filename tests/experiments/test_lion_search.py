@@ -8,7 +8,7 @@ import pytest
 
 from experiments.common.config import RunConfig
 from experiments.learned_optimizer.names import TASKS
-from experiments.lion_search import report
+from experiments.lion_search import repeats, report
 from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, proxy, searches
 from experiments.lion_search.config import EvalConfig, ProxyConfig, SearchConfig, StudyConfig
 from experiments.lion_search.measure import ADAMW, AS_FOUND, contenders
@@ -34,7 +34,8 @@ TINY = StudyConfig(
         ({"proxy": ProxyConfig(task="digit")}, "did you mean digits"),
         ({"proxy": ProxyConfig(rung=1.0)}, "0 < rung < 1"),
         ({"proxy": ProxyConfig(steps=1)}, "a rung of at least one step"),
-        ({"search": SearchConfig(steps=0)}, "search.steps and eval.every"),
+        ({"search": SearchConfig(steps=0)}, "search.steps must be at least 1"),
+        ({"search": SearchConfig(multiple=0)}, "search.multiple must be at least 1"),
         ({"eval": EvalConfig(tasks=("wines",))}, "did you mean wine"),
         ({"eval": EvalConfig(tolerance=-0.1)}, "eval.tolerance must not be negative"),
         ({"eval": EvalConfig(trials=5)}, "eval.trials must be even"),
@@ -81,6 +82,60 @@ def test_a_race_goes_on_bit_for_bit():
     assert second.plain() == whole.plain()
     clockless = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in told[2:]]
     assert clockless == [{k: v for k, v in row.items() if not k.startswith("time/")} for row in again]
+
+
+def test_baselines_may_have_a_multiple_of_the_budget():
+    race = Race(dataclasses.replace(TINY, search=SearchConfig(steps=2, batch=8, multiple=3, population=10)))
+    race.evaluate = race.validate = Pretended()
+    for i in range(2):
+        race.step(i)
+    tried = {name: search.tried for name, search in race.searches.items()}
+    assert 16 <= tried[EVOLUTION] <= 32 and 48 <= tried[RANDOM] <= 64
+
+
+def finished(folder, seed, offset, steps=3):
+    """The folder of a pretended run: evolution rises by 1 a step, and the baselines' budgets are twice as large."""
+    folder.mkdir()
+    rows = [
+        {"step": i}
+        | {f"{name}/tried": (10 if name == EVOLUTION else 20) * i + 10 for name in repeats.SEARCHES}
+        | {f"{name}/best": offset + (i if name == EVOLUTION else 0.5 * i) for name in repeats.SEARCHES}
+        | {f"{name}/validation": offset for name in repeats.SEARCHES}
+        | {f"{EVOLUTION}/{what}": 0.1 * i for what in repeats.STATISTICS}
+        for i in range(steps)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "results.json").write_text(json.dumps({"seed": seed}))
+    (folder / "config.json").write_text(json.dumps({"config": {"seed": seed, "search": {}}, "command": f"run {seed}"}))
+    return str(folder)
+
+
+def test_repeats_compare_at_equal_and_at_multiple_budgets(tmp_path, monkeypatch):
+    folders = [finished(tmp_path / str(seed), seed, offset=float(seed)) for seed in (0, 1)]
+    runs = repeats.load(folders)
+    assert repeats.over_programs(runs, EVOLUTION, "best", np.array([5, 10, 29, 30])).tolist() == [
+        [0, 0, 1, 2],
+        [1, 1, 2, 3],
+    ]
+    assert repeats.estimate(np.array([1.0, 3.0])) == (2.0, 1.0)
+    text, data = repeats.summary(runs)
+    assert data[f"{CONSTANTS}, 30 programs"]["fitness"] == [0.5, 1.5]
+    assert data[f"{CONSTANTS}, 50 programs"]["fitness"] == [1.0, 2.0]
+    assert "1.000 ± 0.000" in text  # evolution is ahead by one, whatever the seed
+    monkeypatch.setattr("sys.argv", ["repeats", *folders, "--out", str(tmp_path / "out")])
+    repeats.main()
+    assert "run 1" in (tmp_path / "out" / "summary.md").read_text()
+    assert (tmp_path / "out" / "repeats.png").stat().st_size > 0
+
+
+def test_repeats_name_what_does_not_belong_together(tmp_path):
+    one = finished(tmp_path / "one", 0, 0.0)
+    with pytest.raises(ValueError, match="at least two runs"):
+        repeats.load([one])
+    with pytest.raises(ValueError, match="seed 0 is there twice"):
+        repeats.load([one, finished(tmp_path / "again", 0, 0.0)])
+    with pytest.raises(ValueError, match="holds no finished search"):
+        repeats.load([one, str(tmp_path)])
 
 
 def test_the_story_of_a_program():
