@@ -105,6 +105,7 @@ def _rule(config: StudyConfig) -> LPG:
         alpha_y=rule.alpha_y,
         recurrence=RECURRENCES[rule.recurrence],
         conditioning=TIMES[time](),
+        time_scale=rule.time_scale,
         input_gradient="G23" not in config.reproduces,
     )
 

@@ -47,6 +47,8 @@ class RuleConfig:
     time: str = "none"
     """What the rule is told of time: none (LPG), normalised (n/N, log N; TA-LPG), fraction (n/N), remaining ((N-n)/N),
     raw (groove's n, N)."""
+    time_scale: float = 1.0
+    """Scale of the initial weights of time: at 0 a rule begins as one that is not told it."""
     start: str | None = None
     """A rule file to start from (runs/<name>/rule), of the same widths; by default the rule starts at random."""
 

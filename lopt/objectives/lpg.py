@@ -16,6 +16,10 @@ from lopt.objectives.time import NoTime
 from lopt.types import AgentOutput, Gaussian, Key, Metrics, Progress, Theta, Trajectory
 
 
+PLAIN = 3
+"""Inputs before those of time: r, terminated and pi(a)."""
+
+
 class LPGTargets(struct.PyTreeNode):
     """What the rule asks of each step: `pi_hat` `[T, B]` weighs log pi(a), `y_hat` `[T, B, M]` are target logits."""
 
@@ -70,11 +74,12 @@ class LPG:
         alpha_y: weight of the prediction's loss.
         recurrence: `ReverseGRU` or `ReverseLSTM`: width -> module.
         conditioning: what the rule is told of time; `NoTime()` is LPG.
+        time_scale: scale of the initial weights of time; a rule that starts at 0 starts as one that is not told it.
         input_gradient: whether the meta-gradient flows through the inputs. False reproduces EmptyJackson/groove, whose
             stop-gradient there blocks it: y_hat then learns from its regularisers alone, and y stays uniform.
 
     Raises:
-        ValueError: a width below one, or a negative `alpha_y`.
+        ValueError: a width below one, or a negative `alpha_y` or `time_scale`.
 
     Paper: arXiv 2007.08794, eq. 2-3 and section 3.2; GRU, M = 8 and the inputs as in arXiv 2310.02782.
     Differs: the paper has an LSTM, M = 30 and the discount factor as an input. EmptyJackson/groove minimises
@@ -88,14 +93,16 @@ class LPG:
     alpha_y: float = 0.5
     recurrence: Callable[..., nn.Module] = ReverseGRU
     conditioning: Any = NoTime()
+    time_scale: float = 1.0
     input_gradient: bool = True
 
     def __post_init__(self) -> None:
         for name in ("prediction_size", "hidden", "embedding"):
             if getattr(self, name) < 1:
                 raise ValueError(f"LPG: {name} must be at least 1 (got {getattr(self, name)})")
-        if self.alpha_y < 0:
-            raise ValueError(f"LPG: alpha_y must not be negative (got {self.alpha_y})")
+        for name in ("alpha_y", "time_scale"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"LPG: {name} must not be negative (got {getattr(self, name)})")
 
     @property
     def _net(self) -> LPGNet:
@@ -104,9 +111,14 @@ class LPG:
     def init(self, key: Key) -> Theta:
         """Meta-parameters: a dictionary of arrays, initialised as Flax does (LeCun normal, orthogonal)."""
         steps = jnp.zeros((1, 1, self.prediction_size))
-        inputs = jnp.zeros((1, 1, 3 + self.conditioning.features))
+        inputs = jnp.zeros((1, 1, PLAIN + self.conditioning.features))
         never = jnp.zeros((1, 1), bool)
-        return self._net.init(key, inputs, steps, steps, never, never)["params"]
+        theta = self._net.init(key, inputs, steps, steps, never, never)["params"]
+        if self.time_scale == 1:
+            return theta
+        time = slice(PLAIN, PLAIN + self.conditioning.features)
+        weights = theta["recurrence"]["input"].at[time].multiply(self.time_scale)
+        return theta | {"recurrence": theta["recurrence"] | {"input": weights}}
 
     def targets(
         self, theta: Theta, traj: Trajectory, out: AgentOutput, out_next: AgentOutput, progress: Progress
