@@ -16,6 +16,7 @@ from experiments.common.config import write_json, write_text
 from experiments.common.logging import read_metrics
 from experiments.common.report import table
 from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM
+from experiments.lion_search.measure import AS_FOUND, BEST, CHOSEN
 
 SEARCHES = (EVOLUTION, CONSTANTS, RANDOM)
 STATISTICS = {
@@ -24,8 +25,18 @@ STATISTICS = {
     "structure_hits": "known by structure, so far",
     "behaviour_hits": "known by behaviour, so far",
 }
-Run = tuple[dict[str, Any], str, list[dict[str, float]]]
-"""A configuration without its seed, the command, and the metrics of a run."""
+FOUND = (CHOSEN, AS_FOUND, BEST)
+"""What the searches found, as the rows of their tables."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished search: its configuration without the seed, its command, its metrics and its results."""
+
+    config: dict[str, Any]
+    command: str
+    rows: list[dict[str, float]]
+    results: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,15 +63,15 @@ def load(folders: Sequence[str]) -> list[Run]:
         path = Path(folder)
         try:
             saved = json.loads((path / "config.json").read_text())
-            seed = json.loads((path / "results.json").read_text())["seed"]
-            rows = read_metrics(path / "metrics.jsonl")
+            results = json.loads((path / "results.json").read_text())
+            seed, rows = results["seed"], read_metrics(path / "metrics.jsonl")
         except (OSError, KeyError, ValueError) as error:
             raise ValueError(f"{folder} holds no finished search ({error})") from error
         if seed in seeds:
             raise ValueError(f"{folder}: seed {seed} is there twice; give runs of different seeds")
         seeds.add(seed)
-        runs.append(({k: v for k, v in saved["config"].items() if k != "seed"}, saved["command"], rows))
-    if any(config != runs[0][0] for config, _, _ in runs):
+        runs.append(Run({k: v for k, v in saved["config"].items() if k != "seed"}, saved["command"], rows, results))
+    if any(run.config != runs[0].config for run in runs):
         raise ValueError(f"{', '.join(folders)}: these are runs of different configurations")
     return runs
 
@@ -68,8 +79,8 @@ def load(folders: Sequence[str]) -> list[Run]:
 def over_programs(runs: Sequence[Run], name: str, what: str, tried: np.ndarray) -> np.ndarray:
     """A metric of one search `[runs, len(tried)]`: its last value by then, or its first where there is none."""
     found = []
-    for _, _, rows in runs:
-        points = [(row[f"{name}/tried"], row[f"{name}/{what}"]) for row in rows if f"{name}/{what}" in row]
+    for run in runs:
+        points = [(row[f"{name}/tried"], row[f"{name}/{what}"]) for row in run.rows if f"{name}/{what}" in row]
         x, y = np.array(points, float).T
         found.append(y[np.maximum(np.searchsorted(x, tried, "right") - 1, 0)])
     return np.array(found)
@@ -77,7 +88,7 @@ def over_programs(runs: Sequence[Run], name: str, what: str, tried: np.ndarray) 
 
 def last_tried(runs: Sequence[Run], name: str) -> float:
     """Programs that a search had tried at its end: the fewest over the runs."""
-    return min(rows[-1][f"{name}/tried"] for _, _, rows in runs)
+    return min(run.rows[-1][f"{name}/tried"] for run in runs)
 
 
 def estimate(values: np.ndarray) -> tuple[float, float]:
@@ -116,7 +127,27 @@ def summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
         "What evolution proposes, after so many tried programs:\n\n"
         + table(("share of", *(f"{x:,.0f}" for x in part)), shares)
     )
-    return text, data
+    ratios = against_adamw(runs)
+    text += "\n\nlog10 of what was found's held-out loss relative to tuned AdamW's, with other newborns:\n\n" + table(
+        ("task", "what was found", "mean", "per seed"),
+        [
+            (task, who, told(np.array(values)), " ".join(f"{x:.2f}" for x in values))
+            for task, row in ratios.items()
+            for who, values in row.items()
+        ],
+    )
+    return text, data | {"log10_ratio_to_adamw": ratios}
+
+
+def against_adamw(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
+    """By task and by what was found: the runs' ratios, where all runs have one."""
+    tables = [run.results["log10_ratio_to_adamw"] for run in runs]
+    return {
+        task: {
+            who: [t[task][who]["value"] for t in tables] for who in FOUND if all(who in t.get(task, ()) for t in tables)
+        }
+        for task in tables[0]
+    }
 
 
 def draw(runs: Sequence[Run], path: Path) -> None:
@@ -151,11 +182,11 @@ def main() -> None:
     if config.out:
         folder = Path(config.out)
         folder.mkdir(parents=True, exist_ok=True)
-        commands = "\n".join([*(command for _, command, _ in runs), command_line()])
+        commands = "\n".join([*(run.command for run in runs), command_line()])
         draw(runs, folder / "repeats.png")
         picture = "![Best fitness over programs tried, and evolution's statistics](repeats.png)"
         write_text(folder / "summary.md", f"# {folder.name}\n\n{text}\n\n```\n{commands}\n```\n\n{picture}\n")
-        write_json(folder / "summary.json", {"commands": commands.split("\n"), "config": runs[0][0], **data})
+        write_json(folder / "summary.json", {"commands": commands.split("\n"), "config": runs[0].config, **data})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from experiments.learned_optimizer.names import TASKS
 from experiments.lion_search import repeats, report
 from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, proxy, searches
 from experiments.lion_search.config import EvalConfig, ProxyConfig, SearchConfig, StudyConfig
-from experiments.lion_search.measure import ADAMW, AS_FOUND, contenders
+from experiments.lion_search.measure import ADAMW, AS_FOUND, BEST, CHOSEN, contenders
 from experiments.lion_search.presets import PRESETS
 from experiments.lion_search.train import Race, main
 from lopt.export import load_program
@@ -105,7 +105,8 @@ def finished(folder, seed, offset, steps=3):
         for i in range(steps)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "results.json").write_text(json.dumps({"seed": seed}))
+    ratios = {"wine": {CHOSEN: {"value": -offset}} | ({BEST: {"value": 1.0}} if seed else {})}
+    (folder / "results.json").write_text(json.dumps({"seed": seed, "log10_ratio_to_adamw": ratios}))
     (folder / "config.json").write_text(json.dumps({"config": {"seed": seed, "search": {}}, "command": f"run {seed}"}))
     return str(folder)
 
@@ -121,6 +122,7 @@ def test_repeats_compare_at_equal_and_at_multiple_budgets(tmp_path, monkeypatch)
     text, data = repeats.summary(runs)
     assert data[f"{CONSTANTS}, 30 programs"]["fitness"] == [0.5, 1.5]
     assert data[f"{CONSTANTS}, 50 programs"]["fitness"] == [1.0, 2.0]
+    assert data["log10_ratio_to_adamw"] == {"wine": {CHOSEN: [0.0, -1.0]}}  # one run had no other best
     assert "1.000 ± 0.000" in text  # evolution is ahead by one, whatever the seed
     monkeypatch.setattr("sys.argv", ["repeats", *folders, "--out", str(tmp_path / "out")])
     repeats.main()

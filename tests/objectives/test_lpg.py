@@ -87,9 +87,7 @@ def test_a_rule_may_start_deaf_to_time(recurrence):
     rule = replace(parts(recurrence)[0], conditioning=FractionAndLogLifetime(), time_scale=0.0)
     theta = rule.init(jax.random.key(0))
     traj, out, out_next = data()
-    early, late = (
-        rule.targets(theta, traj, out, out_next, replace(PROGRESS, step=jnp.int32(step))) for step in (0, 9)
-    )
+    early, late = (rule.targets(theta, traj, out, out_next, replace(PROGRESS, step=jnp.int32(step))) for step in (0, 9))
     np.testing.assert_array_equal(early.pi_hat, late.pi_hat)
     gradient = jax.grad(lambda t: (rule.targets(t, traj, out, out_next, PROGRESS).pi_hat ** 2).sum())(theta)
     assert np.abs(np.asarray(gradient["recurrence"]["input"])[3:5]).max() > 0  # and may learn to hear
