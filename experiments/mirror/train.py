@@ -1,6 +1,6 @@
 """Meta-training of drifts: the run of `experiments.lpo`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from lopt.agents import FinalReturn, LifeReturn, Together
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.export import card_of, save_rule
 from lopt.meta import MetaLearner
-from lopt.objectives import LPO
+from lopt.objectives import LPO, HeldTime, NoTime
 from lopt.protocols import Lifetime
 from lopt.types import Key, Level, MetaState, Theta
 
@@ -105,18 +105,35 @@ def main(config: MirrorConfig) -> None:
     newborn = untrained(config.run, study.init)
     found = {name: compare(config, w, study.drift, theta, newborn) for name, w in worlds.items()}
     agents.draw(found, worlds, folder.file("agents.png"))
-    write(config, folder, found, worlds)
+    held = {name: without_clock(config, w, study.drift, theta) for name, w in worlds.items()}
+    write(config, folder, {name: found[name] | held[name] for name in worlds}, worlds)
     print(f"report: {folder.path / 'report.md'}")
 
 
 def compare(config: MirrorConfig, world: World, drift: LPO, theta: Theta, newborn: Theta) -> dict[str, agents.Learned]:
     """Agents under the drift, before and after meta-training, and under those without meta-parameters: same keys."""
-    keys = jax.random.split(jax.random.key(20_221_011), config.eval.seeds)
+    keys = agent_keys(config)
     ruled = agents.teach(world, drift, config.eval.episodes)
     found = {"learned drift": ruled(keys, theta), "untrained drift": ruled(keys, newborn)}
     for name, fixed in DRIFTS.items():
         found[name.upper()] = agents.teach(world, fixed, config.eval.episodes)(keys, ())
     return found
+
+
+def without_clock(config: MirrorConfig, world: World, drift: LPO, theta: Theta) -> dict[str, agents.Learned]:
+    """The same agents under a drift that knows the time, but whose clock stands still; none for one that does not."""
+    found = {}
+    for age in () if isinstance(drift.conditioning, NoTime) else surface.AGES:
+        held = replace(drift, conditioning=HeldTime(drift.conditioning, age))
+        found[f"learned drift, told n/N = {age:g}"] = agents.teach(world, held, config.eval.episodes)(
+            agent_keys(config), theta
+        )
+    return found
+
+
+def agent_keys(config: MirrorConfig) -> Key:
+    """The keys of the agents of the report."""
+    return jax.random.split(jax.random.key(20_221_011), config.eval.seeds)
 
 
 class Validation:

@@ -7,11 +7,12 @@ from lopt.objectives.lpg import LPG, LPGPenalty, LPGTargets
 from lopt.objectives.lpo import LPO, TALPO
 from lopt.objectives.ppo import PPO, PPOTargets
 from lopt.objectives.ppo_loss import bind_drift, clip_drift, dpo_drift, ppo_loss
-from lopt.objectives.time import Fraction, FractionAndLogLifetime, NoTime, RawTime, RemainingFraction
+from lopt.objectives.time import Fraction, FractionAndLogLifetime, HeldTime, NoTime, RawTime, RemainingFraction
 
 __all__ = [
     "A2C",
     "DPO",
+    "HeldTime",
     "LPG",
     "LPO",
     "PPO",

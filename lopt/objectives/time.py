@@ -5,6 +5,7 @@ one, so that they do not saturate the gates of the network that reads them.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -72,3 +73,33 @@ class RawTime:
     def __call__(self, progress: Progress) -> Float[Array, " 2"]:
         """The two counts."""
         return jnp.stack([progress.step, progress.lifetime]).astype(jnp.float32)
+
+
+@dataclass(frozen=True)
+class HeldTime:
+    """Another conditioning whose clock stands still: what a rule does without the course of time it was trained with.
+
+    Attributes:
+        conditioning: what the rule was trained with.
+        fraction: n / N that it is told all life long.
+
+    Raises:
+        ValueError: a fraction outside of [0, 1].
+    """
+
+    conditioning: Any
+    fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"HeldTime: fraction must be in [0, 1] (got {self.fraction})")
+
+    @property
+    def features(self) -> int:
+        """Those of the other."""
+        return self.conditioning.features
+
+    def __call__(self, progress: Progress) -> Float[Array, " features"]:
+        """The features at that point of a life of this length."""
+        step = jnp.round(self.fraction * progress.lifetime).astype(progress.step.dtype)
+        return self.conditioning(Progress(step=step, lifetime=progress.lifetime))
