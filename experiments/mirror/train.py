@@ -105,8 +105,9 @@ def main(config: MirrorConfig) -> None:
     newborn = untrained(config.run, study.init)
     found = {name: compare(config, w, study.drift, theta, newborn) for name, w in worlds.items()}
     agents.draw(found, worlds, folder.file("agents.png"))
-    held = {name: without_clock(config, w, study.drift, theta) for name, w in worlds.items()}
-    write(config, folder, {name: found[name] | held[name] for name in worlds}, worlds)
+    for w in study.worlds:
+        found[w.name] |= without_clock(config, w, study.drift, theta)
+    write(config, folder, found, worlds)
     print(f"report: {folder.path / 'report.md'}")
 
 
