@@ -112,9 +112,11 @@ def summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
             best, larger = (over_programs(runs, name, w, np.array([budget]))[:, 0] for w in ("best", "validation"))
             behind = "-" if name == EVOLUTION else told(ours - best)
             each = " ".join(f"{x:.3f}" for x in best)
-            usable = told(larger) if np.isfinite(larger).all() else "some were lost"
+            lost = np.isinf(larger)
+            usable = f"{lost.sum()} lost, else {told(larger[~lost])}" if lost.any() else told(larger)
             rows.append((name, f"{budget:,.0f}", told(best), behind, each, usable))
-            data[f"{name}, {budget:.0f} programs"] = {"fitness": best.tolist(), "larger_task": larger.tolist()}
+            larger = [float(x) if np.isfinite(x) else None for x in larger]  # minus infinity for what was lost
+            data[f"{name}, {budget:.0f} programs"] = {"fitness": best.tolist(), "larger_task": larger}
     header = ("search", "programs tried", "best fitness", "evolution's minus this", "per seed", "on the larger task")
     part = np.linspace(0, end, 6)[1:]
     shares = [

@@ -100,7 +100,7 @@ def finished(folder, seed, offset, steps=3):
         {"step": i}
         | {f"{name}/tried": (10 if name == EVOLUTION else 20) * i + 10 for name in repeats.SEARCHES}
         | {f"{name}/best": offset + (i if name == EVOLUTION else 0.5 * i) for name in repeats.SEARCHES}
-        | {f"{name}/validation": offset for name in repeats.SEARCHES}
+        | {f"{name}/validation": -np.inf if seed == 1 and name == CONSTANTS else offset for name in repeats.SEARCHES}
         | {f"{EVOLUTION}/{what}": 0.1 * i for what in repeats.STATISTICS}
         for i in range(steps)
     ]
@@ -112,18 +112,22 @@ def finished(folder, seed, offset, steps=3):
 
 
 def test_repeats_compare_at_equal_and_at_multiple_budgets(tmp_path, monkeypatch):
-    folders = [finished(tmp_path / str(seed), seed, offset=float(seed)) for seed in (0, 1)]
+    folders = [finished(tmp_path / str(seed), seed, offset=float(seed)) for seed in (0, 1, 2)]
     runs = repeats.load(folders)
     assert repeats.over_programs(runs, EVOLUTION, "best", np.array([5, 10, 29, 30])).tolist() == [
         [0, 0, 1, 2],
         [1, 1, 2, 3],
+        [2, 2, 3, 4],
     ]
     assert repeats.estimate(np.array([1.0, 3.0])) == (2.0, 1.0)
     text, data = repeats.summary(runs)
-    assert data[f"{CONSTANTS}, 30 programs"]["fitness"] == [0.5, 1.5]
-    assert data[f"{CONSTANTS}, 50 programs"]["fitness"] == [1.0, 2.0]
-    assert data["log10_ratio_to_adamw"] == {"wine": {CHOSEN: [0.0, -1.0]}}  # one run had no other best
-    assert "1.000 ± 0.000" in text  # evolution is ahead by one, whatever the seed
+    assert data[f"{CONSTANTS}, 30 programs"]["fitness"] == [0.5, 1.5, 2.5]
+    assert data[f"{CONSTANTS}, 50 programs"]["fitness"] == [1.0, 2.0, 3.0]
+    assert data[f"{CONSTANTS}, 50 programs"]["larger_task"] == [0.0, None, 2.0]
+    assert data["log10_ratio_to_adamw"] == {"wine": {CHOSEN: [0.0, -1.0, -2.0]}}  # one run had no other best
+    assert (
+        "1 lost, else 1.000 ± 1.000" in text and "1.000 ± 0.000" in text
+    )  # ahead by one, whatever the seed
     monkeypatch.setattr("sys.argv", ["repeats", *folders, "--out", str(tmp_path / "out")])
     repeats.main()
     assert "run 1" in (tmp_path / "out" / "summary.md").read_text()
