@@ -35,8 +35,8 @@ class SearchConfig:
     """Budget of each baseline, in budgets of evolution (paper: 4)."""
     population: int = 300
     """Individuals (paper: 1,000)."""
-    tournament: int = 2
-    """Individuals of which the best has a child (paper: 2)."""
+    tournament: int = 8
+    """Individuals of which the best has a child (paper: 2, for a thousand times as many programs)."""
     plateau: int | None = 1500
     """Tried programs without progress until a restart, in turn from AdamW and from the best (paper: 300,000)."""
     longest: int = 60

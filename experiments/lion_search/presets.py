@@ -20,7 +20,7 @@ SMALL = StudyConfig(
 
 PAPER = StudyConfig(
     proxy=ProxyConfig(task="text_transformer", steps=20_000, learners=1),
-    search=SearchConfig(steps=2400, multiple=4, population=1000, plateau=None),
+    search=SearchConfig(steps=2400, multiple=4, population=1000, tournament=2, plateau=None),
     eval=EvalConfig(
         validation="text_gru",
         validation_steps=100_000,
