@@ -80,6 +80,7 @@ def searches(config: DistilConfig, subject: Subject) -> list[Search]:
             np.random.default_rng([config.run.seed, i]),
             sizes.population,
             sizes.batch,
+            plateau=sizes.plateau,
         )
         for i in range(sizes.restarts)
     ]

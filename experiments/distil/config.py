@@ -46,8 +46,10 @@ class SearchConfig:
     """Programs that a search tries in a step."""
     population: int = 200
     """Individuals."""
-    tournament: int = 6
+    tournament: int = 4
     """Individuals of which the best has a child."""
+    plateau: int | None = 2500
+    """Tried programs without progress until a search starts again, in turn from the initial program and its best."""
     longest: int = 24
     """Statements that a program may have, those without effect too."""
     tune: float = 0.4

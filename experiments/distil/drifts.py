@@ -116,7 +116,6 @@ class DriftSubject:
             "rmse": deviation * math.sqrt(1 - r_squared),
             "deviation": deviation,
             "violation": validity(f),
-            "violation_of_the_rule": DriftValidity(*points, h=1e-3)(self.values),
         }
 
     def text(self, program: Program) -> str:
@@ -129,7 +128,7 @@ class DriftSubject:
 
     def draw(self, program: Program, path: Path) -> str:
         """f and the slope of r A - f at two advantages, rule and formula on top of each other; the Markdown."""
-        ratios = np.linspace(0.4, 1.8, 281)
+        ratios = np.linspace(0.4, 1.8, 238)
         both = {"learned": (self.drift, self.theta), "formula": (ProgramDrift(program), ())}
         looks = {"learned": {"linewidth": 3, "alpha": 0.4}, "formula": {"linewidth": 1.3}}
         with plots.figure(path, columns=2 * len(surface.ADVANTAGES)) as (drawing, axes):

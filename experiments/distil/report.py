@@ -17,7 +17,6 @@ NAMES = {
     "rmse": "root of the mean squared error",
     "deviation": "standard deviation of the rule's values",
     "violation": "violation of the formula (f < 0, f(1), f'(1))",
-    "violation_of_the_rule": "violation of the rule itself, by the same measure",
     "loss_rule": "held-out loss of a learner moved by the rule",
     "loss_formula": "held-out loss of the same learner moved by the formula",
 }
