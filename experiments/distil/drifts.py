@@ -140,6 +140,7 @@ class DriftSubject:
                         axis.plot(ratios, line, label=name, color=color, **looks[name])
                     axis.axhline(0, color="#808080", linewidth=0.8)
                     axis.set(title=f"{title}, A = {a:g}", xlabel="ratio r")
+            axes[0, 1].set_ylim(axes[0, 0].get_ylim())
             drawing.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center")
         return image(path.name, "The drift f(r, A), and what is left of the objective's slope under it.")
 

@@ -15,7 +15,6 @@ from lopt.nets import ReverseGRU
 from lopt.objectives.time import NoTime
 from lopt.types import AgentOutput, Gaussian, Key, Metrics, Progress, Theta, Trajectory
 
-
 PLAIN = 3
 """Inputs before those of time: r, terminated and pi(a)."""
 

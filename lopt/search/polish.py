@@ -12,6 +12,8 @@ FIRST = 0.1
 """The first step, as a share of the constant."""
 SMALLEST = 1e-2
 """Constants below this count as this large, so that zero can be left."""
+LAST = 1e-6
+"""It ends where all steps are below this share."""
 
 
 def polish(program: Program, fitness: Callable[[Program], float], sweeps: int = 20) -> Program:
@@ -23,7 +25,7 @@ def polish(program: Program, fitness: Callable[[Program], float], sweeps: int = 
     Args:
         program: a valid program.
         fitness: larger is better; called up to 2 k + 1 times a sweep for k constants.
-        sweeps: how many.
+        sweeps: how many, at most.
 
     Raises:
         ValueError: a program that is not valid, or a negative number of sweeps.
@@ -37,7 +39,9 @@ def polish(program: Program, fitness: Callable[[Program], float], sweeps: int = 
     program = prune_loop(program)
     x = np.array([arg for s in program.statements for arg in s.args if not isinstance(arg, str)])
     best, steps = fitness(program), FIRST * np.maximum(np.abs(x), SMALLEST)
-    for _ in range(sweeps if x.size else 0):
+    for _ in range(sweeps):
+        if np.all(np.abs(steps) < LAST * np.maximum(np.abs(x), SMALLEST)):
+            break
         before = x.copy()
         for i in range(len(x)):
             for step in (steps[i], -steps[i]):
