@@ -1,4 +1,4 @@
-"""python -m experiments.distil --rule runs/lpo/rule [--preset quick|small] [--search.steps ...] [--help]"""
+"""python -m experiments.distil --rule runs/lpo/rule [--preset quick|optimizer|small] [--search.steps ...] [--help]"""
 
 from experiments.common.memory import restart_with_huge_pages
 

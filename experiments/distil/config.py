@@ -118,5 +118,7 @@ class DistilConfig:
 
 QUICK = DistilConfig()
 SMALL = DistilConfig(search=SearchConfig(restarts=8, steps=400), choice=ChoiceConfig(sweeps=400))
-PRESETS = {"quick": QUICK, "small": SMALL}
-"""Two minutes, and something like half an hour, on one core."""
+OPTIMIZER = DistilConfig(search=SearchConfig(restarts=2, steps=15), choice=ChoiceConfig(sweeps=30))
+PRESETS = {"quick": QUICK, "optimizer": OPTIMIZER, "small": SMALL}
+"""Two minutes of one core for a drift; as much for an optimizer, whose programs run step by step and take ten times as
+long each; and something like half an hour, for a drift."""
