@@ -185,8 +185,8 @@ def test_the_closed_form_of_a_drift_is_found(tmp_path):
     """A clipping on one side alone, and as steep again, from PPO's."""
     goal = parse("def drift(r, A, t): return max((r - min(r, 1.3)) * (A + A), 0.0)")
     save_rule(tmp_path / "rule", {}, card_of(ProgramDrift(goal)))
-    sizes = SearchConfig(restarts=2, steps=25, batch=128, population=100)
-    config = of(str(tmp_path / "rule"), search=sizes, choice=ChoiceConfig(sweeps=50), drift=DriftConfig(points=256))
+    sizes = SearchConfig(restarts=2, steps=10, batch=64, population=50)
+    config = of(str(tmp_path / "rule"), search=sizes, choice=ChoiceConfig(sweeps=20), drift=DriftConfig(points=128))
     rule = subject(config)
     restarts = Restarts(config, rule)
     for i in range(sizes.steps):
