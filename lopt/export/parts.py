@@ -5,7 +5,9 @@ import importlib
 from typing import Any
 
 from lopt.export.rule import Card
+from lopt.search import Program, parse
 
+PROGRAM = "lopt.search.Program"
 PACKAGE = "lopt."
 
 
@@ -33,6 +35,8 @@ def rebuild(card: Card) -> Any:
 def describe(value: Any) -> Any:
     """Plain data for a value: lopt's objects are `{"kind", "config"}`, its classes `{"kind"}`, tuples lists.
 
+    A program's config is its text.
+
     Raises:
         ValueError: a value without such a form.
     """
@@ -42,6 +46,8 @@ def describe(value: Any) -> Any:
         return [describe(x) for x in value]
     if isinstance(value, type) and value.__module__.startswith(PACKAGE):
         return {"kind": _public(value)}
+    if isinstance(value, Program):
+        return {"kind": PROGRAM, "config": {"program": value.text(), "num_inputs": len(value.inputs)}}
     kind = type(value)
     if dataclasses.is_dataclass(value) and kind.__module__.startswith(PACKAGE):
         fields = [field.name for field in dataclasses.fields(value) if field.init]
@@ -63,6 +69,8 @@ def revive(data: Any) -> Any:
 
 
 def _made(kind: str, config: dict[str, Any]) -> Any:
+    if kind == PROGRAM:
+        return parse(str(config.get("program")), int(config.get("num_inputs", 2)))
     found = _found(kind)
     if not dataclasses.is_dataclass(found):
         raise ValueError(f"rule: {kind} cannot be rebuilt from a card")

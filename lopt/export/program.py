@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from lopt.export.parts import PROGRAM, describe
 from lopt.export.rule import Card, load_rule, save_rule
 from lopt.search import Program, constants_of, parse, types_of
 
-KIND = "lopt.search.Program"
+KIND = PROGRAM
 
 
 def save_program(
@@ -29,8 +30,7 @@ def save_program(
         ValueError: a program that is not valid, and what `Card` raises.
     """
     types_of(program)
-    config = {"program": program.text(), "num_inputs": len(program.inputs)}
-    card = Card(KIND, config, command, seed, metrics=metrics or {}, notes=notes)
+    card = Card(KIND, describe(program)["config"], command, seed, metrics=metrics or {}, notes=notes)
     return save_rule(path, dict(constants_of(program)), card)
 
 

@@ -6,8 +6,10 @@ from lopt.search.distil import POINTWISE, Distillation, DriftValidity, ProgramDr
 from lopt.search.fingerprint import fingerprint
 from lopt.search.from_program import ProgramState, constants_of, exposed, from_program
 from lopt.search.hashing import canonical_hash, skeleton_hash
+from lopt.search.imitation import Imitation
 from lopt.search.liveness import prune, prune_loop, reads
 from lopt.search.mutate import Mutation
+from lopt.search.polish import polish
 from lopt.search.program import (
     FUNCTIONS,
     STRICT,
@@ -31,6 +33,7 @@ __all__ = [
     "Distillation",
     "DriftValidity",
     "Function",
+    "Imitation",
     "Mutation",
     "Program",
     "ProgramDrift",
@@ -49,6 +52,7 @@ __all__ = [
     "normal",
     "one",
     "parse",
+    "polish",
     "prune",
     "prune_loop",
     "published",

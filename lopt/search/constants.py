@@ -18,13 +18,18 @@ def one(rng: np.random.Generator) -> float:
     return 1.0
 
 
-def rescale(rng: np.random.Generator, constant: float) -> float:
-    """The constant times 2^a, a from N(0, 1)."""
-    return min(max(constant * 2.0 ** rng.standard_normal(), -LARGEST), LARGEST)
+def rescale(rng: np.random.Generator, constant: float, spread: float = 1.0) -> float:
+    """The constant times 2^a, a from N(0, spread^2); the paper's spread is one."""
+    return min(max(constant * 2.0 ** (spread * rng.standard_normal()), -LARGEST), LARGEST)
 
 
-def tune(rng: np.random.Generator, program: Program) -> Program:
+def tune(rng: np.random.Generator, program: Program, spread: float = 1.0) -> Program:
     """The program with one of its constants rescaled: mutation of hyper-parameters alone, the search's baseline.
+
+    Args:
+        rng: all chance.
+        program: what is changed.
+        spread: as in `rescale`.
 
     Raises:
         ValueError: a program without constants.
@@ -38,7 +43,7 @@ def tune(rng: np.random.Generator, program: Program) -> Program:
     if not places:
         raise ValueError("tune: the program has no constants")
     i, j = places[below(rng, len(places))]
-    return program.with_argument(i, j, rescale(rng, program.statements[i].args[j]))  # type: ignore[arg-type]
+    return program.with_argument(i, j, rescale(rng, program.statements[i].args[j], spread))  # type: ignore[arg-type]
 
 
 def below(rng: np.random.Generator, n: int) -> int:

@@ -63,6 +63,16 @@ def test_a_drift_in_a_loss(tmp_path, key):
     )
 
 
+def test_a_drift_that_is_a_program(tmp_path):
+    drift = search.ProgramDrift(search.parse("def drift(r, A, t): return square(r - 1.0) * max(A, 0.1) * t"))
+    card = card_of(drift)
+    assert card.config["program"]["config"] == {"program": drift.program.text(), "num_inputs": 2}
+    save_rule(tmp_path / "rule", {}, card)
+    assert rebuild(load_rule(tmp_path / "rule").card) == drift
+    ratio, advantage = jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7)
+    chex.assert_trees_all_equal(load(tmp_path / "rule")(ratio, advantage), lopt.bind_drift(drift)(ratio, advantage))
+
+
 def test_a_program_in_a_chain(tmp_path):
     program = search.parse("def train(w, g, lr):\n    u = sign(g) * 0.5\n    u = u * lr\n    return u")
     save_program(tmp_path / "rule", program)
@@ -96,6 +106,7 @@ def test_theta_of_another_architecture(tmp_path, key):
         ("lopt.objectives.LPO", {"hidden": 0}, "hidden must be at least 1"),
         ("lopt.objectives.LPO", {"floor": {"kind": "subprocess.Popen", "config": {}}}, "has no 'subprocess.Popen'"),
         ("lopt.nets.ReverseLSTM", {"width": 3}, "ReverseLSTM has no"),
+        ("lopt.search.ProgramDrift", {"program": {"kind": "lopt.search.Program", "config": {}}}, "program, line 1"),
     ],
 )
 def test_cards_of_things_that_are_not(kind, config, message):

@@ -1,0 +1,1 @@
+"""Closed forms of learned rules, by the search that finds optimizers."""

@@ -1,0 +1,60 @@
+"""Programs as people write them."""
+
+from collections import Counter
+from typing import Any
+
+from lopt.search import Program, prune_loop
+from lopt.search.program.functions import INFIX, SHORT
+
+_SIGNS = {name: sign for sign, name in INFIX.items()}
+_SHORT = {name: short for short, name in SHORT.items()}
+WIDTH = 60
+"""What is written longer gets a line of its own."""
+
+
+def formula(program: Program, name: str = "train") -> str:
+    """The live part, with what is used once written where it is used; `lopt.search.parse` reads it back.
+
+    def drift(r, A, t):
+        x0 = r - 1.0
+        return max(x0 * x0 * A, 0.0)
+    """
+    program = prune_loop(program)
+    nodes, outputs = _nodes(program)
+    uses = Counter([arg for _, args in nodes for arg in args] + outputs)
+    texts: dict[Any, tuple[str, bool]] = {}  # and whether it is a sum or a product, to be put in parentheses in others
+    lines: list[str] = []
+    for i, (function, args) in enumerate(nodes):
+        sign = _SIGNS.get(function)
+        parts = [_part(texts, arg, bracket=sign is not None) for arg in args]
+        text = f" {sign} ".join(parts) if sign else f"{_SHORT.get(function, function)}({', '.join(parts)})"
+        texts[i] = (text, sign is not None)
+        if uses[i] > 1 or (len(text) > WIDTH and i not in outputs):
+            new = next(
+                x
+                for k in range(len(lines), len(nodes) + len(program.parameters) + 1)
+                if (x := f"x{k}") not in program.parameters
+            )
+            lines.append(f"{new} = {text}")
+            texts[i] = (new, False)
+    lines.append(f"return {', '.join(_part(texts, out, bracket=False) for out in outputs)}")
+    return "\n".join([f"def {name}({', '.join(program.parameters)}):", *(f"    {line}" for line in lines), ""])
+
+
+def _nodes(program: Program) -> tuple[list[tuple[str, list[Any]]], list[Any]]:
+    """Every call with its arguments, and the outputs: numbers of calls, ("parameter", name) or constants."""
+    values: dict[str, Any] = {name: ("parameter", name) for name in program.parameters}
+    nodes: list[tuple[str, list[Any]]] = []
+    for statement in program.statements:
+        args = [values[arg] if isinstance(arg, str) else ("constant", arg) for arg in statement.args]
+        values[statement.target] = len(nodes)
+        nodes.append((statement.function, args))
+    return nodes, [values[name] for name in program.outputs]
+
+
+def _part(texts: dict[Any, tuple[str, bool]], arg: Any, bracket: bool) -> str:
+    if isinstance(arg, int):
+        text, infix = texts[arg]
+        return f"({text})" if infix and bracket else text
+    kind, value = arg
+    return value if kind == "parameter" else repr(float(value))
