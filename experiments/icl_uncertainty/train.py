@@ -91,7 +91,8 @@ def compare(study: Study, thetas: dict[str, Theta]) -> Found:
     number, rules, predict = study.config.eval.sequences, measure.references(study), measure.trained(study)
     given = {name: measure.sequences(task, measure.TABLE, number) for name, task in study.shifts().items()}
     given[RANDOM] = measure.random_labels(given[TRAINING])
-    models = {who: {name: predict(theta, some) for name, some in given.items()} for who, theta in thetas.items()}
+    # in the order of the pools: JAX sorts the dictionaries of a state
+    models = {who: {name: predict(thetas[who], some) for name, some in given.items()} for who in study.tasks}
     first = next(iter(rules))
     exact = {}
     for name, some in given.items():

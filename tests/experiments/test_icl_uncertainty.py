@@ -114,6 +114,7 @@ def test_a_whole_run(config, tmp_path, monkeypatch):
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "parts")]
     assert results[0] == results[1]
     assert RANDOM in results[0]["references"]
+    assert list(results[0]["models"]) == list(Study(config).tasks)  # in the order of the pools, not of the alphabet
     pictures = ["calibration.png"] if config is TINY else ["diversity.png"]
     for name in ("report.md", "positions.png", "shifts.png", "curves.png", *pictures):
         assert (tmp_path / "whole" / name).stat().st_size > 0

@@ -125,9 +125,7 @@ def test_repeats_compare_at_equal_and_at_multiple_budgets(tmp_path, monkeypatch)
     assert data[f"{CONSTANTS}, 50 programs"]["fitness"] == [1.0, 2.0, 3.0]
     assert data[f"{CONSTANTS}, 50 programs"]["larger_task"] == [0.0, None, 2.0]
     assert data["log10_ratio_to_adamw"] == {"wine": {CHOSEN: [0.0, -1.0, -2.0]}}  # one run had no other best
-    assert (
-        "1 lost, else 1.000 ± 1.000" in text and "1.000 ± 0.000" in text
-    )  # ahead by one, whatever the seed
+    assert "1 lost, else 1.000 ± 1.000" in text and "1.000 ± 0.000" in text  # ahead by one, whatever the seed
     monkeypatch.setattr("sys.argv", ["repeats", *folders, "--out", str(tmp_path / "out")])
     repeats.main()
     assert "run 1" in (tmp_path / "out" / "summary.md").read_text()
