@@ -88,7 +88,7 @@ def curves(
                 _curve(axis, *series[name], window, color, name)
             axis.set(title=title, xlabel=xlabel)
             if len(group) > 1:
-                axis.legend(loc="upper right")  # "best" takes seconds where there are many points
+                axis.legend(loc=_free_corner([series[name][1] for name in group]))
         for axis in axes.flat[len(filled) :]:
             axis.set_visible(False)
     return True
@@ -122,6 +122,13 @@ def intervals(table: Mapping[str, Mapping[str, Interval]], path: str | Path, xla
 def _series(rows: Sequence[Mapping[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
     points = [(row["step"], row[name]) for row in rows if math.isfinite(row.get(name, math.nan))]
     return np.array([x for x, _ in points], float), np.array([y for _, y in points], float)
+
+
+def _free_corner(curves: Sequence[np.ndarray]) -> str:
+    """Where at the right the curves are not; matplotlib's "best" takes seconds where there are many points."""
+    late = [y for curve in curves for y in curve[len(curve) // 2 :]]
+    everything = np.concatenate(list(curves))
+    return "lower right" if np.mean(late) > (everything.min() + everything.max()) / 2 else "upper right"
 
 
 def _curve(axis: Any, x: np.ndarray, y: np.ndarray, window: int | None, color: str, label: str) -> None:
