@@ -1,7 +1,7 @@
 """What was found, chosen by a funnel and tuned like the optimizers it is compared with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import optax
 
 from experiments.learned_optimizer.measure import TABLE, TUNING, Gauge, Measured
 from experiments.learned_optimizer.names import TASKS
-from experiments.lion_search.build import CONSTANTS, EVOLUTION, evaluator, validator
+from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, validator
 from experiments.lion_search.config import StudyConfig
 from lopt import lion
 from lopt.optimizers import Designed
@@ -19,10 +19,15 @@ from lopt.search.population import Evaluator
 
 FRESH = 100
 """The first of the newborns by which the funnel judges anew on the proxy."""
+UNSEEN = 10_000
+"""The first of the newborns by which nothing is chosen: they only measure on the proxy what was."""
 ADAMW, BEST, CHOSEN, AS_FOUND, SIMPLE = "AdamW", "best on the proxy", "chosen", "chosen, untuned", "simplified"
 """Rows of the table."""
-FINALISTS = 12
-"""Programs that enter the funnel."""
+SEARCHED, DRAWN = "AdamW, constants searched", "best of random programs"
+FINALISTS, PROMOTED = 64, 12
+"""Programs that enter the funnel, and those that go on to the larger task at most."""
+WITNESSES = 32
+"""Newborns that measure what was chosen."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Found:
         programs: who entered the funnel.
         baseline: AdamW with searched constants.
         bars: its fitness on both.
+        unseen: of the best, the chosen, the simple one and the baselines, the fitness on the proxy by newborns that
+            nothing was chosen by `[newborns]`.
     """
 
     best: Individual
@@ -47,6 +54,7 @@ class Found:
     programs: list[Individual]
     baseline: Individual
     bars: list[float]
+    unseen: dict[str, np.ndarray]
 
 
 def choose(config: StudyConfig, searches: dict[str, Search]) -> Found:
@@ -56,20 +64,22 @@ def choose(config: StudyConfig, searches: dict[str, Search]) -> Found:
     distinct = {canonical_hash(one.program): one for one in reversed([*reversed(search.records), *ranked])}
     programs = sorted(distinct.values(), key=lambda one: -one.fitness)[:FINALISTS]
     original = evaluator(config)
-    fresh = Evaluator(
-        original.proxy,
-        seeds=tuple(range(FRESH, FRESH + 4 * config.proxy.learners)),
-        lanes=original.lanes,
-        compile=original.compile,
+    fresh, unseen = (
+        replace(original, seeds=tuple(range(first, first + number)), rungs=())
+        for first, number in ((FRESH, 4 * config.proxy.learners), (UNSEEN, WITNESSES))
     )
-    tasks = [fresh, validator(config, lanes=16)]
-    levels = [Level(lambda them, task=task: task(them).fitness, prune_loop(baseline.program)) for task in tasks]
+    larger, adamw = validator(config, lanes=16), prune_loop(baseline.program)
+    levels = [Level(lambda them: fresh(them).fitness, adamw, PROMOTED), Level(lambda them: larger(them).fitness, adamw)]
     stages = funnel([prune_loop(one.program) for one in programs], levels)
-    bars = [float(task([prune_loop(baseline.program)]).fitness[0]) for task in tasks]
+    bars = [float(level.fitness([adamw])[0]) for level in levels]
     last = next((stage for stage in reversed(stages) if stage), {0: 0.0})
     chosen = programs[next(iter(last))]
     simple = shorter(chosen.program, original, config.eval.tolerance)
-    return Found(search.best, chosen, simple, stages, programs, baseline, bars)
+    them = {BEST: search.best.program, CHOSEN: chosen.program, SIMPLE: simple}
+    them |= {DRAWN: searches[RANDOM].best.program, SEARCHED: baseline.program}
+    them = {who: prune_loop(program) for who, program in them.items()}
+    scores = dict(zip(them, unseen(list(them.values())).scores, strict=True))
+    return Found(search.best, chosen, simple, stages, programs, baseline, bars, scores)
 
 
 def shorter(program: Program, evaluate: Evaluator, tolerance: float) -> Program:

@@ -16,7 +16,7 @@ from experiments.common.config import write_json, write_text
 from experiments.common.logging import read_metrics
 from experiments.common.report import table
 from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM
-from experiments.lion_search.measure import AS_FOUND, BEST, CHOSEN
+from experiments.lion_search.measure import AS_FOUND, BEST, CHOSEN, DRAWN
 
 SEARCHES = (EVOLUTION, CONSTANTS, RANDOM)
 STATISTICS = {
@@ -25,7 +25,7 @@ STATISTICS = {
     "structure_hits": "known by structure, so far",
     "behaviour_hits": "known by behaviour, so far",
 }
-FOUND = (CHOSEN, AS_FOUND, BEST)
+FOUND = (CHOSEN, AS_FOUND, BEST, DRAWN)
 """What the searches found, as the rows of their tables."""
 
 
@@ -129,6 +129,16 @@ def summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
         "What evolution proposes, after so many tried programs:\n\n"
         + table(("share of", *(f"{x:,.0f}" for x in part)), shares)
     )
+    advantage = over_adamw(runs)
+    if advantage:
+        text += (
+            "\n\nFitness on the proxy minus that of AdamW with searched constants, by newborns that nothing was chosen "
+            "by:\n\n"
+            + table(
+                ("what was found", "mean", "per seed"),
+                [(who, told(np.array(x)), " ".join(f"{one:.3f}" for one in x)) for who, x in advantage.items()],
+            )
+        )
     ratios = against_adamw(runs)
     text += "\n\nlog10 of what was found's held-out loss relative to tuned AdamW's, with other newborns:\n\n" + table(
         ("task", "what was found", "mean", "per seed"),
@@ -138,7 +148,13 @@ def summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
             for who, values in row.items()
         ],
     )
-    return text, data | {"log10_ratio_to_adamw": ratios}
+    return text, data | {"fitness_minus_adamw": advantage, "log10_ratio_to_adamw": ratios}
+
+
+def over_adamw(runs: Sequence[Run]) -> dict[str, list[float]]:
+    """By what was found: the runs' advantages on the proxy, where all runs have one."""
+    tables = [run.results["fitness_minus_adamw"] for run in runs]
+    return {who: [t[who]["value"] for t in tables] for who in FOUND if all(who in t for t in tables)}
 
 
 def against_adamw(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:

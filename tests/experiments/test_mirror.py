@@ -129,7 +129,8 @@ def test_a_run_reports_and_its_rule_teaches(tmp_path):
     assert load_rule(tmp_path / "lpo" / "rule").card.kind == "lopt.objectives.LPO"
     results = json.loads((tmp_path / "lpo" / "results.json").read_text())
     assert set(results["returns"]) == {"CartPole-v1", "Catch-bsuite"}
-    assert set(results["returns"]["CartPole-v1"]) == {"learned drift", "untrained drift", "PPO", "DPO"}
+    held = {f"learned drift, told n/N = {age}" for age in ("0", "0.5", "1")}
+    assert set(results["returns"]["CartPole-v1"]) == {"learned drift", "untrained drift", "PPO", "DPO"} | held
 
     config = PPOConfig(
         run=change(TINY.run, out=str(tmp_path / "ppo"), max_minutes=1e-9),

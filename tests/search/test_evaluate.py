@@ -59,6 +59,7 @@ def test_fitness_is_the_mean_score_of_learners_that_optax_would_train():
     assert found.finished.all() and found.updates == 3 * 2 * 8
     for text, fitness in zip((ADAMW, PLAIN.format(0.1)), found.fitness, strict=False):
         np.testing.assert_allclose(fitness, np.mean([by_hand(text, seed) for seed in (3, 4)]), rtol=1e-5)
+    np.testing.assert_allclose(found.scores[0], [by_hand(ADAMW, seed) for seed in (3, 4)], rtol=1e-5)
 
 
 def test_companions_padding_and_packs_do_not_matter():
@@ -84,6 +85,8 @@ def test_a_rung_stops_the_worse_half_but_for_who_is_good_enough():
     whole = evaluator()(programs)
     halved = evaluator(rungs=(Rung(4),))(programs)
     np.testing.assert_array_equal(halved.finished, [False, True, False, True])
+    np.testing.assert_array_equal(np.isnan(halved.scores).all(1), ~halved.finished)
+    np.testing.assert_array_equal(halved.scores.mean(1)[[1, 3]], halved.fitness[[1, 3]])
     np.testing.assert_array_equal(halved.fitness[[1, 3]], whole.fitness[[1, 3]])
     assert (halved.fitness[[0, 2]] < whole.fitness[[0, 2]]).all()
     assert halved.updates == 4 * 4 + 2 * 4 + 2 * 8

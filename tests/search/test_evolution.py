@@ -130,6 +130,8 @@ def test_a_funnel_lets_through_who_beats_the_baseline():
     never = Level(lambda them: np.zeros(len(them)), ADAMW)
     stages = funnel(programs, [lengths, never, lengths])
     assert [list(stage) for stage in stages] == [[2, 0, 1], [2, 0], []]
+    few = Level(lengths.fitness, ADAMW, most=1)
+    assert [list(stage) for stage in funnel(programs, [few, never])] == [[2, 0, 1], [2]]
 
 
 @pytest.mark.parametrize(

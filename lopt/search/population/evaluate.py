@@ -31,12 +31,14 @@ class Rung:
 @dataclass(frozen=True)
 class Evaluation:
     """Fitness `[n]` (larger is better, minus infinity for a program that cannot be run or is lost), whether a program
-    was trained to the end `[n]`, and the updates of learners that were done for all of them.
+    was trained to the end `[n]`, the updates of learners that were done for all of them, and the score of every learner
+    `[n, seeds]` of the finished (NaN of the others).
     """
 
     fitness: np.ndarray
     finished: np.ndarray
     updates: int
+    scores: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,20 +86,20 @@ class Evaluator:
     def __call__(self, programs: Sequence[Program]) -> Evaluation:
         """Train learners by each of them."""
         fitness, finished = np.full(len(programs), -np.inf), np.zeros(len(programs), bool)
+        scores = np.full((len(programs), len(self.seeds)), np.nan)
         codes = {i: code for i, p in enumerate(programs) if (code := self._encode(p)) is not None}
         if not codes:
-            return Evaluation(fitness, finished, 0)
+            return Evaluation(fitness, finished, 0, scores)
         left, updates = self._first_life(codes, fitness)
         if not len(left):
-            return Evaluation(fitness, finished, updates)
-        total = fitness[left].copy()
-        for seed in self.seeds[1:]:
-            _, scores = self._train(seed, [codes[i] for i in left], None, 0, self.proxy.steps)
-            total += scores
+            return Evaluation(fitness, finished, updates, scores)
+        scores[left, 0] = fitness[left]
+        for i, seed in enumerate(self.seeds[1:], 1):
+            _, scores[left, i] = self._train(seed, [codes[one] for one in left], None, 0, self.proxy.steps)
             updates += len(left) * self.proxy.steps
-        fitness[left] = total / len(self.seeds)
+        fitness[left] = scores[left].mean(1)
         finished[left] = True
-        return Evaluation(fitness, finished, updates)
+        return Evaluation(fitness, finished, updates, scores)
 
     def _encode(self, program: Program) -> Code | None:
         try:
