@@ -135,7 +135,7 @@ for color, (name, (_, losses)) in zip((RED, BLUE), trained.items(), strict=True)
     left.plot(np.linspace(0, STEPS, len(losses)), losses, color=color, label=name)
 left.axhline(np.log(10), color=GREY, linewidth=1)
 left.set(title="loss in meta-training", xlabel="meta-step")
-left.legend()
+left.legend(loc=(0.55, 0.62))
 
 everything = classification(None), classification(FEW)
 everything = [ProjectedClassification(t.data, 32, 32, num_tasks=t.num_tasks) for t in everything]  # all ten classes
@@ -148,7 +148,7 @@ for name, (color, style, curve) in curves.items():
     right.plot(np.arange(1, 33), curve, color=color, linestyle=style, label=name)
 right.axhline(0.1, color=GREY, linewidth=1)
 right.set(title="accuracy on unseen images", xlabel="position in the sequence", ylim=(0, 1))
-right.legend()
+right.legend(loc=(0.02, 0.63))
 plt.show()
 
 # %% [markdown]
