@@ -5,7 +5,7 @@ from experiments.lion_search.config import EvalConfig, ProxyConfig, SearchConfig
 QUICK = StudyConfig()
 
 SMALL = StudyConfig(
-    proxy=ProxyConfig(steps=500, learners=4),
+    proxy=ProxyConfig(steps=500),
     search=SearchConfig(steps=400, population=1000, plateau=15_000),
     eval=EvalConfig(
         validation_steps=2000,
