@@ -60,8 +60,7 @@ class Change:
         drawn = rng.random()
         if drawn < self.polish:
             return polish(program, self.goal, SWEEPS)
-        constant = any(not isinstance(arg, str) for s in program.statements for arg in s.args)
-        if drawn < self.polish + self.tune and constant:
+        if drawn < self.polish + self.tune and program.constants:
             return tune(rng, program, 10 ** rng.uniform(-2, 0))
         for _ in range(rng.geometric(self.alone)):
             program = self.mutation(rng, program)

@@ -91,11 +91,7 @@ def rounded(program: Program, goal: Goal, allowed: float) -> Program:
     """The program with constants of as few digits as its fitness allows."""
     least = goal(program) - allowed
     for digits in DIGITS:
-        candidate = program
-        for i, statement in enumerate(program.statements):
-            for j, arg in enumerate(statement.args):
-                if not isinstance(arg, str):
-                    candidate = candidate.with_argument(i, j, float(f"{arg:.{digits}g}"))
+        candidate = program.with_constants([float(f"{x:.{digits}g}") for x in program.constants])
         if goal(candidate) >= least:
             return candidate
     return program

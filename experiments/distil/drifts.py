@@ -65,9 +65,9 @@ class DriftSubject:
         """Ratios and advantages `[points]`: those that are fitted (0), and fresh ones (1)."""
         return _points(self.config.drift, self.config.run.seed, which)
 
-    def goal(self, parsimony: float, fresh: bool = False) -> Callable[[Program], float]:
+    def goal(self, parsimony: float) -> Callable[[Program], float]:
         """The fitness."""
-        points = self.points(int(fresh))
+        points = self.points(0)
         validity = DriftValidity(*(x[:CHECKED] for x in points))
         return Distillation(points, self.values(*points), validity, self.config.drift.weight, parsimony)
 

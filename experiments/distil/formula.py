@@ -4,10 +4,8 @@ from collections import Counter
 from typing import Any
 
 from lopt.search import Program, prune_loop
-from lopt.search.program.functions import INFIX, SHORT
+from lopt.search.program.program import SIGNS, call_text
 
-_SIGNS = {name: sign for sign, name in INFIX.items()}
-_SHORT = {name: short for short, name in SHORT.items()}
 WIDTH = 60
 """What is written longer gets a line of its own."""
 
@@ -25,10 +23,9 @@ def formula(program: Program, name: str = "train") -> str:
     texts: dict[Any, tuple[str, bool]] = {}  # and whether it is a sum or a product, to be put in parentheses in others
     lines: list[str] = []
     for i, (function, args) in enumerate(nodes):
-        sign = _SIGNS.get(function)
-        parts = [_part(texts, arg, bracket=sign is not None) for arg in args]
-        text = f" {sign} ".join(parts) if sign else f"{_SHORT.get(function, function)}({', '.join(parts)})"
-        texts[i] = (text, sign is not None)
+        infix = function in SIGNS
+        text = call_text(function, [_part(texts, arg, bracket=infix) for arg in args])
+        texts[i] = (text, infix)
         if uses[i] > 1 or (len(text) > WIDTH and i not in outputs):
             new = next(
                 x

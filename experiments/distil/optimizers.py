@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,6 @@ class OptimizerSubject:
 
     optimizer: optax.GradientTransformation
     config: DistilConfig
-    lives: dict[int, Any] = field(default_factory=dict, compare=False)
 
     initial = parse(published.ADAMW)
     noun = "optimizer"
@@ -49,17 +48,18 @@ class OptimizerSubject:
 
     def life(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weights, gradients and updates `[T, n]` of one newborn's life; that of seed 0 is fitted."""
-        if seed not in self.lives:
-            rows, _ = live(self.config, self.optimizer, seed)
-            rng = np.random.default_rng(self.config.run.seed)
-            total = rows[0].shape[1]
-            watched = np.sort(rng.permutation(total)[: self.config.optimizer.weights])
-            self.lives[seed] = tuple(np.asarray(x, np.float64)[:, watched] for x in rows)
-        return self.lives[seed]
+        (w, g, updates), _ = live(self.config, self.optimizer, seed)
+        rng = np.random.default_rng(self.config.run.seed)
+        watched = np.sort(rng.permutation(w.shape[1])[: self.config.optimizer.weights])
+        return (
+            w[:, watched].astype(np.float64),
+            g[:, watched].astype(np.float64),
+            updates[:, watched].astype(np.float64),
+        )
 
-    def goal(self, parsimony: float, fresh: bool = False) -> Callable[[Program], float]:
+    def goal(self, parsimony: float) -> Callable[[Program], float]:
         """The fitness."""
-        return Imitation(*self.life(int(fresh)), parsimony)
+        return Imitation(*self.life(0), parsimony)
 
     def mutation(self, longest: int) -> Mutation:
         """How structures change."""
@@ -79,7 +79,7 @@ class OptimizerSubject:
 
     def r_squared(self, program: Program) -> float:
         """On another newborn's life."""
-        return 1 + self.goal(0.0, fresh=True)(program)
+        return 1 + Imitation(*self.life(1), parsimony=0.0)(program)
 
     def measures(self, program: Program) -> dict[str, float]:
         """On another newborn's life: R^2, the root of the mean squared error, and held-out losses at its end.
@@ -120,6 +120,7 @@ class OptimizerSubject:
         return image(path.name, "Updates of a life that was not fitted; the formula sees the rule's own weights.")
 
 
+@cache
 def live(
     config: DistilConfig, optimizer: optax.GradientTransformation, seed: int
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float]:

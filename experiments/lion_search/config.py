@@ -16,8 +16,8 @@ class ProxyConfig:
     steps: int = 200
     """Updates of a life; the paper's proxies have 20,000 to 30,000 of networks that are 1,000 times larger."""
     learners: int = 8
-    """Newborns that every candidate trains; fitness is their mean score (paper: 1, for a life of minutes). What is
-    best by two is so by chance: of its lead little is left with others."""
+    """Newborns that every candidate trains; fitness is their mean score (paper: 1). Of the lead of what is best by two
+    of them little is left with others (results/search_two_newborns)."""
     rung: float = 0.25
     """After this part of its first life a candidate is judged ..."""
     keep: float = 0.5
@@ -37,7 +37,7 @@ class SearchConfig:
     population: int = 300
     """Individuals (paper: 1,000)."""
     tournament: int = 4
-    """Individuals of which the best has a child (paper: 2, for a thousand times as many programs)."""
+    """Individuals of which the best has a child (paper: 2)."""
     plateau: int | None = 1500
     """Tried programs without progress until a restart, in turn from AdamW and from the best (paper: 300,000)."""
     longest: int = 60

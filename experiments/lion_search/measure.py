@@ -77,8 +77,7 @@ def choose(config: StudyConfig, searches: dict[str, Search]) -> Found:
     simple = shorter(chosen.program, original, config.eval.tolerance)
     them = {BEST: search.best.program, CHOSEN: chosen.program, SIMPLE: simple}
     them |= {DRAWN: searches[RANDOM].best.program, SEARCHED: baseline.program}
-    them = {who: prune_loop(program) for who, program in them.items()}
-    scores = dict(zip(them, unseen(list(them.values())).scores, strict=True))
+    scores = dict(zip(them, unseen([prune_loop(program) for program in them.values()]).scores, strict=True))
     return Found(search.best, chosen, simple, stages, programs, baseline, bars, scores)
 
 

@@ -34,16 +34,12 @@ def tune(rng: np.random.Generator, program: Program, spread: float = 1.0) -> Pro
     Raises:
         ValueError: a program without constants.
     """
-    places = [
-        (i, j)
-        for i, statement in enumerate(program.statements)
-        for j, arg in enumerate(statement.args)
-        if type(arg) is not str
-    ]
-    if not places:
+    values = list(program.constants)
+    if not values:
         raise ValueError("tune: the program has no constants")
-    i, j = places[below(rng, len(places))]
-    return program.with_argument(i, j, rescale(rng, program.statements[i].args[j], spread))  # type: ignore[arg-type]
+    i = below(rng, len(values))
+    values[i] = rescale(rng, values[i], spread)
+    return program.with_constants(values)
 
 
 def below(rng: np.random.Generator, n: int) -> int:

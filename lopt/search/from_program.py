@@ -142,14 +142,8 @@ def _named_constants(program: Program) -> tuple[Program, dict[str, Any]]:
 
     No variable of a program has a space in its name.
     """
-    values: dict[str, Any] = {}
-    for i, statement in enumerate(program.statements):
-        for j, arg in enumerate(statement.args):
-            if not isinstance(arg, str):
-                name = f" c{len(values)}"
-                values[name] = arg
-                program = program.with_argument(i, j, name)
-    return program, values
+    values: dict[str, Any] = {f" c{i}": value for i, value in enumerate(program.constants)}
+    return program.with_constants(values), values
 
 
 def _known(constants: Mapping[str, ArrayLike], numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def polish(program: Program, fitness: Callable[[Program], float], sweeps: int = 
         raise ValueError(f"polish: sweeps must be >= 0 (got {sweeps})")
     types_of(program)
     program = prune_loop(program)
-    x = np.array([arg for s in program.statements for arg in s.args if not isinstance(arg, str)])
+    x = np.array(program.constants)
     best, steps = fitness(program), FIRST * np.maximum(np.abs(x), SMALLEST)
     for _ in range(sweeps):
         if np.all(np.abs(steps) < LAST * np.maximum(np.abs(x), SMALLEST)):
@@ -57,8 +57,5 @@ def polish(program: Program, fitness: Callable[[Program], float], sweeps: int = 
 
 
 def _with_constants(program: Program, values: np.ndarray) -> Program:
-    """The same with other constants `[k]`, in the order in which they are written."""
-    places = [(i, j) for i, s in enumerate(program.statements) for j, arg in enumerate(s.args) if type(arg) is not str]
-    for (i, j), value in zip(places, np.clip(values, -LARGEST, LARGEST), strict=True):
-        program = program.with_argument(i, j, float(value))
-    return program
+    """The same with other constants `[k]`, none too large."""
+    return program.with_constants(np.clip(values, -LARGEST, LARGEST).tolist())

@@ -1,10 +1,12 @@
 """A program of the search: an optimizer's update rule as straight-line code."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lopt.search.program.functions import INFIX, SHORT
 
-_SIGNS = {name: sign for sign, name in INFIX.items()}
+SIGNS = {name: sign for sign, name in INFIX.items()}
+"""Of the functions that are written between their arguments."""
 _SHORT = {name: short for short, name in SHORT.items()}
 
 
@@ -19,9 +21,7 @@ class Statement:
     def text(self) -> str:
         """As it is published: arithmetic between its arguments, `interp` and `clip` by their short names."""
         args = [arg if isinstance(arg, str) else repr(float(arg)) for arg in self.args]
-        if self.function in _SIGNS:
-            return f"{self.target} = {f' {_SIGNS[self.function]} '.join(args)}"
-        return f"{self.target} = {_SHORT.get(self.function, self.function)}({', '.join(args)})"
+        return f"{self.target} = {call_text(self.function, args)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,30 @@ class Program:
         changed = Statement(old.target, old.function, (*old.args[:j], new, *old.args[j + 1 :]))
         return self.with_statements((*self.statements[:i], changed, *self.statements[i + 1 :]))
 
+    @property
+    def constants(self) -> tuple[float, ...]:
+        """All numbers among the arguments, in the order in which they are written."""
+        return tuple([arg for statement in self.statements for arg in statement.args if not isinstance(arg, str)])
+
+    def with_constants(self, new: Iterable[str | float]) -> "Program":
+        """The same with these in the place of its constants, in their order.
+
+        Raises:
+            ValueError: not one for each.
+        """
+        given = tuple(new)
+        if len(given) != len(self.constants):
+            raise ValueError(f"with_constants: expected {len(self.constants)} values (got {len(given)})")
+        values = iter(given)
+        return self.with_statements(
+            tuple(
+                [
+                    Statement(s.target, s.function, tuple([a if isinstance(a, str) else next(values) for a in s.args]))
+                    for s in self.statements
+                ]
+            )
+        )
+
     def text(self) -> str:
         """The source, which `parse` reads back to an equal program."""
         lines = [f"def train({', '.join(self.parameters)}):"]
@@ -70,3 +94,10 @@ class Program:
 
     def __str__(self) -> str:
         return self.text()
+
+
+def call_text(function: str, args: Sequence[str]) -> str:
+    """A function of arguments that are text, as it is published."""
+    if function in SIGNS:
+        return f" {SIGNS[function]} ".join(args)
+    return f"{_SHORT.get(function, function)}({', '.join(args)})"
