@@ -22,6 +22,11 @@ def take(tree: Any, index: Any) -> Any:
     return jax.tree.map(lambda x: x[index], tree)
 
 
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Whether every number in the tree is finite."""
+    return jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
+
+
 def canonical(tree: Any) -> Any:
     """The same values as arrays that are not weakly typed, so that a carried state compiles once."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)

@@ -172,10 +172,15 @@ class EstimatorState(struct.PyTreeNode):
 
 
 class EstimatorMetrics(struct.PyTreeNode):
-    """What an estimator measured: `meta` scalars or `[N]`, `steps` the lifetimes' own metrics `[N, K, ...]`."""
+    """What an estimator measured: `meta` scalars or `[N]`, `steps` the lifetimes' own metrics `[N, K, ...]`.
+
+    `finite` says which lifetimes gave something finite. The others are left out of the gradient, and their learners
+    are of no use any more: the meta-learner replaces them at once.
+    """
 
     meta: Metrics
     steps: Metrics
+    finite: Bool[Array, "*n"]
 
 
 class MetaState(struct.PyTreeNode):

@@ -16,7 +16,7 @@ PANELS = {
     "training: reward per step": ["reward"],
     "meta-objective": ["objective"],
     "final return, the better of a pair": ["final_return"],
-    "updates saved, in vain; lost": ["saved", "masked", "lost"],
+    "updates saved, in vain; not finite": ["saved", "masked", "frac_nonfinite"],
     "entropy (nats)": ["policy_entropy", "prediction_entropy"],
     "pi_hat squared": ["pi_hat_l2"],
     "value baseline: squared error": ["value_loss"],

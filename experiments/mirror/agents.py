@@ -17,18 +17,16 @@ from lopt.unroll import unroll
 
 @dataclass(frozen=True)
 class Learned:
-    """What became of agents: `curve` `[seeds, N]`, mean returns of the episodes that ended in each update (NaN where
-    none did), and `final` `[seeds]`, mean returns of fresh episodes at the end."""
+    """What became of agents: `curve` `[seeds, N]`, mean returns of the episodes that began in each update (unfinished
+    ones with what they had earned at the end), and `final` `[seeds]`, mean returns of fresh episodes at the end."""
 
     curve: np.ndarray
     final: np.ndarray
 
     @property
     def life(self) -> np.ndarray:
-        """Mean returns over the life `[seeds]`: of `curve` where it is known, or `final` where it never is."""
-        known = np.isfinite(self.curve)
-        mean = np.where(known, self.curve, 0.0).sum(1) / np.maximum(known.sum(1), 1)
-        return np.where(known.any(1), mean, self.final)
+        """Mean returns over the life `[seeds]`: the mean of `curve`."""
+        return self.curve.mean(1)
 
 
 def teach(world: World, drift: Drift, episodes: int) -> Callable[[Key, Theta], Learned]:
@@ -41,12 +39,11 @@ def teach(world: World, drift: Drift, episodes: int) -> Callable[[Key, Theta], L
         level = world.levels(key_level)
 
         def step(key, state):
-            state, told = lifetime.step(key, theta, level, state)
-            return state, told["episode_return"]
+            return lifetime.step(key, theta, level, state)[0], None
 
-        born = lifetime.init(key_birth, theta, level)
-        state, curve = unroll(step, key_life, born, world.settings.num_updates)
-        return curve, measure(key_measure, level, state)
+        initial = lifetime.init(key_birth, theta, level)
+        state, _ = unroll(step, key_life, initial, world.settings.num_updates)
+        return state.returns.curve(state.earned, state.age), measure(key_measure, level, state)
 
     go = often(jax.vmap(one, (0, None)))
 
@@ -64,19 +61,10 @@ def draw(found: Mapping[str, Mapping[str, Learned]], worlds: Mapping[str, World]
             settings = worlds[name].settings
             steps = settings.num_envs * settings.rollout_length
             for color, (drift, learned) in zip(plots.COLORS, by_drift.items(), strict=False):
-                curves = np.stack([_filled(curve) for curve in learned.curve])
-                known = np.isfinite(curves).any(0)  # no episode may have ended yet
-                x, curves = steps * np.arange(1, curves.shape[1] + 1)[known], curves[:, known]
-                if known.any():
-                    low, high = np.nanpercentile(curves, [25, 75], axis=0)
-                    axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-                axis.plot(x, np.nanmean(curves, 0), color=color, label=drift)
+                curves = np.stack([plots.smooth(c, max(1, len(c) // 50)) for c in learned.curve])
+                x = steps * np.arange(1, curves.shape[1] + 1)
+                low, high = np.percentile(curves, [25, 75], axis=0)
+                axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+                axis.plot(x, curves.mean(0), color=color, label=drift)
             axis.set(title=name, xlabel="environment steps", ylabel="return")
         drawing.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
-
-
-def _filled(curve: np.ndarray) -> np.ndarray:
-    """Smoothed a little, with what is unknown taken from the update before (NaN before the first)."""
-    known = np.maximum.accumulate(np.where(np.isfinite(curve), np.arange(len(curve)), -1))
-    filled = np.where(known >= 0, curve[np.maximum(known, 0)], np.nan)
-    return plots.smooth(filled, max(1, len(curve) // 50))

@@ -92,7 +92,7 @@ class World:
         continuous = getattr(self.env, "action_size", None) is not None
         return PPOLifetime(
             env=self.env,
-            objective=PPO(drift, s.gamma, s.lam, s.entropy_weight),
+            objective=PPO(drift, s.gamma, s.lam, s.entropy_weight, value_clip=s.bound_on_values),
             policy=partial(GaussianPolicy, policy) if continuous else policy,
             prediction=partial(tanh, output_init=_orthogonal(1.0)),
             optimizer=optax.chain(
@@ -106,6 +106,7 @@ class World:
             rewards=ScaleRewards(s.gamma) if s.normalise else None,
             eval_episodes=episodes,
             eval_steps=self.max_steps,
+            tracked_updates=s.num_updates,
         )
 
     def measure(self, lifetime: PPOLifetime, episodes: int) -> MeanReturn:

@@ -27,6 +27,12 @@ class Settings:
     relu: bool = False
     anneal: bool = True
     normalise: bool = False
+    value_clip: float = 0.0
+
+    @property
+    def bound_on_values(self) -> float | None:
+        """`value_clip` as `PPO` takes it."""
+        return self.value_clip or None
 
     @property
     def num_updates(self) -> int:
@@ -41,7 +47,9 @@ def _minatar(learning_rate: float, b2: float) -> Settings:
 
 def _brax(learning_rate: float, b1: float, b2: float) -> Settings:
     sizes = {"num_envs": 2048, "rollout_length": 10, "total_steps": 30_000_000, "num_minibatches": 32}
-    return Settings(learning_rate=learning_rate, b1=b1, b2=b2, entropy_weight=0.0, normalise=True, **sizes)
+    return Settings(
+        learning_rate=learning_rate, b1=b1, b2=b2, entropy_weight=0.0, normalise=True, value_clip=0.2, **sizes
+    )
 
 
 PUBLISHED = {
@@ -94,6 +102,9 @@ class InnerConfig:
     """Whether the learning rate falls linearly to zero."""
     normalise: bool | None = None
     """Whether observations and rewards are brought to order one by running statistics."""
+    value_clip: float | None = None
+    """How far a value may move from what it was when the rollout was played before moving it further earns nothing, in
+    units of the return; 0 for no bound. 0.2 on Brax, where rewards are normalised; 0 elsewhere."""
 
     def settings(self, env: str) -> Settings:
         """The published settings of an environment with what is given here put in."""

@@ -7,8 +7,9 @@ from lopt.agents.baseline import Valuation, ValueBaseline
 from lopt.agents.evaluate import MeanReturn, episode_returns, live
 from lopt.agents.final_return import FinalReturn
 from lopt.agents.heads import Head, HeadFactory, HeadState, NetHead, TableHead
-from lopt.agents.life_return import Judged, LifeReturn
+from lopt.agents.life_return import LifeReturn
 from lopt.agents.lifetime import LearnerState, RLLifetime
+from lopt.agents.lifetime_returns import LifetimeReturns
 from lopt.agents.minibatches import MinibatchEpochs
 from lopt.agents.ppo_lifetime import PPOLifetime, PPOState
 from lopt.agents.rollout import Players, reset, rollout
@@ -25,9 +26,9 @@ __all__ = [
     "Head",
     "HeadFactory",
     "HeadState",
-    "Judged",
     "LearnerState",
     "LifeReturn",
+    "LifetimeReturns",
     "MeanReturn",
     "MinibatchEpochs",
     "Moments",

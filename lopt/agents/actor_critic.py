@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from lopt import tree
 from lopt.agents.statistics import NormaliseObservations
+from lopt.optimizers import differentiable
 from lopt.types import AgentOutput, Key, Metrics, Params, Policy, PyTree
 
 
@@ -88,7 +89,7 @@ class ActorCritic:
             return loss(self.outputs(params, obs))
 
         (value, told), grads = jax.value_and_grad(of_params, has_aux=True)(state.params)
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = differentiable(self.optimizer).update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, jax.tree.map(lambda u: rate * u, updates))
         return state.replace(params=params, opt_state=opt_state), {"loss": value, **told}
 

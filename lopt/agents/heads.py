@@ -16,6 +16,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from lopt import nets, tree
+from lopt.optimizers import differentiable
 from lopt.types import Key, Params, TabularObs
 
 
@@ -59,15 +60,26 @@ HeadFactory = Callable[[int], Head]
 class NetHead:
     """A Flax network and an optax optimizer (parameters reach its update, so weight decay works).
 
+    A meta-gradient goes through the optimizer's steps. Their derivatives are finite where a parameter's second moment
+    is zero, as behind a ReLU that was never active (`lopt.optimizers.differentiable`, which also has an option that
+    stops the gradient of Adam's denominator).
+
     Attributes:
         net: factory from the number of outputs to a module for one observation.
         optimizer: an optax transformation.
         features: the number of outputs.
+
+    Raises:
+        ValueError: fewer than one output.
     """
 
     net: Callable[[int], nn.Module]
     optimizer: optax.GradientTransformation
     features: int
+
+    def __post_init__(self) -> None:
+        if not self.features >= 1:
+            raise ValueError(f"NetHead: features must be at least 1 (got {self.features})")
 
     def init(self, key: Key, obs: Any) -> HeadState:
         """A newborn network."""
@@ -83,7 +95,8 @@ class NetHead:
     ) -> HeadState:
         """One step of the optimizer."""
         _, pull = jax.vjp(lambda params: apply_many(self, params, obs), state.params)
-        updates, opt_state = self.optimizer.update(pull(grads)[0], state.opt_state, state.params)
+        step = differentiable(self.optimizer).update
+        updates, opt_state = step(pull(grads)[0], state.opt_state, state.params)
         updates = jax.tree.map(lambda u: factor * u, updates)
         moved = HeadState(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
         return tree.where(alive, moved, state)
@@ -113,7 +126,7 @@ class TableHead:
 
     def __post_init__(self) -> None:
         for name in ("num_states", "learning_rate", "max_norm", "features"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"TableHead: {name} must be positive (got {getattr(self, name)})")
 
     def init(self, key: Key, obs: TabularObs) -> HeadState:

@@ -1,69 +1,56 @@
 """A life that is judged by all of it."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Float, Int
 
-from lopt.protocols import Lifetime
+from lopt.agents.ppo_lifetime import PPOLifetime, PPOState
 from lopt.types import Key, Level, Metrics, Theta
-
-
-class Judged(struct.PyTreeNode):
-    """A learner, and the sum and number of what has been measured of it."""
-
-    learner: Any
-    total: Float[Array, ""]
-    count: Float[Array, ""]
 
 
 @dataclass(frozen=True)
 class LifeReturn:
-    """The same life, with minus the mean of a metric over its updates as meta-loss: the area under the learning curve.
+    """The same life, with minus its mean return over all updates as meta-loss: the area under the learning curve.
 
     For evolution strategies. What agents end up with (`FinalReturn`) differs more from agent to agent than what they
-    earned on the way, so that this tells rules apart by fewer lives; and it costs no episodes of evaluation.
+    earned on the way, so that this tells rules apart by fewer lives; and it costs no episodes of evaluation. Unfinished
+    episodes count (`LifetimeReturns`).
 
     Attributes:
-        lifetime: what lives.
-        metric: the metric of its `step`, higher is better; updates where it is not a number do not count.
+        lifetime: what lives; its `tracked_updates` is the number of updates of the longest life.
         scale: the mean is divided by this, so that tasks can be mixed.
-        unknown: what a life counts as in which it never was a number.
 
     Raises:
-        ValueError: a scale that is not positive.
+        ValueError: a scale that is not positive, or a lifetime that does not track its returns.
     """
 
-    lifetime: Lifetime
-    metric: str = "episode_return"
+    lifetime: PPOLifetime
     scale: float = 1.0
-    unknown: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
             raise ValueError(f"LifeReturn: scale must be positive (got {self.scale})")
+        if not isinstance(self.lifetime, PPOLifetime) or not self.lifetime.tracked_updates:
+            raise ValueError(
+                "LifeReturn: expected a PPOLifetime whose tracked_updates is the number of updates of the longest life "
+                f"(got {self.lifetime})"
+            )
 
-    def init(self, key: Key, theta: Theta, level: Level) -> Judged:
-        """A newborn learner of which nothing is known."""
-        return Judged(self.lifetime.init(key, theta, level), jnp.zeros(()), jnp.zeros(()))
+    def init(self, key: Key, theta: Theta, level: Level) -> PPOState:
+        """A newborn learner."""
+        return self.lifetime.init(key, theta, level)
 
-    def step(self, key: Key, theta: Theta, level: Level, state: Judged) -> tuple[Judged, Metrics]:
+    def step(self, key: Key, theta: Theta, level: Level, state: PPOState) -> tuple[PPOState, Metrics]:
         """One update."""
-        learner, told = self.lifetime.step(key, theta, level, state.learner)
-        value = jnp.asarray(told[self.metric], jnp.float32)
-        counts = ~jnp.isnan(value) & (self.age(state) < level.lifetime)
-        total = state.total + jnp.where(counts, value, 0.0)
-        return Judged(learner, total, state.count + counts), told
+        return self.lifetime.step(key, theta, level, state)
 
     def meta_loss(
-        self, key: Key, theta: Theta, level: Level, state: Judged
-    ) -> tuple[Float[Array, ""], Judged, Metrics]:
+        self, key: Key, theta: Theta, level: Level, state: PPOState
+    ) -> tuple[Float[Array, ""], PPOState, Metrics]:
         """Minus the mean so far, divided by the scale."""
-        mean = jnp.where(state.count > 0, state.total / jnp.maximum(state.count, 1), self.unknown)
+        mean = state.returns.mean(state.earned, state.age)
         return -mean / self.scale, state, {"life_return": mean}
 
-    def age(self, state: Judged) -> Int[Array, ""]:
+    def age(self, state: PPOState) -> Int[Array, ""]:
         """Updates done."""
-        return self.lifetime.age(state.learner)
+        return self.lifetime.age(state)

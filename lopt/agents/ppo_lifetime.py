@@ -15,6 +15,7 @@ from lopt import returns, tree
 from lopt.agents.actor_critic import ActorCritic, ActorCriticState, vmap_flat
 from lopt.agents.annealing import no_annealing
 from lopt.agents.evaluate import MeanReturn
+from lopt.agents.lifetime_returns import LifetimeReturns
 from lopt.agents.minibatches import MinibatchEpochs
 from lopt.agents.rollout import Players, num_outputs, reset, rollout_and_policy
 from lopt.agents.statistics import NormaliseObservations, ScaleRewards
@@ -25,13 +26,14 @@ from lopt.types import AgentOutput, Key, Level, Metrics, Policy, Progress, Theta
 class PPOState(struct.PyTreeNode):
     """An agent in the midst of its life; `earned` is each player's return in the episode under way, `[B]`.
 
-    `rewards` are the statistics that rewards are scaled by, or `()`.
+    `rewards` are the statistics that rewards are scaled by, or `()`; `returns` the `LifetimeReturns`, or `()`.
     """
 
     agent: ActorCriticState
     players: Players
     earned: Float[Array, " B"]
     rewards: Any
+    returns: Any
     age: Int[Array, ""]
 
 
@@ -62,9 +64,10 @@ class PPOLifetime:
         rewards: how rewards are scaled for learning; None leaves them as they are.
         eval_episodes: fresh episodes whose mean return is the meta-loss, negated.
         eval_steps: a bound on their length; levels with a lower limit of their own stop there.
+        tracked_updates: how many updates of a life have their returns kept in the state (`LifetimeReturns`); 0: none.
 
     Raises:
-        ValueError: a number below one, or minibatches of unequal size.
+        ValueError: a number below one (`tracked_updates`: below zero), or minibatches of unequal size.
 
     Paper: arXiv 1707.06347, algorithm 1; the numbers are those of luchris429/purejaxrl for MinAtar.
     Differs: purejaxrl takes a time limit for a termination and the next episode's first observation for the one to
@@ -84,11 +87,14 @@ class PPOLifetime:
     rewards: ScaleRewards | None = None
     eval_episodes: int = 64
     eval_steps: int = 1000
+    tracked_updates: int = 0
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "rollout_length", "eval_episodes", "eval_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"PPOLifetime: {name} must be at least 1 (got {getattr(self, name)})")
+        if self.tracked_updates < 0:
+            raise ValueError(f"PPOLifetime: tracked_updates must not be negative (got {self.tracked_updates})")
         if self.rollout_length * self.num_envs % self.epochs.num_minibatches:
             raise ValueError(
                 f"PPOLifetime: the number of minibatches must divide the {self.rollout_length} x {self.num_envs} "
@@ -111,6 +117,7 @@ class PPOLifetime:
             players=players,
             earned=jnp.zeros(self.num_envs),
             rewards=self.rewards.init(self.num_envs) if self.rewards else (),
+            returns=LifetimeReturns.zeros(self.tracked_updates, self.num_envs) if self.tracked_updates else (),
             age=jnp.zeros((), jnp.int32),
         )
 
@@ -121,8 +128,9 @@ class PPOLifetime:
     def step(self, key: Key, theta: Theta, level: Level, state: PPOState) -> tuple[PPOState, Metrics]:
         """Play and learn; the identity once the lifetime is over.
 
-        Of the metrics, `episode_return` is the mean return of the episodes that ended (NaN without one), and what the
-        objective says is averaged over the minibatches.
+        Of the metrics, `episode_return` is the mean return of the episodes that ended (NaN without one; there are
+        too many short ones among them, see `LifetimeReturns`), and what the objective says is averaged over the
+        minibatches.
         """
         key_play, key_learn = jax.random.split(key)
         alive = state.age < level.lifetime
@@ -134,7 +142,8 @@ class PPOLifetime:
         told = _earnings(traj.reward, traj.last, sums)
         reward, rewards = self.rewards(state.rewards, traj.reward, traj.last) if self.rewards else (traj.reward, ())
         agent, learned = self._learn(key_learn, theta, level, state, traj.replace(reward=reward), drawn_from)
-        new = PPOState(agent=agent, players=players, earned=earned, rewards=rewards, age=state.age + 1)
+        tracked = state.returns.add(state.age, traj.last, sums) if self.tracked_updates else ()
+        new = PPOState(agent=agent, players=players, earned=earned, rewards=rewards, returns=tracked, age=state.age + 1)
         return tree.where(alive, new, state), told | learned
 
     def meta_loss(

@@ -60,7 +60,7 @@ class ES:
     def __post_init__(self) -> None:
         if self.num_updates < 1:
             raise ValueError(f"ES: num_updates must be at least 1 (got {self.num_updates})")
-        if not callable(self.std) and self.std <= 0:
+        if not callable(self.std) and not self.std > 0:
             raise ValueError(f"ES: std must be positive (got {self.std})")
         if self.pack is not None and self.pack < 1:
             raise ValueError(f"ES: pack must be at least 1 or None (got {self.pack})")
@@ -105,7 +105,8 @@ class ES:
         weights = self.shaping(-losses)
         gradient = self._combine(noise_keys, theta, weights[:, 0] - weights[:, 1], pack, -1 / (2 * num * std))
         meta = summary(losses, computed, left, self.num_updates) | told
-        return gradient, EstimatorState(learners, state.shared + 1), EstimatorMetrics(meta=meta, steps=steps)
+        metrics = EstimatorMetrics(meta=meta, steps=steps, finite=jnp.isfinite(losses).any(-1))
+        return gradient, EstimatorState(learners, state.shared + 1), metrics
 
     def _pair(self, draws: Key, pair: Theta, keys: Key, levels: Level, learners: Any):
         """The lives of some pairs, and of each the learner that goes on."""
@@ -147,7 +148,7 @@ def summary(losses: Array, computed: Int[Array, " N"], left: Int[Array, " N"], n
     return {
         "meta_loss": jnp.where(finite, losses, 0.0).sum() / finite.sum(),
         "best_loss": jnp.where(finite, losses, jnp.inf).min(-1),
-        "lost": (~finite).mean(),
+        "frac_nonfinite": (~finite).mean(),
         "saved": 1 - computed.sum() / jnp.maximum(needed.max() * needed.size, 1),
         "masked": 1 - needed.sum() / jnp.maximum(computed.sum(), 1),
     }

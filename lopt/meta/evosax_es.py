@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from lopt import tree
 from lopt.meta.es import in_packs, summary
@@ -20,7 +20,8 @@ class EvosaxES:
 
     evosax minimises, and so does a meta-loss: no sign turns. The "gradient" is the step back from the strategy's new
     mean, theta - mean; with `optax.sgd(1.0)` as the meta-optimizer theta is the mean, and the strategy's own optimizer
-    or covariance decides how far it moves. A candidate whose loss is not finite counts as the worst that is.
+    or covariance decides how far it moves. A level on which no candidate's loss is finite does not count; a candidate
+    whose loss is not finite on one of the others counts as the worst of those that are finite on all of them.
 
     Attributes:
         lifetime: what is learned by the rule.
@@ -94,10 +95,7 @@ class EvosaxES:
 
         rows = (jnp.broadcast_to(own, (num, size)), levels, state.lives)
         lives: Lives = in_packs(group, rows, left, pack)
-        loss = lives.loss.mean(0)
-        finite = jnp.isfinite(loss)
-        worst = jnp.where(finite, loss, -jnp.inf).max()
-        loss = jnp.where(finite, loss, jnp.where(finite.any(), worst, 0.0))
+        loss = comparable(lives.loss)
         with jax.numpy_rank_promotion("allow"):
             strategy, _ = self.algorithm.tell(key_tell, population, loss, strategy, self._params)
         strategy = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), strategy, state.shared)
@@ -108,8 +106,24 @@ class EvosaxES:
         learners, told, steps = chosen(lives, which)
         meta = summary(lives.loss, lives.computed, left, self.num_updates) | told
         gradient = jax.tree.map(lambda t, m: (t - m).astype(t.dtype), theta, mean)
-        return gradient, EstimatorState(learners, strategy), EstimatorMetrics(meta=meta, steps=steps)
+        metrics = EstimatorMetrics(meta=meta, steps=steps, finite=jnp.isfinite(lives.loss).any(-1))
+        return gradient, EstimatorState(learners, strategy), metrics
 
     @property
     def _params(self) -> Any:
         return self.algorithm.default_params if self.params is None else self.params
+
+
+def comparable(losses: Float[Array, "N P"]) -> Float[Array, " P"]:
+    """The candidates' mean losses over the levels on which any of them is finite; all of them finite.
+
+    A candidate that is not finite on one of these levels gets the worst mean of those that are finite on all of them,
+    or, if none is, the mean with the worst finite loss of a level in the place of its own.
+    """
+    finite = jnp.isfinite(losses)
+    counts = finite.any(1)
+    worst = jnp.where(finite, losses, -jnp.inf).max(1, keepdims=True)
+    filled = jnp.where(finite, losses, jnp.where(counts[:, None], worst, 0.0))
+    mean = filled.sum(0) / jnp.maximum(counts.sum(), 1)
+    whole = (finite | ~counts[:, None]).all(0)
+    return jnp.where(whole, mean, jnp.maximum(mean, jnp.where(whole, mean, -jnp.inf).max()))

@@ -8,22 +8,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from lopt import tree
 from lopt.meta.lives import ages, newborns
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Metrics, Theta
 from lopt.unroll import unroll
 
 
-def no_penalty(steps: Metrics) -> Float[Array, ""]:
+def no_penalty(steps: Metrics, active: Bool[Array, " K"]) -> Float[Array, ""]:
     """Nothing is penalised."""
     return jnp.zeros(())
 
 
 @dataclass(frozen=True)
 class MetaGradient:
-    """The gradient in theta of mean_n[ meta_loss after K updates + penalty(metrics of the K updates) ].
+    """The gradient in theta of mean_n[ meta_loss after K updates + penalty(metrics of these updates) ].
 
     The mean over the lifetimes is differentiated, not each lifetime: theta is shared, so every product with its
     weights runs over all lifetimes at once and one gradient is accumulated. `chunk_size` lifetimes at a time bound
@@ -31,15 +32,20 @@ class MetaGradient:
     `lifetime_norm` each lifetime is differentiated, at the price of as many gradients as lifetimes in a chunk; the
     metrics then tell which were `clipped`.
 
+    A lifetime whose loss or gradient is not finite is left out of the mean; `frac_nonfinite` is the fraction of
+    them. Without `lifetime_norm` it has to be found: the gradient is computed again, for parts of the lifetimes. That
+    costs a few passes, once, since the meta-learner replaces the lifetime.
+
     Attributes:
         lifetime: what is learned by the rule.
         num_updates: K.
-        penalty: from one lifetime's step metrics `[K]` to a scalar that is added to its loss.
+        penalty: from one lifetime's step metrics `[K]`, and a mask `[K]` of the updates it made before its end, to a
+            scalar that is added to its loss.
         chunk_size: lifetimes per chunk, a divisor of N; None for all at once.
         remat: recompute the inner updates (all but the rollouts) in the backward pass.
-        lifetime_norm: one lifetime's gradient is scaled down to this norm before the mean is taken, and is left out if
-            it is not finite. A product of K Jacobians has heavy tails: without a bound a single lifetime was
-            seen to be three thousand times the next largest. None for the exact gradient of the mean.
+        lifetime_norm: one lifetime's gradient is scaled down to this norm before the mean is taken. A product of K
+            Jacobians has heavy tails: without a bound a single lifetime was seen to be three thousand times the next
+            largest. None for the exact gradient of the mean.
 
     Raises:
         ValueError: `num_updates` or `chunk_size` below one; `lifetime_norm` not positive; a chunk size that does not
@@ -50,7 +56,7 @@ class MetaGradient:
 
     lifetime: Lifetime
     num_updates: int = 5
-    penalty: Callable[[Metrics], Float[Array, ""]] = no_penalty
+    penalty: Callable[[Metrics, Bool[Array, " K"]], Float[Array, ""]] = no_penalty
     chunk_size: int | None = None
     remat: bool = True
     lifetime_norm: float | None = None
@@ -60,7 +66,7 @@ class MetaGradient:
             raise ValueError(f"MetaGradient: num_updates must be at least 1 (got {self.num_updates})")
         if self.chunk_size is not None and self.chunk_size < 1:
             raise ValueError(f"MetaGradient: chunk_size must be at least 1 or None (got {self.chunk_size})")
-        if self.lifetime_norm is not None and self.lifetime_norm <= 0:
+        if self.lifetime_norm is not None and not self.lifetime_norm > 0:
             raise ValueError(f"MetaGradient: lifetime_norm must be positive or None (got {self.lifetime_norm})")
 
     def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
@@ -86,13 +92,10 @@ class MetaGradient:
         keys = jax.random.split(key, num)
 
         gradient = self._gradient if self.lifetime_norm is None else partial(self._bounded_gradient, self.lifetime_norm)
-        if size == num:
-            grads, (lives, metrics) = gradient(theta, keys, levels, state.lives)
-            return jax.tree.map(lambda g: g / num, grads), state.replace(lives=lives), metrics
 
         def chunk(total, xs):
             grads, aux = gradient(theta, *xs)
-            return jax.tree.map(lambda t, g: t + g / num, total, grads), aux
+            return jax.tree.map(jnp.add, total, grads), aux
 
         def split(x):
             return x.reshape(num // size, size, *x.shape[1:])
@@ -100,19 +103,53 @@ class MetaGradient:
         def join(x):
             return x.reshape(num, *x.shape[2:])
 
-        chunks = jax.tree.map(split, (keys, levels, state.lives))
-        grads, aux = jax.lax.scan(chunk, jax.tree.map(jnp.zeros_like, theta), chunks)
-        lives, metrics = jax.tree.map(join, aux)
-        return grads, state.replace(lives=lives), metrics
+        rows = (keys, levels, state.lives)
+        if size == num:
+            grads, (lives, metrics) = gradient(theta, *rows)
+        else:
+            grads, aux = jax.lax.scan(chunk, jax.tree.map(jnp.zeros_like, theta), jax.tree.map(split, rows))
+            lives, metrics = jax.tree.map(join, aux)
+        count = metrics.finite.sum()
+        grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1).astype(g.dtype), grads)
+        meta = metrics.meta | {"frac_nonfinite": 1 - count / num}
+        return grads, state.replace(lives=lives), metrics.replace(meta=meta)
 
     def _gradient(self, theta: Theta, keys: Key, levels: Level, state: Any):
-        """The sum of the gradients of some lifetimes, as one backward pass."""
+        """The sum of the gradients of some lifetimes, as one backward pass, of those whose gradient is finite.
 
-        def total(theta):
-            losses, aux = jax.vmap(self._loss, (0, None, 0, 0))(keys, theta, levels, state)
-            return losses.sum(), aux
+        One program computes the sum over any block of lifetimes. It runs for all of them, and that is all if the sum is
+        finite. Else it runs again, without those whose loss is not finite, for blocks that are halved where their sum
+        is not finite and doubled where it is: 2 log2(N) passes for each lifetime that has to be found.
+        """
+        num = levels.lifetime.shape[0]
+        index = jnp.arange(num)
 
-        return jax.grad(total, has_aux=True)(theta)
+        def block_gradient(include):
+            # the others are replaced by one that is included, with weight zero; every pass draws the same
+            rows = tree.take((jax.random.clone(keys), levels, state), jnp.where(include, index, jnp.argmax(include)))
+
+            def total(theta):
+                losses, aux = jax.vmap(self._loss, (0, None, 0, 0))(rows[0], theta, *rows[1:])
+                return jnp.where(include, losses, 0.0).sum(), aux
+
+            return jax.grad(total, has_aux=True)(theta)
+
+        def body(carry):
+            first, start, width, total, finite, aux = carry
+            include = (index >= start) & (index < start + width) & (first | aux[1].finite)
+            grads, measured = block_gradient(include)
+            aux = tree.where(first, measured, aux)
+            good = ~include.any() | (tree.all_finite(grads) & (~include | measured[1].finite).all())
+            total = jax.tree.map(lambda t, g: t + jnp.where(good & include.any(), g, 0.0), total, grads)
+            halved = jnp.where(first & ~aux[1].finite.all(), width, jnp.maximum(width // 2, 1))
+            start = jnp.where(good | (~first & (width == 1)), start + width, start)
+            return jnp.array(False), start, jnp.where(good, 2 * width, halved), total, finite | (include & good), aux
+
+        shapes = jax.eval_shape(block_gradient, jax.ShapeDtypeStruct((num,), bool))[1][1]
+        zeros, metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (theta, shapes))
+        carry = (jnp.array(True), jnp.int32(0), jnp.int32(num), zeros, jnp.zeros(num, bool), (state, metrics))
+        *_, grads, finite, (state, metrics) = jax.lax.while_loop(lambda carry: carry[1] < num, body, carry)
+        return grads, (state, metrics.replace(finite=finite))
 
     def _bounded_gradient(self, bound: float, theta: Theta, keys: Key, levels: Level, state: Any):
         """The sum of the gradients of some lifetimes, each scaled down to the norm `bound`."""
@@ -120,24 +157,30 @@ class MetaGradient:
         grads, (state, metrics) = jax.vmap(one, (0, None, 0, 0))(keys, theta, levels, state)
         norm = jax.vmap(optax.tree.norm)(grads)
         scale = bound / jnp.maximum(norm, bound)
+        finite = metrics.finite & jnp.isfinite(norm)
 
         def bounded_sum(g):
             wide = (...,) + (None,) * (g.ndim - 1)
-            return jnp.where(jnp.isfinite(norm)[wide], g * scale[wide], 0.0).sum(0)
+            return jnp.where(finite[wide], g * scale[wide], 0.0).sum(0)
 
-        told = metrics.meta | {"clipped": 1.0 - (norm <= bound)}
-        return jax.tree.map(bounded_sum, grads), (state, metrics.replace(meta=told))
+        meta = metrics.meta | {"clipped": jnp.where(finite, (norm > bound).astype(jnp.float32), jnp.nan)}
+        return jax.tree.map(bounded_sum, grads), (state, metrics.replace(meta=meta, finite=finite))
 
     def _loss(self, key: Key, theta: Theta, level: Level, state: Any):
         """One lifetime's loss after K updates."""
         key_updates, key_loss = jax.random.split(key)
 
         def step(key, state):
-            return self.lifetime.step(key, theta, level, state)
+            active = self.lifetime.age(state) < level.lifetime
+            state, metrics = self.lifetime.step(key, theta, level, state)
+            return state, (metrics, active)
 
-        state, steps = unroll(step, key_updates, state, self.num_updates, remat=self.remat)
-        loss, state, told = self.lifetime.meta_loss(key_loss, theta, level, state)
-        penalty = self.penalty(steps)
-        meta = {"meta_loss": loss + penalty, "objective": loss, "penalty": penalty} | told
-        aux = jax.lax.stop_gradient((state, EstimatorMetrics(meta=meta, steps=steps)))
-        return loss + penalty, aux
+        state, (steps, active) = unroll(step, key_updates, state, self.num_updates, remat=self.remat)
+        objective, state, told = self.lifetime.meta_loss(key_loss, theta, level, state)
+        penalty = self.penalty(steps, active)
+        loss = objective + penalty
+        meta = {"meta_loss": loss, "objective": objective, "penalty": penalty} | told
+        # updates after the end of the lifetime are not measured
+        steps = jax.tree.map(lambda x: jnp.where(active, x, jnp.nan), steps)
+        metrics = EstimatorMetrics(meta=meta, steps=steps, finite=jnp.isfinite(loss))
+        return loss, jax.lax.stop_gradient((state, metrics))

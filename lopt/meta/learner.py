@@ -1,6 +1,7 @@
 """The outer loop's step: estimate, update, and give finished lifetimes something new to do."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,8 @@ class MetaLearner:
 
     One step: the estimator advances every lifetime and gives a gradient; the optimizer moves theta; the score goes
     along; where a lifetime has ended, its score is read, the curriculum exchanges its level, and a newborn takes its
-    place. That last part costs in proportion to the number of lifetimes that ended (they are packed).
+    place. That last part costs in proportion to the number of lifetimes that ended (they are packed). A lifetime that
+    the estimator found not finite ends there and then, without a score.
 
     Attributes:
         estimator: meta-gradient or evolution strategy.
@@ -82,23 +84,25 @@ class MetaLearner:
             scores=jax.vmap(self.score.advance)(keys, levels, state.scores, measured.steps),
             step=state.step + 1,
         )
-        finished = self.estimator.age(lifetimes) >= levels.lifetime
+        finished = (self.estimator.age(lifetimes) >= levels.lifetime) | ~measured.finite
         num = finished.sum()
         moved, scores = jax.lax.cond(
             num > 0,
             self._renew,
-            lambda key, state, _: (state, jnp.zeros(self.num_lifetimes)),
+            lambda key, state, *_: (state, jnp.zeros(self.num_lifetimes)),
             key_renew,
             moved,
             finished,
+            measured.finite,
         )
         metrics = self._summary(measured) | self.curriculum.metrics(moved.curriculum)
         scored = jnp.where(finished & jnp.isfinite(scores), scores, 0.0).sum() / jnp.maximum(num, 1)
         metrics |= {"gradient_norm": optax.tree.norm(grads), "finished": num, "finished_score": scored}
         return moved, metrics
 
-    def _renew(self, key: Key, state: MetaState, finished: Bool[Array, " N"]):
-        """Score the finished lifetimes, exchange their levels, and put newborns in their places."""
+    def _renew(self, key: Key, state: MetaState, finished: Bool[Array, " N"], finite: Bool[Array, " N"]):
+        """Score the finished lifetimes (those that are finite), exchange their levels, and put newborns in their
+        places."""
         key_score, key_exchange, key_births, key_scores = jax.random.split(key, 4)
         learners, levels = self.estimator.learners(state.lifetimes), state.assignment.levels
         scores = tree.masked_map(
@@ -111,6 +115,7 @@ class MetaLearner:
             state.scores,
             pack=self.pack,
         )
+        scores = jnp.where(finite, scores, -jnp.inf)
         curriculum, assignment = self.curriculum.exchange(
             key_exchange, state.curriculum, state.assignment, scores, finished
         )
@@ -141,11 +146,13 @@ class MetaLearner:
         return Assignment(levels=levels.replace(lifetime=shorter), slot=slot)
 
     def _summary(self, measured: EstimatorMetrics) -> Metrics:
-        """Means over the lifetimes, and over those updates where a metric was finite."""
+        """Means over the lifetimes and updates where a metric was finite; of the estimator's, NaN where none was."""
 
-        def mean(x):
+        def mean(x, of_none):
             finite = jnp.isfinite(x)
-            return jnp.where(finite, x, 0.0).sum() / jnp.maximum(finite.sum(), 1)
+            count = finite.sum()
+            return jnp.where(count > 0, jnp.where(finite, x, 0.0).sum() / jnp.maximum(count, 1), of_none)
 
-        # a meta-loss that is not finite must stay visible
-        return jax.tree.map(mean, measured.steps) | jax.tree.map(jnp.mean, measured.meta)
+        # a meta-loss that is finite for no lifetime must stay visible
+        meta = jax.tree.map(partial(mean, of_none=jnp.nan), measured.meta)
+        return jax.tree.map(partial(mean, of_none=0.0), measured.steps) | meta

@@ -72,7 +72,7 @@ class PES:
     def __post_init__(self) -> None:
         if self.num_updates < 1:
             raise ValueError(f"PES: num_updates must be at least 1 (got {self.num_updates})")
-        if not callable(self.std) and self.std <= 0:
+        if not callable(self.std) and not self.std > 0:
             raise ValueError(f"PES: std must be positive (got {self.std})")
         if self.pack is not None and self.pack < 1:
             raise ValueError(f"PES: pack must be at least 1 or None (got {self.pack})")
@@ -132,7 +132,7 @@ class PES:
         told, steps = tree.take((lives.told, lives.steps), (jnp.arange(num), better))
         meta = summary(lives.loss, lives.computed, left, self.num_updates) | told
         after = EstimatorState(Pair(lives.learners, shift, better, lost), state.shared + 1)
-        return gradient, after, EstimatorMetrics(meta=meta, steps=steps)
+        return gradient, after, EstimatorMetrics(meta=meta, steps=steps, finite=~lost)
 
     def _perturbed(self, keys: Key, theta: Theta, shift: Theta, born: Bool[Array, " N"], std: Any):
         """This window's eps, and xi with it."""

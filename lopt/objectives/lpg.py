@@ -154,7 +154,7 @@ class LPG:
 
 @dataclass(frozen=True)
 class LPGPenalty:
-    """The meta-objective's regularisers, averaged over the K updates.
+    """The meta-objective's regularisers, averaged over those of the K updates that the lifetime still had.
 
     - beta0 H(pi) - beta1 H(y) + beta2 mean[pi_hat^2] + beta3 mean[sum_k y_hat_k^2]
 
@@ -166,11 +166,15 @@ class LPGPenalty:
     pi_hat_l2: float = 5e-3
     y_hat_l2: float = 1e-3
 
-    def __call__(self, steps: Metrics) -> Float[Array, ""]:
-        """The penalty, from the metrics `[K]` of one lifetime's updates."""
+    def __call__(self, steps: Metrics, active: Bool[Array, " K"]) -> Float[Array, ""]:
+        """The penalty, from the metrics `[K]` of one lifetime's updates and a mask of those before its end."""
+
+        def mean(name):
+            return jnp.where(active, steps[name], 0.0).sum() / jnp.maximum(active.sum(), 1)
+
         return (
-            -self.policy_entropy * steps["policy_entropy"].mean()
-            - self.prediction_entropy * steps["prediction_entropy"].mean()
-            + self.pi_hat_l2 * steps["pi_hat_l2"].mean()
-            + self.y_hat_l2 * steps["y_hat_l2"].mean()
+            -self.policy_entropy * mean("policy_entropy")
+            - self.prediction_entropy * mean("prediction_entropy")
+            + self.pi_hat_l2 * mean("pi_hat_l2")
+            + self.y_hat_l2 * mean("y_hat_l2")
         )

@@ -26,10 +26,12 @@ class PPOTargets(struct.PyTreeNode):
 class PPO:
     """Mirror learning from one rollout; the prediction head of width one is the value function V.
 
-        - mean[ r A - f(r, A) ] - entropy_weight H(pi) + value_weight mean[ max((V - V*)^2, (V_clip - V*)^2) / 2 ]
+        - mean[ r A - f(r, A) ] - entropy_weight H(pi) + value_weight mean[ (V - V*)^2 / 2 ]
 
     with r = pi(a) / pi_old(a), GAE(gamma, lam) advantages A, normalised over the batch that `loss` is given (a
-    minibatch in PPO's epochs), V* = A + V_old before that, V_clip = V_old + clip(V - V_old, -value_clip, value_clip).
+    minibatch in PPO's epochs), and V* = A + V_old before that. With `value_clip` the squared error is
+
+        max((V - V*)^2, (V_clip - V*)^2),   V_clip = V_old + clip(V - V_old, -value_clip, value_clip).
 
         PPO()                          proximal policy optimisation
         PPO(DPO())                     discovered policy optimisation
@@ -41,13 +43,16 @@ class PPO:
         gamma: discount factor in [0, 1].
         lam: GAE's lambda in [0, 1].
         entropy_weight, value_weight: loss weights.
-        value_clip: how far V may go from V_old before moving it further earns nothing; None for the squared error.
+        value_clip: how far V may go from V_old before moving it further earns nothing, in units of the return; None
+            for no bound. Only for rewards that are normalised: where returns reach tens, a bound of 0.2 keeps the
+            critic from learning them (on CartPole PPO falls from 417 to 254 after 10,240 steps).
         normalise: whether advantages are normalised; with it the loss of a batch is not the mean of its parts' losses.
 
     Raises:
         ValueError: gamma or lam outside [0, 1], or a value_clip that is not positive.
 
     Paper: arXiv 1707.06347, eq. 9; arXiv 2210.05639; the defaults are those of luchris429/purejaxrl.
+    Differs: purejaxrl bounds V by 0.2 whatever the scale of the rewards; LPO's code does not.
     """
 
     drift: Drift = Clip()
@@ -55,14 +60,14 @@ class PPO:
     lam: float = 0.95
     entropy_weight: float = 0.0
     value_weight: float = 0.5
-    value_clip: float | None = 0.2
+    value_clip: float | None = None
     normalise: bool = True
 
     def __post_init__(self) -> None:
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"PPO: {name} must be in [0, 1] (got {getattr(self, name)})")
-        if self.value_clip is not None and self.value_clip <= 0:
+        if self.value_clip is not None and not self.value_clip > 0:
             raise ValueError(f"PPO: value_clip must be positive, or None (got {self.value_clip})")
 
     @property

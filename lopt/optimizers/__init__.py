@@ -2,6 +2,7 @@
 
 from lopt.optimizers.adafactor_rule import AdafactorRule
 from lopt.optimizers.cautious import cautious
+from lopt.optimizers.differentiable import differentiable
 from lopt.optimizers.hierarchical_rule import HierarchicalRule
 from lopt.optimizers.kernels import (
     L1,
@@ -58,6 +59,7 @@ __all__ = [
     "Softmax",
     "TopK",
     "cautious",
+    "differentiable",
     "kkt_gap",
     "lion",
     "lion_k",

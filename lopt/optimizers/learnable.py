@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Int
 
 from lopt.optimizers.arguments import check_number
+from lopt.optimizers.differentiable import differentiable
 from lopt.optimizers.per_parameter import check_theta, transformation
 from lopt.types import Key, Params, PyTree, Theta
 
@@ -34,8 +35,8 @@ class Designed:
         return {name: jnp.asarray(value, float) for name, value in self.initial} if self.initial else ()
 
     def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
-        """The optimizer."""
-        return optax.with_extra_args_support(self.make(theta))
+        """The optimizer, with derivatives that are finite (`differentiable`)."""
+        return differentiable(self.make(theta))
 
 
 class MomentumState(NamedTuple):

@@ -144,8 +144,43 @@ def test_parameters_reach_the_optimizer():
     chex.assert_trees_all_close(moved.params, by_hand(state.params), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["num_states", "learning_rate", "max_norm", "features"])
-def test_bad_values(name):
+@pytest.mark.parametrize(
+    "optimizer",
+    [optax.adam(0.1), optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1)), optax.adafactor(0.1)],
+    ids=["adam", "clipped adam", "adafactor"],
+)
+def test_a_meta_gradient_goes_through_units_that_were_never_active(optimizer):
+    """The second moments of their weights are zero, where a square root has no finite derivative."""
+    head = NetHead(partial(MLP, (4,)), optimizer, F)
+    obs = jax.tree.map(lambda x: x[0], batches(np.float32))
+    grads = jnp.array(np.random.default_rng(5).normal(size=(T, B, F)), jnp.float32)
+    state = jax.jit(head.init)(jax.random.key(0), TabularObs(jnp.int32(0), jnp.float32(0)))
+    dead = jax.tree.map(lambda x: x.at[..., :2].set(-1.0) if x.shape[-1] == 4 else x, state.params)
+    state = state.replace(params=dead)
+
+    @jax.jit
+    @jax.grad
+    def gradient(scale):
+        moved = state
+        for _ in range(3):
+            moved = head.update(moved, obs, scale * grads, ALIVE)
+        return optax.tree.norm(moved.params)
+
+    assert np.isfinite(gradient(jnp.float32(1.0)))
+    # the same where nothing has a gradient at all
+    assert np.isfinite(gradient(jnp.float32(0.0)))
+
+
+def test_a_network_of_no_outputs():
+    with pytest.raises(ValueError, match=r"NetHead: features must be at least 1 \(got 0\)"):
+        NetHead(partial(MLP, (4,)), optax.sgd(0.1), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_states", 0), ("learning_rate", 0.0), ("learning_rate", np.nan), ("max_norm", np.nan), ("features", 0)],
+)
+def test_bad_values(name, value):
     good = {"num_states": 2, "learning_rate": 0.1, "max_norm": 1.0, "features": 1}
     with pytest.raises(ValueError, match=f"TableHead: {name}"):
-        TableHead(**(good | {name: 0}))
+        TableHead(**(good | {name: value}))

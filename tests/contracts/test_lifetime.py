@@ -32,7 +32,7 @@ LIFETIMES = {
     "LPG with time, tables": lambda: life(lpg(conditioning=FractionAndLogLifetime())),
     "A2C, networks, Lion with weight decay": lambda: life(A2C(), lion(), mean_advantage=True),
     "LPG, judged by its return": lambda: FinalReturn(life(lpg()), confidence),
-    "LPO, judged by its policy all life long": lambda: LifeReturn(ppo(PPO(LPO(4, floor=Clip()))), "policy_entropy"),
+    "LPO, judged all life long": lambda: LifeReturn(ppo(PPO(LPO(4, floor=Clip())), tracked_updates=max(LENGTHS))),
     "LPO, tables": lambda: ppo(PPO(LPO(4, floor=Clip()))),
     "TA-LPO, real actions, Lion with weight decay, all normalised": lambda: ppo_on_aim(PPO(TALPO(4))),
     **supervised.LIVES,

@@ -14,6 +14,7 @@ from flax import struct
 
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.meta import ES, CentredRank, EvosaxES, MetaLearner, PairSign, Raw, ZScore, es
+from lopt.meta.evosax_es import comparable
 from lopt.objectives import LPO
 from lopt.types import Level, Progress
 
@@ -142,13 +143,13 @@ def test_a_lost_candidate_never_wins():
     some = levels(3, 3, 3, 3, limit=THETA["a"].sum())
     _, grads, after, metrics = estimate(ES(Walk(), 3, 1.0, PairSign()), some)
     assert np.isfinite(flat(grads)).all() and (flat(grads) != 0).any()
-    assert metrics.meta["lost"] == 0.5 and np.isfinite(metrics.meta["meta_loss"])
+    assert metrics.meta["frac_nonfinite"] == 0.5 and np.isfinite(metrics.meta["meta_loss"])
     # downhill is away from the limit
     assert np.asarray(grads["a"]).sum() > 0
     everyone = levels(3, 3, limit=-np.inf)
     lost = estimate(ES(Walk(), 3, 1e-3, PairSign()), everyone)
     np.testing.assert_array_equal(flat(lost[1]), np.zeros(4))
-    assert lost[3].meta["lost"] == 1 and np.isnan(lost[3].meta["meta_loss"])
+    assert lost[3].meta["frac_nonfinite"] == 1 and np.isnan(lost[3].meta["meta_loss"])
 
 
 def test_the_standard_deviation_follows_its_schedule():
@@ -250,13 +251,41 @@ def test_theta_is_the_mean_of_the_strategy():
 def test_a_lost_candidate_is_the_worst_of_its_population():
     some = levels(3, 3, limit=THETA["a"].sum())
     _, grads, after, metrics = estimate(EvosaxES(Walk(), ALGORITHMS["SNES"](), 3), some)
-    assert np.isfinite(flat(grads)).all() and 0 < metrics.meta["lost"] < 1
+    assert np.isfinite(flat(grads)).all() and 0 < metrics.meta["frac_nonfinite"] < 1
     chex.assert_tree_all_finite(after.shared.mean)
+
+
+def test_a_level_on_which_nobody_is_finite_does_not_count():
+    """With a level of NaN for every candidate, the strategy is told what it would be told without that level."""
+    some = levels(3, 3, 3)
+    bad = some.replace(params=some.params | {"limit": jnp.array([np.inf, np.inf, -np.inf])})
+    estimator = EvosaxES(Walk(noise=0.0), ALGORITHMS["SNES"](), 3)
+    state, grads, _, metrics = estimate(estimator, bad)
+    # the same strategy, keys and newborns on the two levels that are left
+    two = state.replace(lives=jax.tree.map(lambda x: x[:2], state.lives))
+    expected, *_ = jax.jit(estimator.estimate)(KEY, THETA, jax.tree.map(lambda x: x[:2], bad), two)
+    assert (flat(expected) != 0).all()
+    np.testing.assert_allclose(flat(grads), flat(expected), rtol=1e-4)
+    np.testing.assert_array_equal(metrics.finite, [True, True, False])
+    np.testing.assert_allclose(metrics.meta["frac_nonfinite"], 1 / 3, rtol=1e-6)
+
+
+def test_losses_of_candidates_are_compared_where_they_can_be():
+    nan = np.nan
+    losses = np.array([[1.0, 2.0, 3.0, 4.0], [nan, nan, nan, nan], [3.0, nan, 1.0, 2.0]], np.float32)
+    # the second candidate is as bad as the worst of the others
+    np.testing.assert_allclose(comparable(jnp.array(losses)), [2.0, 3.0, 2.0, 3.0])
+    # nobody is finite everywhere: the worst of a level stands in
+    losses = np.array([[1.0, nan, 2.0], [nan, 5.0, 1.0], [2.0, 2.0, nan]], np.float32)
+    np.testing.assert_allclose(comparable(jnp.array(losses)), [8 / 3, 3.0, 5 / 3], rtol=1e-6)
+    np.testing.assert_array_equal(comparable(jnp.full((2, 3), nan)), np.zeros(3))
+    np.testing.assert_array_equal(comparable(jnp.array([[1.0, jnp.inf]])), [1.0, 1.0])
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: ES(Walk(), 1, std=float("nan")), r"ES: std must be positive \(got nan\)"),
         (lambda: ES(Walk(), 0), r"ES: num_updates must be at least 1 \(got 0\)"),
         (lambda: ES(Walk(), 1, std=0.0), r"ES: std must be positive \(got 0.0\)"),
         (lambda: ES(Walk(), 1, pack=0), "ES: pack must be at least 1 or None"),

@@ -45,8 +45,8 @@ def test_one_update_of_a_bandit_by_hand():
     np.testing.assert_array_equal(metrics.meta["penalty"], np.zeros(num))
 
 
-def weigh(steps):
-    return 0.1 * steps["size"].mean()
+def weigh(steps, active):
+    return 0.1 * jnp.where(active, steps["size"], 0.0).sum() / active.sum()
 
 
 OPTIONS = {
@@ -69,11 +69,12 @@ def by_a_loop(num, updates):
     @jax.value_and_grad
     def loss(theta, key, level, state):
         key_updates, key_loss = jax.random.split(key)
-        sizes = []
+        sizes, active = [], []
         for key in jax.random.split(key_updates, updates):
+            active.append(lifetime.age(state) < level.lifetime)
             state, told = lifetime.step(key, theta, level, state)
-            sizes.append(told["size"])
-        return lifetime.meta_loss(key_loss, theta, level, state)[0] + 0.1 * sum(sizes) / updates
+            sizes.append(active[-1] * told["size"])
+        return lifetime.meta_loss(key_loss, theta, level, state)[0] + 0.1 * sum(sizes) / sum(active)
 
     rows = [jax.tree.map(lambda x, i=i: x[i], (some, initial.lives)) for i in range(num)]
     return some, initial, [loss(THETA, k, *row) for k, row in zip(jax.random.split(KEY, num), rows, strict=True)]
@@ -88,7 +89,9 @@ def test_every_way_to_compute_it_equals_a_loop(name):
     np.testing.assert_allclose(metrics.meta["meta_loss"], [loss for loss, _ in each], rtol=1e-5)
     np.testing.assert_allclose(grads["value"], np.mean([g["value"] for _, g in each], 0), rtol=1e-4, atol=1e-7)
     sizes = np.asarray(metrics.steps["size"])
-    np.testing.assert_allclose(metrics.meta["penalty"], 0.1 * sizes.mean(1), rtol=1e-5)
+    # updates after the end of a lifetime are not measured, and cost nothing
+    np.testing.assert_array_equal(np.isfinite(sizes), [[True, False, False], [True, True, False], *2 * [[True] * 3]])
+    np.testing.assert_allclose(metrics.meta["penalty"], 0.1 * np.nanmean(sizes, 1), rtol=1e-5)
     total = metrics.meta["objective"] + metrics.meta["penalty"]
     np.testing.assert_allclose(metrics.meta["meta_loss"], total, rtol=1e-6)
     np.testing.assert_array_equal(after.lives.age, [1, 2, updates, updates])
@@ -110,9 +113,50 @@ def test_no_lifetime_says_more_than_its_bound(chunk_size):
     # one that is lost is left out and says so; the others learn on
     lost = some.replace(params={**some.params, "reward": some.params["reward"].at[3].set(jnp.nan)})
     grads, _, metrics = jax.jit(estimator.estimate)(KEY, THETA, lost, state)
-    np.testing.assert_allclose(grads["value"], expected[:3].sum(0) / num, rtol=1e-4, atol=1e-7)
-    np.testing.assert_array_equal(metrics.meta["clipped"], [*(norms > bound)[:3], True])
-    assert np.isnan(metrics.meta["meta_loss"][3])
+    np.testing.assert_allclose(grads["value"], expected[:3].mean(0), rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(metrics.meta["clipped"], [*(norms > bound)[:3], np.nan])
+    np.testing.assert_array_equal(metrics.finite, [True, True, True, False])
+    assert np.isnan(metrics.meta["meta_loss"][3]) and metrics.meta["frac_nonfinite"] == 0.25
+
+
+class Rooted:
+    """Loss theta x + sqrt(theta y): where y = 0 the loss is finite and its derivative is not."""
+
+    def init(self, key, theta, level):
+        return jnp.zeros((), jnp.int32)
+
+    def step(self, key, theta, level, state):
+        return state + 1, {}
+
+    def meta_loss(self, key, theta, level, state):
+        x, y = level.params
+        return theta * x + jnp.sqrt(theta * y), state, {}
+
+    def age(self, state):
+        return state
+
+
+def rooted(bad_loss, bad_gradient, num, **options):
+    """The estimate where some of `num` lifetimes have a loss, or a gradient, that is not finite."""
+    x, y = jnp.arange(1.0, num + 1).at[jnp.array(bad_loss, int)].set(jnp.nan), jnp.ones(num)
+    some = Level(params=(x, y.at[jnp.array(bad_gradient, int)].set(0.0)), lifetime=jnp.full(num, 9, jnp.int32))
+    estimator, theta = MetaGradient(Rooted(), 2, **options), jnp.ones(())
+    return jax.jit(estimator.estimate)(KEY, theta, some, estimator.init(KEY, theta, some))
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 3}, {"lifetime_norm": 1e6}, {"remat": False}], ids=str)
+@pytest.mark.parametrize(
+    "bad", [((), ()), ((2,), ()), ((), (5,)), ((0,), (3,)), ((), (0, 1, 3)), ((0, 1, 2, 3, 4, 5), ())], ids=str
+)
+def test_a_lifetime_that_is_not_finite_is_left_out(options, bad):
+    num = 6
+    grads, after, metrics = rooted(*bad, num, **options)
+    good = np.setdiff1d(np.arange(num), sum(bad, ()))
+    np.testing.assert_array_equal(np.flatnonzero(metrics.finite), good)
+    np.testing.assert_allclose(metrics.meta["frac_nonfinite"], 1 - len(good) / num, rtol=1e-6)
+    # d/dtheta = x + 1/2
+    np.testing.assert_allclose(grads, np.mean(good + 1.5) if len(good) else 0.0, rtol=1e-6)
+    np.testing.assert_array_equal(after.lives, np.full(num, 2))
 
 
 def test_the_gradient_of_an_rl_life_equals_finite_differences():

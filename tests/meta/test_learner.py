@@ -91,7 +91,7 @@ class Score:
         return {"name": level.params["name"], "alive": jnp.zeros(())}
 
     def advance(self, key, level, state, metrics):
-        return state | {"alive": state["alive"] + metrics["alive"].sum()}
+        return state | {"alive": state["alive"] + jnp.nansum(metrics["alive"])}
 
     def score(self, key, level, learner, state):
         jax.debug.callback(self.asked.append, level.params["name"])
@@ -203,17 +203,38 @@ def test_a_resumed_run_repeats_the_uninterrupted_one():
     assert len(watched().traces) == 1
 
 
-def test_metrics_are_scalars_means_over_finite_values_and_do_not_hide_nan():
+def broken(*which):
+    """The first state, with lifetimes `which` on a level where the meta-loss is not a number."""
+    names = start().assignment.levels.params["name"].at[jnp.array(which)].set(NAN_LEVEL)
+    levels = start().assignment.levels.replace(params={"name": names})
+    return start().replace(assignment=start().assignment.replace(levels=levels))
+
+
+def test_metrics_are_scalars_and_means_over_finite_values():
     state, metrics = run(start(), last=1)[0]
     assert all(jnp.shape(x) == () for x in metrics.values())
     # "best" is minus infinity in every second update
     np.testing.assert_allclose(metrics["best"], np.arange(N).mean(), rtol=1e-6)
-    assert np.isfinite(metrics["meta_loss"])
-    names = state.assignment.levels.params["name"].at[1].set(NAN_LEVEL)
-    levels = state.assignment.levels.replace(params={"name": names})
-    broken = state.replace(assignment=state.assignment.replace(levels=levels))
-    _, metrics = watched().step(KEY, broken)
-    assert np.isnan(metrics["meta_loss"])
+    assert np.isfinite(metrics["meta_loss"]) and metrics["frac_nonfinite"] == 0
+
+
+def test_a_lifetime_that_is_not_finite_is_replaced_at_once_without_a_score():
+    state, metrics = watched().step(KEY, broken(1))
+    np.testing.assert_allclose(metrics["frac_nonfinite"], 1 / N, rtol=1e-6)
+    assert np.isfinite(metrics["meta_loss"]) and metrics["gradient_norm"] > 0
+    chex.assert_tree_all_finite((state.theta, state.opt_state))
+    assert state.curriculum["finished"][1] and state.curriculum["scores"][1] == -np.inf
+    name = state.assignment.levels.params["name"][1]
+    assert name != NAN_LEVEL and name == state.scores["name"][1] and state.lifetimes.lives.age[1] == 0
+    # the next step is as if nothing had happened
+    _, metrics = watched().step(jax.random.key(1), state)
+    assert metrics["frac_nonfinite"] == 0
+
+
+def test_that_no_lifetime_is_finite_is_not_hidden():
+    state, metrics = watched().step(KEY, broken(*range(N)))
+    assert np.isnan(metrics["meta_loss"]) and metrics["frac_nonfinite"] == 1 and metrics["gradient_norm"] == 0
+    chex.assert_tree_all_finite(state.theta)
 
 
 def test_first_lives_are_staggered_and_not_recorded():
