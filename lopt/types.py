@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -37,6 +38,19 @@ class Level(struct.PyTreeNode):
     params: Any
     lifetime: Int[Array, "*n"]
     rates: Any = ()
+
+
+def check_lifetimes(level: Level) -> None:
+    """Refuse levels on which nothing would be learned; lifetimes that are being traced pass.
+
+    Raises:
+        ValueError: a lifetime below one.
+    """
+    if isinstance(level.lifetime, jax.core.Tracer):
+        return
+    shortest = np.asarray(level.lifetime).min()
+    if not shortest >= 1:
+        raise ValueError(f"Level: a lifetime must be at least 1 update (got {shortest})")
 
 
 class Rates(struct.PyTreeNode):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lopt import policies
-from lopt.agents.rollout import check_policy, reset
+from lopt.agents.rollout import check_policy, checked_step, reset
 from lopt.protocols import ContinuousEnvironment, Environment, Lifetime
 from lopt.types import Key, Level, Policy, Theta
 from lopt.unroll import unroll
@@ -25,7 +25,7 @@ def episode_returns(
 ) -> Float[Array, " B"]:
     """Undiscounted returns of `num_episodes` episodes; stops when all have ended, or after `max_steps` steps."""
     key_reset, key_steps = jax.random.split(key)
-    step = jax.vmap(env.step, (0, 0, 0, None))
+    step = jax.vmap(checked_step(env), (0, 0, 0, None))
 
     def going(carry):
         time, _, _, alive = carry

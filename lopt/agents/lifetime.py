@@ -13,9 +13,9 @@ from lopt import policies, returns, tree
 from lopt.agents.agent import Agent, AgentState
 from lopt.agents.baseline import ValueBaseline
 from lopt.agents.heads import HeadFactory, apply_many
-from lopt.agents.rollout import Players, num_outputs, reset, rollout
+from lopt.agents.rollout import Players, check_environment, num_outputs, reset, rollout
 from lopt.protocols import ContinuousEnvironment, Environment, Objective
-from lopt.types import Key, Level, Metrics, Progress, Theta, Trajectory
+from lopt.types import Key, Level, Metrics, Progress, Theta, Trajectory, check_lifetimes
 
 
 class LearnerState(struct.PyTreeNode):
@@ -47,7 +47,8 @@ class RLLifetime:
         mean_advantage: compatibility with EmptyJackson/groove (defect G2), see `A2C`.
 
     Raises:
-        ValueError: `num_envs` or `rollout_length` below one, or an environment whose actions are real.
+        ValueError: `num_envs` or `rollout_length` below one, something else in the place of an environment, or an
+            environment whose actions are real; a level whose lifetime is known and below one (in `init`).
 
     Paper: arXiv 2007.08794, algorithm 1 (inner loop); arXiv 2310.02782, appendix.
     """
@@ -62,6 +63,7 @@ class RLLifetime:
     mean_advantage: bool = False
 
     def __post_init__(self) -> None:
+        check_environment("RLLifetime", self.env)
         for name in ("num_envs", "rollout_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"RLLifetime: {name} must be at least 1 (got {getattr(self, name)})")
@@ -78,6 +80,7 @@ class RLLifetime:
 
     def init(self, key: Key, theta: Theta, level: Level) -> LearnerState:
         """A newborn agent at the start of `num_envs` episodes."""
+        check_lifetimes(level)
         key_players, key_agent, key_baseline = jax.random.split(key, 3)
         players = reset(key_players, self.env, level.params, self.num_envs)
         obs = jax.tree.map(lambda x: x[0], players.obs)

@@ -17,10 +17,10 @@ from lopt.agents.annealing import no_annealing
 from lopt.agents.evaluate import MeanReturn
 from lopt.agents.lifetime_returns import LifetimeReturns
 from lopt.agents.minibatches import MinibatchEpochs
-from lopt.agents.rollout import Players, num_outputs, reset, rollout_and_policy
+from lopt.agents.rollout import Players, check_environment, num_outputs, reset, rollout_and_policy
 from lopt.agents.statistics import NormaliseObservations, ScaleRewards
 from lopt.protocols import ContinuousEnvironment, Environment, Objective
-from lopt.types import AgentOutput, Key, Level, Metrics, Policy, Progress, Theta, Trajectory
+from lopt.types import AgentOutput, Key, Level, Metrics, Policy, Progress, Theta, Trajectory, check_lifetimes
 
 
 class PPOState(struct.PyTreeNode):
@@ -67,7 +67,8 @@ class PPOLifetime:
         tracked_updates: how many updates of a life have their returns kept in the state (`LifetimeReturns`); 0: none.
 
     Raises:
-        ValueError: a number below one (`tracked_updates`: below zero), or minibatches of unequal size.
+        ValueError: a number below one (`tracked_updates`: below zero), minibatches of unequal size, or something else
+            in the place of an environment; a level whose lifetime is known and below one (in `init`).
 
     Paper: arXiv 1707.06347, algorithm 1; the numbers are those of luchris429/purejaxrl for MinAtar.
     Differs: purejaxrl takes a time limit for a termination and the next episode's first observation for the one to
@@ -90,6 +91,7 @@ class PPOLifetime:
     tracked_updates: int = 0
 
     def __post_init__(self) -> None:
+        check_environment("PPOLifetime", self.env)
         for name in ("num_envs", "rollout_length", "eval_episodes", "eval_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"PPOLifetime: {name} must be at least 1 (got {getattr(self, name)})")
@@ -110,6 +112,7 @@ class PPOLifetime:
 
     def init(self, key: Key, theta: Theta, level: Level) -> PPOState:
         """A newborn agent at the start of `num_envs` episodes."""
+        check_lifetimes(level)
         key_players, key_agent = jax.random.split(key)
         players = reset(key_players, self.env, level.params, self.num_envs)
         return PPOState(

@@ -9,7 +9,7 @@ from flax import struct
 from lopt import policies
 from lopt.protocols import ContinuousEnvironment, Environment
 from lopt.tree import canonical
-from lopt.types import Gaussian, Key, Policy, Trajectory
+from lopt.types import Gaussian, Key, Policy, TimeStep, Trajectory
 
 
 class Players(struct.PyTreeNode):
@@ -20,8 +20,15 @@ class Players(struct.PyTreeNode):
 
 
 def reset(key: Key, env: Environment | ContinuousEnvironment, level_params: Any, num_envs: int) -> Players:
-    """B fresh episodes of one level."""
-    obs, env_state = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), level_params)
+    """B fresh episodes of one level.
+
+    Raises:
+        ValueError: an environment whose `reset` does not return an observation and a state.
+    """
+    given = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), level_params)
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise ValueError(f"environment: reset must return (obs, state) (got {_described(given)})")
+    obs, env_state = given
     return canonical(Players(obs=obs, env_state=env_state))
 
 
@@ -37,7 +44,8 @@ def rollout(
     `[T, B, ...]`.
 
     Raises:
-        ValueError: a policy over other actions than the environment's.
+        ValueError: a policy over other actions than the environment's, or an environment whose `step` does not return a
+            `TimeStep` and a state.
     """
     players, (traj, _) = _play(key, env, level_params, policy, players, length, lambda policy: ())
     return players, traj
@@ -58,7 +66,7 @@ def rollout_and_policy(
 
 def _play(key, env, level_params, policy, players, length, keep):
     num_envs = jax.tree.leaves(players.obs)[0].shape[0]
-    step = jax.vmap(env.step, (0, 0, 0, None))
+    step = jax.vmap(checked_step(env), (0, 0, 0, None))
 
     def body(players, key):
         key_act, key_step = jax.random.split(key)
@@ -78,6 +86,47 @@ def _play(key, env, level_params, policy, players, length, keep):
         return Players(obs=timestep.obs, env_state=env_state), (transition, keep(out))
 
     return jax.lax.scan(body, players, jax.random.split(key, length))
+
+
+def checked_step(env: Environment | ContinuousEnvironment) -> Callable[..., tuple[TimeStep, Any]]:
+    """`env.step`, refused where it does not return what the contract says.
+
+    Raises:
+        ValueError: something else than a `TimeStep` and a state (when it is traced).
+    """
+
+    def step(key: Key, state: Any, action: Any, params: Any) -> tuple[TimeStep, Any]:
+        given = env.step(key, state, action, params)
+        if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], TimeStep):
+            raise ValueError(
+                f"environment: step must return (TimeStep, state) (got {_described(given)}); envs.gymnax.gymnax_env "
+                "makes such an environment of a gymnax name, and lopt.types.TimeStep says what the record holds"
+            )
+        return given
+
+    return step
+
+
+def _described(given: Any) -> str:
+    return f"a tuple of {', '.join(type(x).__name__ for x in given)}" if isinstance(given, tuple) else repr(given)
+
+
+def check_environment(who: str, env: Any) -> None:
+    """Refuse what is not an environment.
+
+    Raises:
+        ValueError: an object without the members of `Environment` or `ContinuousEnvironment`; names those it lacks.
+    """
+    if isinstance(env, (Environment, ContinuousEnvironment)):
+        return
+    members = dir(env)
+    lacks = [name for name in ("reset", "step") if name not in members]
+    if not {"num_actions", "action_size"} & set(members):
+        lacks.append("num_actions (or action_size, where actions are real)")
+    raise ValueError(
+        f"{who}: expected an environment, see lopt.protocols.Environment (got {type(env).__name__}, which lacks "
+        f"{', '.join(lacks)})"
+    )
 
 
 def num_outputs(env: Environment | ContinuousEnvironment) -> int:

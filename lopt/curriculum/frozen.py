@@ -8,7 +8,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from lopt import tree
-from lopt.types import NEW, Assignment, Key, Level, Metrics
+from lopt.types import NEW, Assignment, Key, Level, Metrics, check_lifetimes
 
 
 class FrozenState(struct.PyTreeNode):
@@ -26,7 +26,7 @@ class FrozenSet:
             are equal only if they are the same object (arrays do not hash).
 
     Raises:
-        ValueError: the leaves do not share a leading axis of one level or more.
+        ValueError: the leaves do not share a leading axis of one level or more; a lifetime below one.
 
     Paper: the handcrafted sets of LPG (arXiv 2007.08794) and the "number of levels" study of arXiv
     2310.02782.
@@ -41,6 +41,7 @@ class FrozenSet:
                 "FrozenSet: the levels' leaves must share a leading axis "
                 f"(got shapes {shapes}, expected [L, ...] with L >= 1)"
             )
+        check_lifetimes(self.levels)
 
     def init(self, key: Key, num_lifetimes: int) -> tuple[FrozenState, Assignment]:
         """The set, and one of its levels for every lifetime."""

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from lopt import tree
 from lopt.protocols import LearnedOptimizer, Task
-from lopt.types import Key, Level, Metrics, Progress, Theta
+from lopt.types import Key, Level, Metrics, Progress, Theta, check_lifetimes
 
 
 class Student(struct.PyTreeNode):
@@ -59,7 +59,7 @@ class SupervisedLifetime:
             can get, but no worse. None for the loss as it is.
 
     Raises:
-        ValueError: a `bound` that is not finite.
+        ValueError: a `bound` that is not finite; a level whose lifetime is known and below one (in `init`).
     """
 
     task: Task
@@ -74,6 +74,7 @@ class SupervisedLifetime:
 
     def init(self, key: Key, theta: Theta, level: Level) -> Student:
         """A newborn; the level alone says what it is."""
+        check_lifetimes(level)
         variation = level.params
         params = self.task.init(jax.random.key(variation.seed), variation.task)
         born = Student(params, self.optimizer.as_optax(theta).init(params), jnp.zeros((), jnp.int32))

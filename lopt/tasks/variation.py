@@ -37,7 +37,7 @@ class Variations:
     shortest: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= (self.shortest or 1) <= self.lifetime:
+        if not 1 <= (self.lifetime if self.shortest is None else self.shortest) <= self.lifetime:
             raise ValueError(
                 "Variations: expected 1 <= shortest <= lifetime "
                 f"(got shortest {self.shortest} and lifetime {self.lifetime})"

@@ -39,7 +39,7 @@ KEY = jax.random.key(0)
 LIFETIMES = {
     "tables": ppo(PPO(DPO())),
     "real actions, all normalised": ppo_on_aim(
-        PPO(Clip(), gamma=0.9, entropy_weight=0.1),
+        PPO(Clip(), gamma=0.9, entropy_weight=0.1, value_clip=0.2),
         optimizer=optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.1)),
     ),
 }

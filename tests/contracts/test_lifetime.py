@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lopt.agents import FinalReturn, LifeReturn, Together
@@ -32,7 +33,9 @@ LIFETIMES = {
     "LPG with time, tables": lambda: life(lpg(conditioning=FractionAndLogLifetime())),
     "A2C, networks, Lion with weight decay": lambda: life(A2C(), lion(), mean_advantage=True),
     "LPG, judged by its return": lambda: FinalReturn(life(lpg()), confidence),
-    "LPO, judged all life long": lambda: LifeReturn(ppo(PPO(LPO(4, floor=Clip())), tracked_updates=max(LENGTHS))),
+    "LPO, judged all life long": lambda: LifeReturn(
+        ppo(PPO(LPO(4, init_scale=5.0)), optimizer=optax.sgd(50.0), tracked_updates=max(LENGTHS))
+    ),
     "LPO, tables": lambda: ppo(PPO(LPO(4, floor=Clip()))),
     "TA-LPO, real actions, Lion with weight decay, all normalised": lambda: ppo_on_aim(PPO(TALPO(4))),
     **supervised.LIVES,
