@@ -33,7 +33,7 @@ def lion(
 ) -> optax.GradientTransformationExtraArgs:
     """Lion: `x <- x - learning_rate (sign(b1 m + (1 - b1) g) + weight_decay x)`, then m <- b2 m + (1 - b2) g.
 
-    In float32 the updates are those of `optax.lion` to the last bit, and so is the state. Learning rates are 3 to 10
+    In float32 the updates are those of `optax.lion` up to rounding, and so is the state. Learning rates are 3 to 10
     times smaller than AdamW's and decays as much larger.
 
     Example:

@@ -17,6 +17,7 @@ from lopt.types import Rates
 from tests.reference import naive
 from tests.reference.lives import T, a2c, life
 from tests.reference.pair import level
+from tests.reference.ulps import assert_ulps
 
 KEY = jax.random.key(0)
 LIFE = a2c()
@@ -61,7 +62,8 @@ def test_a_level_may_choose_the_learning_rates():
         return [np.asarray(a.params["rows"] - b.params["rows"]) for a, b in heads]
 
     plain, same, half = moved(), moved(1, 1), moved(0.5, 2)
-    chex.assert_trees_all_equal(plain, same)
+    # two programs: differences of weights of size one, moved by a gradient of T B = 12 terms
+    assert_ulps(same, plain, ulps=16, scale=1.0)
     np.testing.assert_allclose(half[0], 0.5 * plain[0], rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(half[1], 2 * plain[1], rtol=1e-4, atol=1e-7)
     assert all((np.abs(x) > 1e-4).any() for x in plain)
@@ -71,7 +73,7 @@ def test_best_return_counts_whole_episodes_only():
     _, told = grow(level(-1.0, 0.0, limit=6, lifetime=100), 5)
     # episodes of 6 steps, windows of 4: they end in the 2nd, 3rd and 5th
     np.testing.assert_array_equal(told["best_return"], [-np.inf, -6, -6, -np.inf, -6])
-    np.testing.assert_array_equal(told["reward"], np.full(5, -1))
+    assert_ulps(told["reward"], np.full(5, -1, np.float32), ulps=1)  # a mean
     _, told = grow(level(-1.0, 0.4, limit=100, lifetime=100), 12)
     assert (np.isneginf(told["best_return"]) | (told["best_return"] <= -1)).all()
     assert len(set(told["best_return"].tolist())) > 1
@@ -115,7 +117,7 @@ def test_meta_loss_is_the_policy_gradient_of_a_fresh_rollout():
     state, _ = grow(one, 1)
     (loss, moved, told), (compatible, _, _) = meta_losses(key, one, state)
     players, traj = played(key, one, state)
-    chex.assert_trees_all_equal(moved.players, players)
+    assert_ulps(moved.players, players, ulps=1)  # the time that is seen is a product
     chex.assert_trees_all_equal((moved.agent, moved.age), (state.agent, state.age))
     assert (moved.baseline.params["rows"] != state.baseline.params["rows"]).any()
     params = jax.tree.map(np.asarray, (state.baseline.params, state.agent.policy.params))

@@ -21,7 +21,7 @@ def test_levels_are_drawn_uniformly_and_with_replacement():
     state, assignment = frozen.init(jax.random.key(0), 600)
     _, after = frozen.exchange(jax.random.key(1), state, assignment, jnp.zeros(600), jnp.arange(600) < 400)
     for drawn in (assignment.levels, after.levels):
-        np.testing.assert_array_equal(drawn.params["x"] / 10 + 1, drawn.lifetime)
+        np.testing.assert_array_equal(drawn.params["x"], 10 * (np.asarray(drawn.lifetime) - 1))
         assert stats.chisquare(np.bincount(drawn.lifetime, minlength=SIZE + 1)[1:]).pvalue > 1e-3
     np.testing.assert_array_equal(after.levels.lifetime[400:], assignment.levels.lifetime[400:])
     assert (after.levels.lifetime[:400] != assignment.levels.lifetime[:400]).any()

@@ -177,7 +177,7 @@ def test_the_program_of_an_optimizer_is_known_again(tmp_path):
     rule = subject(of(str(tmp_path / "rule")))
     told = rule.measures(program)
     assert told["r_squared"] == pytest.approx(1.0, abs=1e-4)
-    assert told["loss_rule"] == told["loss_formula"]
+    assert told["loss_rule"] == pytest.approx(told["loss_formula"], rel=1e-4)  # compiled twice
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from lopt.export import load, load_rule
 from lopt.optimizers import Designed
 from lopt.protocols import Task
 from lopt.tasks import Quadratic
+from tests.reference.ulps import assert_ulps
 
 TINY = StudyConfig(
     run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
@@ -83,7 +84,8 @@ def test_optimizers_are_compared_on_the_same_newborns_and_minibatches():
     gauge = measure.Gauge(Quadratic(3, noise=1.0), 2, 2)
     one, other = (gauge.lives(Designed(lambda _, make=make: make(0.1))) for make in (optax.sgd, optax.sgd))
     first = one((), measure.TABLE, 4)
-    np.testing.assert_array_equal(first[0], other((), measure.TABLE, 4)[0])
+    # compiled twice: two updates and a loss of some ten roundings each
+    assert_ulps(other((), measure.TABLE, 4)[0], first[0], ulps=30)
     assert first[0].shape == (4,) and first[1].shape == (4, 2) and len(np.unique(first[0])) == 4
     assert (first[0] != one((), measure.TUNING, 4)[0]).all()
 

@@ -120,7 +120,7 @@ def test_repeats_compare_at_equal_and_at_multiple_budgets(tmp_path, monkeypatch)
         [1, 1, 2, 3],
         [2, 2, 3, 4],
     ]
-    assert repeats.estimate(np.array([1.0, 3.0])) == (2.0, 1.0)
+    assert repeats.estimate(np.array([1.0, 3.0])) == pytest.approx((2.0, 1.0))
     text, data = repeats.summary(runs)
     assert data[f"{CONSTANTS}, 30 programs"]["fitness"] == [0.5, 1.5, 2.5]
     assert data[f"{CONSTANTS}, 50 programs"]["fitness"] == [1.0, 2.0, 3.0]

@@ -19,6 +19,7 @@ from experiments.common.folder import RunFolder
 from experiments.common.logging import read_metrics
 from experiments.common.loop import Hook, check_sizes, run
 from tests.experiments.toy import ToyConfig, train
+from tests.reference.ulps import assert_ulps
 
 
 def toy(folder, **changes) -> ToyConfig:
@@ -132,7 +133,8 @@ def test_nonfinite_loss_stops_with_the_last_good_state(tmp_path, breaks_at, good
     step, state = folder.checkpoints.restore(template)
     assert step == good
     if good:
-        chex.assert_trees_all_equal(*(jax.tree.map(as_data, s) for s in (state, template)))
+        # another program: ten steps of some ten roundings
+        assert_ulps(*(jax.tree.map(as_data, s) for s in (state, template)), ulps=100, scale=1.0)
 
 
 def test_hooks_get_keys_of_their_step_alone(tmp_path):

@@ -13,6 +13,7 @@ import lopt
 from lopt import objectives, optimizers, search
 from lopt.export import Card, card_of, load, load_rule, rebuild, save_program, save_rule
 from lopt.nets import ReverseLSTM
+from tests.reference.ulps import assert_ulps
 
 PARTS = {
     "sizes": optimizers.AdafactorRule(hidden=(8,), step_size=0.01),
@@ -48,7 +49,7 @@ def test_a_learned_optimizer_in_a_chain(tmp_path, key):
     same = optax.chain(optax.clip_by_global_norm(1.0), rule.as_optax(theta))
     moved, _ = jax.jit(loaded.update)(params, loaded.init(params), params)
     expected, _ = jax.jit(same.update)(params, same.init(params), params)
-    chex.assert_trees_all_equal(moved, expected)
+    assert_ulps(moved, expected, ulps=100)  # three sums of some thirty terms
     assert np.any(moved["w"])
 
 
@@ -70,7 +71,7 @@ def test_a_drift_that_is_a_program(tmp_path):
     save_rule(tmp_path / "rule", {}, card)
     assert rebuild(load_rule(tmp_path / "rule").card) == drift
     ratio, advantage = jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7)
-    chex.assert_trees_all_equal(load(tmp_path / "rule")(ratio, advantage), lopt.bind_drift(drift)(ratio, advantage))
+    assert_ulps(load(tmp_path / "rule")(ratio, advantage), lopt.bind_drift(drift)(ratio, advantage), ulps=4)
 
 
 def test_a_program_in_a_chain(tmp_path):

@@ -23,6 +23,7 @@ from lopt.types import Progress
 from tests.reference import naive
 from tests.reference.lives import random_theta
 from tests.reference.trajectories import output, trajectory
+from tests.reference.ulps import assert_ulps
 
 T, B, A, M = 6, 3, 3, 2
 PROGRESS = Progress(step=jnp.int32(30), lifetime=jnp.int32(100))
@@ -68,7 +69,7 @@ def test_targets_equal_a_plain_forward_pass(name):
 
 @pytest.mark.parametrize("recurrence", ["gru", "lstm"])
 @pytest.mark.parametrize("conditioning", [FractionAndLogLifetime(), Fraction(), RemainingFraction(), RawTime()])
-def test_a_rule_that_gives_time_no_weight_is_lpg_bit_for_bit(recurrence, conditioning):
+def test_a_rule_that_gives_time_no_weight_is_lpg(recurrence, conditioning):
     plain, theta, targets = parts(recurrence)
     timed = replace(plain, conditioning=conditioning)
     # columns of the input: three plain ones, time, two embeddings
@@ -78,8 +79,9 @@ def test_a_rule_that_gives_time_no_weight_is_lpg_bit_for_bit(recurrence, conditi
     traj, out, out_next = data()
     found = jax.jit(timed.targets)(deaf, traj, out, out_next, PROGRESS)
     expected = targets(theta, traj, out, out_next, PROGRESS)
-    np.testing.assert_array_equal(found.pi_hat, expected.pi_hat)
-    np.testing.assert_array_equal(found.y_hat, expected.y_hat)
+    # another width of the input, another order of the sums: T steps of as many terms of size one
+    terms = len(rows) + plain.hidden
+    assert_ulps((found.pi_hat, found.y_hat), (expected.pi_hat, expected.y_hat), ulps=T * terms, scale=1.0)
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "lstm"])

@@ -1,4 +1,4 @@
-"""Lion beside optax's: equal to the last bit, with every argument; and what optax's does not do."""
+"""Lion beside optax's: equal up to rounding, with every argument; and what optax's does not do."""
 
 import functools
 
@@ -10,6 +10,7 @@ import pytest
 
 import lopt
 from lopt.optimizers import L1, Huber, LogCosh
+from tests.reference.ulps import assert_ulps
 
 STEPS = 6
 SCHEDULE = optax.cosine_decay_schedule(0.1, 5)
@@ -42,8 +43,13 @@ def trajectory(tx, dtype=np.float32):
     return history
 
 
-def bits(tree):
-    return [np.asarray(x).tobytes() for x in jax.tree.leaves(tree)]
+def assert_equal_trajectories(ours, theirs):
+    """At every step a sum of two products is rounded three times, or once if fused: an epsilon of its terms."""
+    for mine, reference in zip(ours, theirs, strict=True):
+        (p, state, updates), (p_, state_, updates_) = mine, reference
+        assert_ulps(p, p_, STEPS, scale=1.0)
+        assert_ulps(state, state_, STEPS)
+        assert_ulps(updates, updates_, STEPS, scale=max(np.abs(x).max() for x in jax.tree.leaves(updates_)))
 
 
 ARGUMENTS = {
@@ -61,26 +67,25 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS)
-def test_lion_is_optax_lion_to_the_last_bit(arguments):
+def test_lion_is_optax_lion(arguments):
     given = ARGUMENTS[arguments]
     ours, theirs = lopt.lion(**given), optax.lion(**({"learning_rate": 1e-4} | given))
-    mine, reference = trajectory(ours), trajectory(theirs)
-    assert jax.tree.structure(mine) == jax.tree.structure(reference)
-    assert bits(mine) == bits(reference)
+    assert_equal_trajectories(trajectory(ours), trajectory(theirs))
 
 
-def test_the_direction_is_optax_s_to_the_last_bit():
+def test_the_direction_is_optax_s():
     for given in ({}, {"b1": 0.5, "b2": 0.7, "mu_dtype": jnp.bfloat16}):
-        assert bits(trajectory(lopt.scale_by_lion(**given))) == bits(trajectory(optax.scale_by_lion(**given)))
+        ours, theirs = lopt.scale_by_lion(**given), optax.scale_by_lion(**given)
+        assert_equal_trajectories(trajectory(ours), trajectory(theirs))
 
 
-def test_traced_numbers_give_the_same_bits():
+def test_traced_numbers_give_the_same_numbers():
     def updates(factory, rate, b1):
         tx = factory(learning_rate=rate, b1=b1)
         return tx.update(gradient(1), tx.init(params()), params())
 
     ours, theirs = (jax.jit(functools.partial(updates, factory))(0.01, 0.7) for factory in (lopt.lion, optax.lion))
-    assert bits(ours) == bits(theirs)
+    assert_ulps(ours, theirs, ulps=2)  # two products and a sum
 
 
 def test_optax_s_modes_are_kernels():
@@ -94,13 +99,13 @@ def test_a_state_of_optax_goes_on_here():
     tx, theirs = lopt.lion(1e-2), optax.lion(1e-2)
     _, state, _ = trajectory(theirs)[2]
     ours = tx.update(gradient(3), state, params())
-    assert bits(ours) == bits(theirs.update(gradient(3), state, params()))
+    assert_ulps(ours, theirs.update(gradient(3), state, params()), ulps=2)
 
 
 def test_it_works_bare_in_a_chain():
     tx = optax.chain(lopt.lion())
     updates, _ = tx.update(gradient(1), tx.init(params()), params())
-    np.testing.assert_allclose(updates["b"], [0, -1e-4, 1e-4])
+    np.testing.assert_allclose(updates["b"], [0, -1e-4, 1e-4], rtol=1e-6)
 
 
 def test_numbers_may_be_injected():

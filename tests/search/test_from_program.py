@@ -21,6 +21,7 @@ from lopt.search import (
     published,
 )
 from tests.reference.programs import FOUND, SHAPES, candidates, flat, jittered, tree
+from tests.reference.ulps import assert_ulps
 
 STEPS = 20
 TEXTS = FOUND | {name: text for name, text in vars(published).items() if name.isupper()}
@@ -222,7 +223,7 @@ def test_exposed_constants():
     plain, _ = trajectory(from_program(published.LION))
     for tx in (make(), make(1.0, 0.9, 0.99), make(learning_rate=1.0, c2=0.1, state_dtype=None)):
         for x, y in zip(trajectory(tx)[0], plain, strict=True):
-            np.testing.assert_array_equal(x, y)
+            assert_ulps(x, y, STEPS, scale=np.abs(y).max())  # a sum of two products at every step
     injected = optax.inject_hyperparams(make)(learning_rate=lambda count: 1.0, c2=0.5)
     state = injected.init(list(tree(0)))
     assert {name: float(x) for name, x in state.hyperparams.items()} == pytest.approx(
@@ -239,7 +240,7 @@ def test_the_mask_hides_weights():
         tx = from_program(program, mask=mask)
         updates, _ = tx.update(g, tx.init(params), params)
         np.testing.assert_allclose(updates[0], -(1 + 3 * np.sqrt(18)), rtol=1e-6)
-        np.testing.assert_allclose(updates[1], -1.0)
+        np.testing.assert_allclose(updates[1], -1.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

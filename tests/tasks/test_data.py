@@ -86,7 +86,7 @@ def test_the_four_files_of_mnist(tmp_path):
         (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(IMAGES))
         (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(LABELS)))
     data = idx_images(tmp_path)
-    np.testing.assert_allclose(data.train.inputs[..., 0], IMAGES / np.float32(255))
+    np.testing.assert_allclose(data.train.inputs[..., 0], IMAGES / np.float32(255), rtol=1e-6)
     np.testing.assert_array_equal(data.held_out.targets, LABELS)
     assert data.outputs == 3 and data.train.targets.dtype == np.int32
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
