@@ -46,8 +46,8 @@ def fingerprint(program: Program, digits: int = 4) -> str:
     """A hash of the updates, to so many significant digits, in four runs of ten steps with state.
 
     The runs prescribe 64 weights in two leaves, their gradients and the schedule's value; updates are not applied.
-    Gradients of both signs are typically 1e-6 to 1e-3, 1e-3 to 0.1, 0.01 to 1 and 1 to 1000; in two runs
-    some are zero for a step, or always. The schedule runs from 1 to 0, from 1 to 1e-4, along a cosine, and from 0 to 0.3.
+    Gradients, of both signs, are typically 1e-6 to 1e-3, 1e-3 to 0.1, 0.01 to 1 and 1 to 1000; in two runs some are
+    zero for a step, or always. The schedule runs from 1 to 0, from 1 to 1e-4, along a cosine, and from 0 to 0.3.
 
     Programs that are equal as functions share it, up to values on the edge of a digit, and so do programs whose
     difference does not show here: of the constants of rules that take signs, the third digit does, a fifth does not.
