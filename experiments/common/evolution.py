@@ -46,10 +46,13 @@ class ESConfig:
         """Check the options against the number of levels.
 
         Raises:
-            ValueError: an unknown name, an odd population, a pack that does not divide the levels.
+            ValueError: an unknown name, a strategy that is not offered, an odd population, a pack that does not divide
+                the levels.
         """
         choose("shaping", self.shaping, SHAPINGS)
         if self.strategy != PAIRS:  # evosax takes a second to import
+            if why := refused().get(self.strategy):
+                raise ValueError(f"es.strategy: {self.strategy} of evosax is not offered: {why}")
             choose("strategy", self.strategy, {PAIRS: None} | strategies())
         if self.pack is not None and (self.pack < 1 or num_lifetimes % self.pack):
             possible = ", ".join(str(d) for d in range(1, num_lifetimes + 1) if num_lifetimes % d == 0)
@@ -63,17 +66,34 @@ class ESConfig:
 
 
 def strategies() -> dict[str, type]:
-    """The distribution-based algorithms of evosax by their names there, but for those that keep inner learners."""
-    from evosax import algorithms
-    from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
+    """The distribution-based algorithms of evosax, by evosax's names, but for those that `refused` lists."""
+    return {name: algorithm for name, algorithm in _algorithms().items() if _obstacle(algorithm) is None}
 
-    found = {name: getattr(algorithms, name, None) for name in algorithms.__all__}
-    truncated = {"PersistentES", "NoiseReuseES"}
-    return {
-        name: algorithm
-        for name, algorithm in found.items()
-        if isinstance(algorithm, type) and issubclass(algorithm, DistributionBasedAlgorithm) and name not in truncated
-    }
+
+def refused() -> dict[str, str]:
+    """The distribution-based algorithms of evosax that are not offered, and why, as the end of a sentence."""
+    return {name: why for name, algorithm in _algorithms().items() if (why := _obstacle(algorithm)) is not None}
+
+
+def _algorithms() -> dict[str, type]:
+    from evosax.algorithms.distribution_based import distribution_based_algorithms
+
+    return distribution_based_algorithms
+
+
+def _obstacle(algorithm: type) -> str | None:
+    from evosax.algorithms.distribution_based.noise_reuse_es import NoiseReuseES
+    from evosax.algorithms.distribution_based.persistent_es import PersistentES
+    from evosax.algorithms.distribution_based.random_search import RandomSearch
+    from evosax.algorithms.distribution_based.sv.base import SV_ES
+
+    if issubclass(algorithm, SV_ES):
+        return "it moves several means (Stein variational), and a rule has one theta"
+    if issubclass(algorithm, (PersistentES, NoiseReuseES)):
+        return "it is for unrolls that are cut off, and here candidates live whole lives; lopt.meta.PES is for these"
+    if issubclass(algorithm, RandomSearch):
+        return "it draws candidates from one fixed distribution, not around theta"
+    return None
 
 
 def evolution(

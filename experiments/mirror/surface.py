@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.common import plots
 from experiments.mirror.build import DRIFTS
-from lopt.objectives import LPO, Drift, NoTime, bind_drift
+from lopt.objectives import Drift, bind_drift
 from lopt.types import Progress, Theta
 
 AGES = (0.0, 0.5, 1.0)
@@ -41,9 +41,9 @@ def _surface(drift, theta, ratio, advantage, age):
     return f(jnp.log(r), a), slope
 
 
-def draw(drift: LPO, theta: Theta, path: Path) -> None:
+def draw(drift: Drift, theta: Theta, path: Path) -> None:
     """The drift over (r, A) at three ages (one, for a drift that is not told), and slopes beside PPO's and DPO's."""
-    ages = AGES[:1] if isinstance(drift.conditioning, NoTime) else AGES
+    ages = AGES if drift.time_aware else AGES[:1]
     ratio, advantage = np.linspace(0.4, 1.8, 141), np.linspace(-3, 3, 121)
     surfaces = [values(drift, theta, ratio, advantage, age) for age in ages]
     top = max(float(np.percentile(surface, 99)) for surface in surfaces) or 1.0

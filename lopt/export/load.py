@@ -25,9 +25,14 @@ def load(path: str | Path) -> Any:
         loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("runs/lpo/rule"))
 
     A learned optimizer is an optax transformation; so is a searched program, at the rate that stands in it
-    (`from_program(load_program(path), schedule)` gives it a schedule). A drift is a function of log r and A, at the
-    beginning of life where it depends on time. An objective that is used together with an agent of lopt's, as LPG is,
-    has no such form: `rebuild(load_rule(path).card)` is the objective and `load_rule(path).theta` its meta-parameters.
+    (`from_program(load_program(path), schedule)` gives it a schedule). A drift is a function of log r and A, and of the
+    learner's progress; only one that depends on time needs the latter (`bind_drift`):
+
+        progress = Progress(step=update, lifetime=num_updates)
+        loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("runs/ta_lpo/rule"), progress=progress)
+
+    An objective that is used together with an agent of lopt's, as LPG is, has no such form:
+    `rebuild(load_rule(path).card)` is the objective and `load_rule(path).theta` its meta-parameters.
 
         probabilities = lopt.load("runs/gpicl/rule").predict(xs, ys, query)
 

@@ -32,8 +32,8 @@ class EvosaxES:
         pack: levels played side by side (by all candidates), a divisor of N; None for all of them.
 
     Raises:
-        ValueError: `num_updates` or `pack` below one, an algorithm without a mean; a theta of another size than the
-            algorithm's solution (in `init`); a pack that does not divide N (in `estimate`).
+        ValueError: `num_updates` or `pack` below one, an algorithm without a mean or with several; a theta of another
+            size than the algorithm's solution (in `init`); a pack that does not divide N (in `estimate`).
     """
 
     lifetime: Lifetime
@@ -52,6 +52,11 @@ class EvosaxES:
             raise ValueError(
                 "EvosaxES: expected a distribution-based algorithm of evosax, one with get_mean "
                 f"(got {type(self.algorithm).__name__})"
+            )
+        if getattr(self.algorithm, "num_populations", None) is not None:
+            raise ValueError(
+                "EvosaxES: theta is one mean, and a Stein variational algorithm moves several "
+                f"(got {type(self.algorithm).__name__} with num_populations={self.algorithm.num_populations})"
             )
 
     def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:

@@ -31,6 +31,7 @@ class DPO:
 
     alpha: float = 2.0
     beta: float = 0.6
+    time_aware = False
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):

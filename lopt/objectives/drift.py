@@ -20,6 +20,11 @@ class Drift(Protocol):
     Paper: arXiv 2201.02373 (mirror learning); in this form arXiv 2210.05639.
     """
 
+    @property
+    def time_aware(self) -> bool:
+        """Whether f depends on `progress`."""
+        ...
+
     def init(self, key: Key) -> Theta:
         """Meta-parameters; `()` for a drift that has none."""
         ...
@@ -47,6 +52,7 @@ class Clip:
     """
 
     epsilon: float = 0.2
+    time_aware = False
 
     def __post_init__(self) -> None:
         if self.epsilon <= 0:

@@ -59,6 +59,11 @@ class LPO:
         if isinstance(self.floor, LPO):
             raise ValueError("LPO: the floor must have no meta-parameters, as Clip() or DPO() (got an LPO)")
 
+    @property
+    def time_aware(self) -> bool:
+        """Whether there are features of time, or f_0 depends on time."""
+        return self.conditioning.features > 0 or (self.floor is not None and self.floor.time_aware)
+
     def init(self, key: Key) -> Theta:
         """Meta-parameters: W1 normal with variance 1 / inputs, w2 with `init_scale`^2 / hidden."""
         key_hidden, key_out = jax.random.split(key)

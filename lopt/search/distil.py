@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lopt.search.liveness import prune_loop
+from lopt.search.liveness import prune_loop, reads
 from lopt.search.program import FUNCTIONS, Program, evaluator, types_of
 from lopt.types import Key, Progress, Theta
 
@@ -137,6 +137,11 @@ class ProgramDrift:
         expression(self.program)
         if len(self.program.inputs) != 2:
             raise ValueError(f"ProgramDrift: inputs must be r and A (got {self.program.inputs})")
+
+    @property
+    def time_aware(self) -> bool:
+        """Whether the program's value depends on the schedule's."""
+        return self.program.rate in reads(prune_loop(self.program))
 
     def init(self, key: Key) -> Theta:
         """There are no meta-parameters."""

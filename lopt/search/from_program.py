@@ -34,15 +34,16 @@ def from_program(
     """The optimizer that a program describes: its parameters move by minus the program's update.
 
     What no update depends on is left out (`prune_loop`), so the state holds the live extra variables alone. All is
-    computed in the parameters' types, or in float32 where they are narrower. Leaves without a gradient (None, or
-    float0 for integers) are not part of the program's trees.
+    computed in the parameters' types, or in float32 where they are narrower, and so is the state kept; updates have
+    the gradients' types. Leaves without a gradient (None, or float0 for integers) are not part of the program's trees.
 
     Args:
         program: a valid program, or its text.
         learning_rate: what the program calls lr: a number, an array or a schedule (a function of the count). Where
             the peak rate stands inside the program, as in published ones, it is a schedule that begins at 1.
         constants: other values for some of the program's constants, under the names that `constants_of` gives.
-        state_dtype: type of the extra variables; None for the parameter's.
+        state_dtype: type of the extra variables; None for the parameter's, or float32 where that is narrower: a running
+            mean of bfloat16 stands still far from its limit.
         mask: which leaves decay: a tree of booleans, a prefix of one, or a function from parameters to it. The others
             are zero to the program wherever it reads w, so that a decay leaves them alone and so does anything else
             that it makes of the weights.
@@ -163,7 +164,10 @@ def _scalar(value: Any) -> Array:
 
 
 def _zeros(leaf: Any, dtype: Any) -> Array:
-    return jnp.zeros_like(leaf, dtype=dtype if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else None)
+    own = jnp.result_type(leaf)
+    if jnp.issubdtype(own, jnp.floating):
+        own = dtype or jnp.promote_types(own, jnp.float32)
+    return jnp.zeros_like(leaf, dtype=own)
 
 
 def _leaves(tree: PyTree, trained: list[bool]) -> tuple[Array, ...]:

@@ -232,7 +232,8 @@ def test_the_state_has_the_type_that_was_asked_for(name, dtype, state_dtype):
     updates, state = jax.eval_shape(lambda p: after(tx, p, jax.tree.map(lambda x: x[None], p)), p)
     assert types(updates) == types(p) and types(state) == types(before)
     floating = [x.dtype.name for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
-    assert floating and set(floating) == {state_dtype or dtype}
+    default = jnp.promote_types(dtype, case.state_floor or dtype).name
+    assert floating and set(floating) == {state_dtype or default}
 
 
 @for_optimizers

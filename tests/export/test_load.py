@@ -13,6 +13,7 @@ import lopt
 from lopt import objectives, optimizers, search
 from lopt.export import Card, card_of, load, load_rule, rebuild, save_program, save_rule
 from lopt.nets import ReverseLSTM
+from lopt.types import Progress
 from tests.reference.ulps import assert_ulps
 
 PARTS = {
@@ -58,10 +59,12 @@ def test_a_drift_in_a_loss(tmp_path, key):
     theta = drift.init(key)
     save_rule(tmp_path / "rule", theta, card_of(drift))
     ratio, advantage = jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7)
-    loss = lopt.ppo_loss(ratio, jnp.zeros(7), advantage, load(tmp_path / "rule"))
-    chex.assert_trees_all_close(
-        loss, lopt.ppo_loss(ratio, jnp.zeros(7), advantage, lopt.bind_drift(drift, theta)), rtol=1e-6
-    )
+    loaded, progress = load(tmp_path / "rule"), Progress(step=jnp.int32(3), lifetime=jnp.int32(4))
+    loss = lopt.ppo_loss(ratio, jnp.zeros(7), advantage, loaded, progress=progress)
+    expected = lopt.ppo_loss(ratio, jnp.zeros(7), advantage, lopt.bind_drift(drift, theta, progress))
+    chex.assert_trees_all_close(loss, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="LPO: this drift depends on time"):
+        loaded(ratio, advantage)
 
 
 def test_a_drift_that_is_a_program(tmp_path):
@@ -71,7 +74,21 @@ def test_a_drift_that_is_a_program(tmp_path):
     save_rule(tmp_path / "rule", {}, card)
     assert rebuild(load_rule(tmp_path / "rule").card) == drift
     ratio, advantage = jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7)
-    assert_ulps(load(tmp_path / "rule")(ratio, advantage), lopt.bind_drift(drift)(ratio, advantage), ulps=4)
+    loaded, progress = load(tmp_path / "rule"), Progress(step=jnp.int32(3), lifetime=jnp.int32(4))
+    expected = np.expm1(ratio) ** 2 * np.maximum(advantage, 0.1) * 0.75
+    np.testing.assert_allclose(loaded(ratio, advantage, progress), expected, rtol=1e-5, atol=1e-7)
+    with pytest.raises(ValueError, match="ProgramDrift: this drift depends on time"):
+        loaded(ratio, advantage)
+
+
+def test_a_drift_that_does_not_depend_on_time_needs_no_progress(tmp_path, key):
+    drift, arrays = PARTS["no floor"], (jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7))
+    theta = drift.init(key)
+    save_rule(tmp_path / "rule", theta, card_of(drift))
+    progress = Progress(step=jnp.int32(3), lifetime=jnp.int32(4))
+    expected = lopt.bind_drift(drift, theta, progress)(*arrays)
+    for given in ((), (progress,)):
+        chex.assert_trees_all_close(load(tmp_path / "rule")(*arrays, *given), expected, rtol=1e-6)
 
 
 def test_a_program_in_a_chain(tmp_path):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from evosax.algorithms import CMA_ES, SNES, Open_ES
+from evosax.algorithms import CMA_ES, SNES, SV_CMA_ES, Open_ES, SV_Open_ES
 from evosax.algorithms.population_based import SimpleGA
 from flax import struct
 
@@ -308,6 +308,8 @@ def test_losses_of_candidates_are_compared_where_they_can_be():
         (lambda: EvosaxES(Walk(), ALGORITHMS["SNES"](), 0), "EvosaxES: num_updates must be at least 1"),
         (lambda: EvosaxES(Walk(), ALGORITHMS["SNES"](), 1, pack=0), "EvosaxES: pack must be at least 1 or None"),
         (lambda: EvosaxES(Walk(), SimpleGA(4, THETA), 1), "distribution-based algorithm of evosax.*got SimpleGA"),
+        (lambda: EvosaxES(Walk(), SV_CMA_ES(4, 2, THETA), 1), "theta is one mean.*SV_CMA_ES with num_populations=2"),
+        (lambda: EvosaxES(Walk(), SV_Open_ES(4, 2, THETA), 1), "theta is one mean.*SV_Open_ES with num_populations=2"),
         (
             lambda: estimate(ES(Walk(), 1, pack=2), levels(1, 1, 1)),
             r"pack must divide the number of levels \(got 2 and 3\)",

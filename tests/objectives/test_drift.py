@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from lopt.objectives import DPO, LPO, TALPO, Clip, Drift, Fraction, FractionAndLogLifetime, bind_drift
+from lopt.objectives import DPO, LPO, TALPO, Clip, Drift, Fraction, FractionAndLogLifetime, bind_drift, ppo_loss
 from lopt.objectives.lpo import features
+from lopt.search import ProgramDrift, parse
 from lopt.types import Progress
 from tests.reference import naive
 from tests.reference.lives import random_theta
@@ -206,9 +207,43 @@ def test_antithetic_weights_are_the_same_drift_and_birth_is_elsewhere():
 
 def test_a_drift_by_itself():
     rule, theta = DRIFTS["TA-LPO"], random_theta(DRIFTS["TA-LPO"])
-    for bound, step in ((bind_drift(rule, theta, progress(7)), 7), (bind_drift(rule, theta), 0)):
-        found = jax.jit(bound)(jnp.log(R), jnp.asarray(A))
-        np.testing.assert_allclose(found, compiled("TA-LPO")(theta, R, A)[0][step], rtol=1e-4, atol=1e-4)
+    expected = compiled("TA-LPO")(theta, R, A)[0]
+    for bound, given in ((bind_drift(rule, theta, progress(7)), ()), (bind_drift(rule, theta), (progress(7),))):
+        found = jax.jit(bound)(jnp.log(R), jnp.asarray(A), *given)
+        np.testing.assert_allclose(found, expected[7], rtol=1e-4, atol=1e-4)
+
+
+@for_drifts
+def test_a_drift_that_depends_on_time_never_guesses_it(name):
+    theta = random_theta(DRIFTS[name])
+    values = compiled(name)(theta, R, A)[0]
+    drift, aware = bind_drift(DRIFTS[name], theta), bool(np.ptp(values, axis=0).max() > 0)
+    assert DRIFTS[name].time_aware == aware
+    if aware:
+        with pytest.raises(ValueError, match=r"LPO: .* needs the learner's progress \(got None\), for example"):
+            drift(jnp.log(R), jnp.asarray(A))
+        with pytest.raises(ValueError, match="needs the learner's progress"):
+            ppo_loss(jnp.log(R), jnp.zeros(R.shape), jnp.asarray(A), drift)
+    else:
+        np.testing.assert_allclose(drift(jnp.log(R), jnp.asarray(A)), values[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(drift(jnp.log(R), jnp.asarray(A), progress(3)), values[3], rtol=1e-4, atol=1e-4)
+
+
+def test_a_floor_that_depends_on_time_makes_a_drift_depend_on_it():
+    timed, still = (ProgramDrift(parse(f"def f(r, A, t): return square(r - 1.0) * {factor}")) for factor in ("t", "A"))
+    assert timed.time_aware and not still.time_aware
+    assert LPO(floor=timed).time_aware and not LPO(floor=still).time_aware
+
+
+def test_the_loss_passes_the_progress_on():
+    rule, theta = DRIFTS["TA-LPO"], random_theta(DRIFTS["TA-LPO"])
+    arrays = (jnp.log(R), jnp.zeros(R.shape), jnp.asarray(A))
+    loss = jax.jit(lambda progress: ppo_loss(*arrays, bind_drift(rule, theta), progress=progress))
+    for step in (2, 9):
+        expected = jax.jit(lambda step: ppo_loss(*arrays, bind_drift(rule, theta, progress(step))))(step)
+        np.testing.assert_allclose(loss(progress(step)), expected, rtol=1e-5)
+    assert abs(loss(progress(2)) - loss(progress(9))) > 1e-3 * abs(loss(progress(2)))
+    np.testing.assert_allclose(ppo_loss(*arrays, progress=progress(2)), ppo_loss(*arrays), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ class Case:
         make: keyword arguments -> optax transformation; without any it is the optimizer as users get it.
         hyperparams: the arguments of `make` that may be traced, with a range to try.
         state_dtype: the argument of `make` that sets the type of its state, if there is one.
+        state_floor: the narrowest type that its state has without that argument; None for the parameter's, any.
         needs_params: whether `update` must be given the parameters.
         matrices: whether every leaf must be a matrix.
         extra: keyword arguments that `update` has to be given.
@@ -36,6 +37,7 @@ class Case:
     make: Callable[..., optax.GradientTransformation]
     hyperparams: dict[str, tuple[float, float]] = field(default_factory=lambda: DECAYED)
     state_dtype: str | None = "mu_dtype"
+    state_floor: str | None = None
     needs_params: bool = True
     matrices: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +79,7 @@ def of_program(program, finds=None, needs_params=True):
     """What a program describes; its hyper-parameters are its constants."""
     values = {name: tuple(sorted((0.9 * c, 1.1 * c))) for name, c in search.constants_of(program).items()}
     hyperparams = {"learning_rate": (0.1, 1.0)} | values
-    return Case(search.exposed(program), hyperparams, "state_dtype", needs_params, finds=finds)
+    return Case(search.exposed(program), hyperparams, "state_dtype", "float32", needs_params, finds=finds)
 
 
 OPTIMIZERS = {
