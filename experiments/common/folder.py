@@ -58,6 +58,7 @@ def open_folder(config: Any, command: str) -> RunFolder:
             raise ValueError(f"--resume: {path} holds no run; start one without --resume")
         _check_same(path, record, config)
     _make_writable(path)
+    first = not (path / ".lock").exists()
     lock = _lock(path)
     try:
         if run.resume:
@@ -68,6 +69,8 @@ def open_folder(config: Any, command: str) -> RunFolder:
             write_json(path / "config.json", _new_record(config, command))
     except BaseException:
         if lock is not None:
+            if first:  # a folder that is refused stays as it was
+                (path / ".lock").unlink(missing_ok=True)
             lock.close()
         raise
     return RunFolder(path, run.resume, command, lock)

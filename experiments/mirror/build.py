@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
+from experiments.common.checks import at_least
 from experiments.common.cli import choose
 from experiments.mirror.environments import environment, reference
 from experiments.mirror.settings import Settings
@@ -41,7 +42,11 @@ TIMES = {
 
 @dataclass(frozen=True)
 class DriftConfig:
-    """The learned drift."""
+    """The learned drift.
+
+    Raises:
+        ValueError: an unknown name, or a number out of range.
+    """
 
     floor: str = "ppo"
     """What the network is added to: ppo (theta = 0 is PPO) or none (LPO-Zero)."""
@@ -58,6 +63,8 @@ class DriftConfig:
     def __post_init__(self) -> None:
         choose("floor", self.floor, FLOORS)
         choose("time conditioning", self.time, TIMES)
+        at_least(1, self, "hidden", prefix="drift.")
+        at_least(0, self, "xi", "init_scale", prefix="drift.")
 
     def drift(self) -> LPO:
         """The drift."""
