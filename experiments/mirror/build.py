@@ -1,6 +1,6 @@
 """From names and settings to lifetimes of PPO agents under any drift."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import optax
 
 from experiments.common.checks import at_least
 from experiments.common.cli import choose
+from experiments.common.conditioning import conditioning
 from experiments.mirror.environments import environment, reference
 from experiments.mirror.settings import Settings
 from lopt import objectives
@@ -66,9 +67,10 @@ class DriftConfig:
         at_least(1, self, "hidden", prefix="drift.")
         at_least(0, self, "xi", "init_scale", prefix="drift.")
 
-    def drift(self) -> LPO:
-        """The drift."""
-        return LPO(self.hidden, FLOORS[self.floor], self.xi, TIMES[self.time](), self.init_scale)
+    def drift(self, lifetimes: Sequence[int]) -> LPO:
+        """The drift for agents that live for these numbers of updates."""
+        time = conditioning(TIMES[self.time], min(lifetimes), max(lifetimes))
+        return LPO(self.hidden, FLOORS[self.floor], self.xi, time, self.init_scale)
 
 
 @dataclass(frozen=True)

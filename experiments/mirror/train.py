@@ -47,7 +47,7 @@ def build(config: MirrorConfig) -> Study:
             f"envs: several environments are weighed by reference returns, and none is known for {', '.join(unknown)}; "
             "train on each alone, or on those of envs.references"
         )
-    drift = config.drift.drift()
+    drift = config.drift.drift([w.settings.num_updates for w in worlds])
     lives: list[Lifetime] = []
     for w in worlds:
         lifetime = w.lifetime(drift, config.es.episodes)

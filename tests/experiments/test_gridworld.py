@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,8 +26,9 @@ from experiments.gridworld.train import main
 from experiments.groove.presets import PRESETS
 from experiments.lpg.presets import PRESETS as LPG_PRESETS
 from lopt import curriculum
-from lopt.export import load_rule
-from lopt.objectives import LPG, RemainingFraction
+from lopt.export import card_of, load_rule, rebuild, save_rule
+from lopt.objectives import LPG, FractionAndLogLifetime, RemainingFraction
+from lopt.types import Progress
 
 TINY = StudyConfig(
     run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
@@ -71,6 +73,32 @@ def test_bad_input_is_named(changes, message):
 def test_presets_build():
     for preset in (*PRESETS.values(), *LPG_PRESETS.values()):
         build(preset)
+
+
+def ages(lifetimes, fractions=(0.0, 0.5, 1.0)):
+    """Progress at some points of lifetimes of these lengths."""
+    return [Progress(jnp.int32(x * n), jnp.int32(n)) for n in lifetimes for x in fractions]
+
+
+@pytest.mark.parametrize(("name", "bound"), [("ta", 1.0), ("ta_paper", 0.5 * np.log(250 / 10) + 1e-6)])
+def test_features_of_time_are_of_order_one_over_the_lifetimes_of_a_preset(name, bound):
+    preset = LPG_PRESETS[name]
+    rule = build(preset).rule
+    levels = preset.levels
+    features = np.array([rule.conditioning(age) for age in ages((levels.shortest, levels.lifetime))])
+    assert np.abs(features).max() <= bound
+    np.testing.assert_allclose(features[0, 1], -features[-1, 1], rtol=1e-5)
+
+
+def test_one_lifetime_is_the_reference_and_a_rule_to_start_from_keeps_its_own(tmp_path):
+    told = change(TINY, rule=change(TINY.rule, time="normalised"))
+    study = build(told)
+    assert study.rule.conditioning == FractionAndLogLifetime(reference=4.0)
+    old = dataclasses.replace(study.rule, conditioning=FractionAndLogLifetime(reference=250.0))
+    path = save_rule(tmp_path / "rule", old.init(jax.random.key(0)), card_of(old))
+    assert rebuild(load_rule(path).card).conditioning.reference == 250.0
+    again = build(change(told, rule=change(told.rule, start=str(tmp_path / "rule"))))
+    assert again.rule.conditioning.reference == again.lifetime.objective.conditioning.reference == 250.0
 
 
 @pytest.mark.parametrize("name", LEVELS)
