@@ -40,15 +40,16 @@ def write_report(folder: RunFolder, title: str, config: Any, sections: Mapping[s
 
 
 def write_results(folder: RunFolder, results: Mapping[str, Any]) -> None:
-    """Write `results.json`; intervals become `{"value", "low", "high"}`, what is not finite becomes a string."""
-    write_json(folder.file("results.json"), {name: _data(value) for name, value in results.items()})
+    """Write `results.json`, by `json_data`."""
+    write_json(folder.file("results.json"), json_data(results))
 
 
-def _data(value: Any) -> Any:
+def json_data(value: Any) -> Any:
+    """Results as JSON data; intervals become `{"value", "low", "high"}`, what is not finite becomes a string."""
     if isinstance(value, Mapping):
-        return {str(name): _data(inner) for name, inner in value.items()}
+        return {str(name): json_data(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_data(inner) for inner in value]
+        return [json_data(inner) for inner in value]
     if isinstance(value, Interval):
         return {"value": plain(value.value), "low": plain(value.low), "high": plain(value.high)}
     return plain(value.tolist() if type(value).__module__.split(".")[0] in ("numpy", "jaxlib") else value)
