@@ -1,10 +1,13 @@
 """`report.md`, which a person reads, and `results.json`, which a program reads."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from experiments.common import plots
 from experiments.common.config import identity, plain, write_json, write_text
 from experiments.common.folder import RunFolder
+from experiments.common.logging import NONFINITE, read_metrics
 from experiments.common.stats import Interval
 
 
@@ -31,9 +34,38 @@ def image(name: str, caption: str) -> str:
     return f"![{caption}]({name.replace(' ', '%20')})\n\n*{caption}*"
 
 
+def curves(
+    folder: RunFolder,
+    panels: plots.Panels,
+    xlabel: str,
+    lines: Mapping[str, Mapping[str, float]] | None = None,
+    caption: str = "Raw values pale, moving means on top.",
+) -> str:
+    """Draw the run's metrics as `curves.png`, as `plots.curves` does, and give the Markdown that shows it.
+
+    Empty where there is nothing to draw.
+    """
+    drawn = plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels, xlabel, lines=lines)
+    return image("curves.png", caption) if drawn else ""
+
+
+def left_out(rows: Sequence[Mapping[str, float]]) -> str:
+    """What the metrics say of lifetimes that were left out as not finite; empty where none was."""
+    fractions = [row[NONFINITE] for row in rows if row.get(NONFINITE, math.nan) >= 0]
+    if not any(fractions):
+        return ""
+    return (
+        f"{100 * sum(fractions) / len(fractions):.2g} % of lifetimes were left out because they were not finite "
+        f"(largest in one chunk {100 * max(fractions):.2g} %)."
+    )
+
+
 def write_report(folder: RunFolder, title: str, config: Any, sections: Mapping[str, str]) -> None:
-    """Write `report.md`: the command that made it, `sections` (heading to Markdown) and the configuration."""
+    """Write `report.md`: the command that made it, `sections` (heading to Markdown), lifetimes that were left out as
+    not finite, and the configuration."""
     parts = [f"# {title}", f"```\n{folder.command}\n```"]
+    if missing := left_out(read_metrics(folder.path / "metrics.jsonl")):
+        sections = {**sections, "Lifetimes left out": missing}
     parts += [f"## {heading}\n\n{body}" for heading, body in sections.items()]
     parts.append("## Configuration\n\n" + table(("option", "value"), _flat(identity(config))))
     write_text(folder.file("report.md"), "\n\n".join(parts) + "\n")
