@@ -12,6 +12,11 @@ from experiments.common.loop import Outcome
 from experiments.common.report import write_report
 
 
+def join_notes(about: str, note: str | None) -> str:
+    """The notes of a rule file: what it is, and where the run stood if it was stopped."""
+    return about if note is None else f"{about}; {note}"
+
+
 def leave(
     config: Any,
     folder: RunFolder,

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.common.config import RunConfig
 from experiments.common.evolution import ESConfig
+from experiments.common.stopping import StopRequest
 from experiments.gridworld import measure, response
 from experiments.gridworld.build import build
 from experiments.gridworld.config import (
@@ -22,7 +23,8 @@ from experiments.gridworld.config import (
     StudyConfig,
 )
 from experiments.gridworld.names import LEVELS, SCORES
-from experiments.gridworld.train import main
+from experiments.gridworld.report import NORMALISED, PANELS, RETURN, better, lifetimes, references
+from experiments.gridworld.train import Validation, main
 from experiments.groove.presets import PRESETS
 from experiments.lpg.presets import PRESETS as LPG_PRESETS
 from lopt import curriculum
@@ -171,6 +173,35 @@ def metrics(folder):
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
 
 
+def test_the_text_says_what_the_table_says():
+    rule, a2c = np.array([[3.0, 0.0, 1.0]]), np.array([[1.0, 1.0, 1.0]])
+    text = better({"trained rule": rule, "untrained rule": 0 * rule, "A2C": a2c})
+    assert "more than A2C on 1 of 3 levels, less on 1; its mean return is higher" in text
+    text = better({"trained rule": 0 * rule, "untrained rule": 0 * rule, "A2C": a2c})
+    assert "its mean return is not higher" in text and "nothing was learned" in text
+    assert lifetimes(LPG_PRESETS["ta"]) == "10 to 50" and lifetimes(TINY) == "4"
+
+
+def test_a_stopped_run_shows_its_curves(tmp_path, monkeypatch):
+    """Stopped between its steps, as by Ctrl-C; nothing is measured at the end."""
+    stop = type("Stop", (StopRequest,), {"requested": property(lambda self: self.asked > 1)})
+    stop.asked = 0
+
+    def validate(self, key, step, state, logger):
+        stop.asked += 1
+        usual(self, key, step, state, logger)
+
+    usual = Validation.__call__
+    monkeypatch.setattr(Validation, "__call__", validate)
+    monkeypatch.setattr("experiments.common.loop.StopRequest", stop)
+    monkeypatch.setattr(measure, "table", None)
+    main(change(TINY, run=change(TINY.run, out=str(tmp_path))))
+    assert "stopped at meta-step 2 of 4, not finished" in load_rule(tmp_path / "rule").card.notes
+    assert load_rule(tmp_path / "rule").card.meta_steps == 2
+    assert (tmp_path / "curves.png").stat().st_size > 0
+    assert "curves.png" in (tmp_path / "report.md").read_text()
+
+
 def test_a_run_resumes_bit_for_bit_and_reports(tmp_path, capsys):
     whole = change(TINY, run=change(TINY.run, out=str(tmp_path / "whole")))
     main(whole)
@@ -194,10 +225,24 @@ def test_a_run_resumes_bit_for_bit_and_reports(tmp_path, capsys):
     parts = change(TINY, run=change(TINY.run, out=str(tmp_path / "parts"), max_minutes=1e-9))
     main(parts)
     assert "to go on" in capsys.readouterr().out
+    assert "stopped at meta-step 0 of 4, not finished" in load_rule(tmp_path / "parts" / "rule").card.notes
+    report = (tmp_path / "parts" / "report.md").read_text()
+    assert "The run is not finished" in report and " --resume\n" in report
+    assert not (tmp_path / "parts" / "results.json").exists()
     main(change(parts, run=change(parts.run, max_minutes=None, resume=True)))
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
     first, second = (load_rule(tmp_path / name / "rule").theta for name in ("whole", "parts"))
     assert jax.tree.all(jax.tree.map(np.array_equal, first, second))
+
+    assert "not finished" not in load_rule(tmp_path / "parts" / "rule").card.notes
+    assert "not finished" not in (tmp_path / "parts" / "report.md").read_text()
+    curve = [row for row in metrics(tmp_path / "whole") if "held_out/a2c_normalised" in row]
+    assert [row["step"] for row in curve] == [0, 2, 4]
+    assert len({row["held_out/a2c_return"] for row in curve}) == 1
+    lines = references(curve)
+    assert list(lines[RETURN]) == ["A2C", "optimum", "random"]
+    assert (lines[NORMALISED]["A2C"], lines[NORMALISED]["random"]) == (1, 0)
+    assert lines[RETURN]["optimum"] >= lines[RETURN]["A2C"] and set(lines) <= set(PANELS)
 
     with pytest.raises(ValueError, match="already holds a run"):
         main(whole)
