@@ -9,8 +9,10 @@ import difflib
 import linecache
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.common.cache import enable_compilation_cache
@@ -114,7 +116,36 @@ def command_line(argv: Sequence[str] | None = None) -> str:
 
 def resume_command(argv: Sequence[str] | None = None) -> str:
     """The line that goes on with this run."""
-    return f"{command_line(argv)} --resume"
+    return resume_line(command_line(argv))
+
+
+def resume_line(command: str) -> str:
+    """The line that goes on with the run that `command` started, as `runnable`; a time limit is not repeated."""
+    words = iter(shlex.split(command))
+    kept = []
+    for word in words:
+        if word in ("--max-minutes", "--max_minutes"):
+            next(words, None)
+        elif not word.startswith(("--max-minutes=", "--max_minutes=")):
+            kept.append(word)
+    return f"{runnable(shlex.join(kept))} --resume"
+
+
+def runnable(command: str) -> str:
+    """A command that begins with `python`, with the interpreter of this process, which has the packages."""
+    first, space, rest = command.partition(" ")
+    return f"{shlex.quote(interpreter())}{space}{rest}" if first == "python" else command
+
+
+def interpreter() -> str:
+    """How a shell in the current folder calls the Python of this process: `python` where that is the first one on the
+    PATH, a relative path below the current folder, an absolute one elsewhere."""
+    # a virtual environment's python is a link: links are not followed
+    path = Path(os.path.abspath(sys.executable))
+    first = shutil.which("python")
+    if not sys.executable or (first and Path(os.path.abspath(first)) == path):
+        return "python"
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _take_preset(argv: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -138,15 +138,15 @@ def run_config(config: Any) -> RunConfig:
     raise ValueError(f"{type(config).__name__}: has no field of type RunConfig (expected `run: Run = RunConfig()`)")
 
 
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
+def differences(old: Any, new: Any, path: str = "", where: tuple[str, str] = ("in the folder", "now")) -> list[str]:
     """One line per leaf in which two pieces of JSON data differ: `name: OLD in the folder, NEW now`."""
     if isinstance(old, dict) and isinstance(new, dict):
         lines = []
         for name in sorted(old.keys() | new.keys()):
             inner = f"{path}.{name}" if path else name
-            lines += differences(old.get(name, "(absent)"), new.get(name, "(absent)"), inner)
+            lines += differences(old.get(name, "(absent)"), new.get(name, "(absent)"), inner, where)
         return lines
-    return [] if old == new else [f"{path}: {old} in the folder, {new} now"]
+    return [] if old == new else [f"{path}: {old} {where[0]}, {new} {where[1]}"]
 
 
 def write_text(path: Path, text: str) -> None:

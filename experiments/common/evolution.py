@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.common.checks import at_least, between, positive
 from experiments.common.cli import choose
 from lopt import meta
 from lopt.protocols import Lifetime
@@ -46,8 +47,8 @@ class ESConfig:
         """Check the options against the number of levels.
 
         Raises:
-            ValueError: an unknown name, a strategy that is not offered, an odd population, a pack that does not divide
-                the levels.
+            ValueError: an unknown name, a strategy that is not offered, a number out of range, an odd population, a pack
+                that does not divide the levels.
         """
         choose("shaping", self.shaping, SHAPINGS)
         if self.strategy != PAIRS:  # evosax takes a second to import
@@ -61,8 +62,9 @@ class ESConfig:
             )
         if self.population < 2 or self.population % 2:
             raise ValueError(f"es.population must be even and at least 2 (got {self.population})")
-        if self.std <= 0 or self.episodes < 1:
-            raise ValueError(f"es.std must be positive and es.episodes at least 1 (got {self.std} and {self.episodes})")
+        positive(self, "std", prefix="es.")
+        at_least(1, self, "episodes", prefix="es.")
+        between(0, 1, self, "b1", prefix="es.", below=True)
 
 
 def strategies() -> dict[str, type]:

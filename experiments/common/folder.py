@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from experiments.common.checkpoint import Checkpoints
+from experiments.common.cli import resume_line, runnable
 from experiments.common.config import differences, fingerprint, identity, plain, run_config, write_json
 
 FORMAT = "lopt-run-1"
@@ -58,6 +59,7 @@ def open_folder(config: Any, command: str) -> RunFolder:
             raise ValueError(f"--resume: {path} holds no run; start one without --resume")
         _check_same(path, record, config)
     _make_writable(path)
+    first = not (path / ".lock").exists()
     lock = _lock(path)
     try:
         if run.resume:
@@ -68,6 +70,8 @@ def open_folder(config: Any, command: str) -> RunFolder:
             write_json(path / "config.json", _new_record(config, command))
     except BaseException:
         if lock is not None:
+            if first:  # a folder that is refused stays as it was
+                (path / ".lock").unlink(missing_ok=True)
             lock.close()
         raise
     return RunFolder(path, run.resume, command, lock)
@@ -139,10 +143,10 @@ def _make_room(path: Path, overwrite: bool, config: Any, command: str) -> None:
         raise ValueError(f"out: {path} is not empty and holds no run (no config.json of ours); choose another --out")
     if not overwrite:
         same = record["fingerprint"] == fingerprint(config)
-        resume = f"  {command} --resume" if same else f"  {record['command']} --resume   (its own configuration)"
+        resume = resume_line(command) if same else f"{resume_line(record['command'])}   (its own configuration)"
         raise ValueError(
             f"out: {path} already holds a run; go on with it, or delete it and start afresh:\n"
-            f"{resume}\n  {command} --overwrite"
+            f"  {resume}\n  {runnable(command)} --overwrite"
         )
     if Path.cwd().resolve().is_relative_to(path.resolve()):
         raise ValueError(f"--overwrite: {path} contains the current folder; choose another --out")

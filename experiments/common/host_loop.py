@@ -37,11 +37,12 @@ def run_on_host(
     step: Callable[[int], dict[str, float]],
     num_steps: int,
     headline: Sequence[str] = (),
+    unit: str = "step",
 ) -> Outcome:
     """Take `num_steps` steps, or go on with the run that the folder holds.
 
-    `step(i)` changes the state and returns metrics. The loop ends early, with a checkpoint, on Ctrl-C, SIGTERM or
-    `config.max_minutes`.
+    `step(i)` changes the state and returns metrics; `unit` is what a step is called. The loop ends early, with a
+    checkpoint, on Ctrl-C, SIGTERM or `config.max_minutes`.
 
     Raises:
         ValueError: no steps, a missing or foreign checkpoint, a logger that is not installed.
@@ -55,7 +56,7 @@ def run_on_host(
         start, text = folder.checkpoints.restore_text()
         state.restore(json.loads(text))
         if start >= num_steps:
-            return Outcome(state, start, False)
+            return Outcome(state, start, False, None, num_steps, unit)
     logger, seconds = open_logger(config, folder, start)
     began = saved = time.monotonic()
     done = start
@@ -75,7 +76,7 @@ def run_on_host(
     finally:
         logger.close()
     stopped = done < num_steps
-    return Outcome(state, done, stopped, stop.reason if stopped else None)
+    return Outcome(state, done, stopped, stop.reason if stopped else None, num_steps, unit)
 
 
 def _save(folder: RunFolder, step: int, state: HostState) -> None:

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from experiments.common.config import RunConfig, write_text
 from experiments.common.folder import RunFolder
 
+NONFINITE = "frac_nonfinite"
+"""The metric of every estimator: the fraction of lifetimes (pairs, candidates) left out as they were not finite."""
+
 
 class Logger(Protocol):
     """Receives metrics and messages."""

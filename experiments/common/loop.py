@@ -22,8 +22,8 @@ from experiments.common.checkpoint import load_orbax
 from experiments.common.compiling import often, once, uncollected
 from experiments.common.config import RunConfig
 from experiments.common.folder import RunFolder
-from experiments.common.logging import Logger, check_logger, open_logger
-from experiments.common.progress import Progress
+from experiments.common.logging import NONFINITE, Logger, check_logger, open_logger
+from experiments.common.progress import Progress, status
 from experiments.common.stopping import StopRequest
 
 WAIT_FOR_CHUNKS_LONGER_THAN = 0.5  # seconds; shorter chunks are dispatched one ahead
@@ -46,12 +46,24 @@ class Hook:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the run ended; `stopped` if before its last step, with the reason."""
+    """Where the run ended; `stopped` if before its last step, with the reason.
+
+    Attributes:
+        num_steps: what it would have taken to the end.
+        unit: what a step is called.
+    """
 
     state: Any
     step: int
     stopped: bool
     reason: str | None = None
+    num_steps: int = 0
+    unit: str = "step"
+
+    @property
+    def note(self) -> str:
+        """Where a stopped run stands."""
+        return f"stopped at {self.unit} {self.step} of {self.num_steps}, not finished"
 
 
 def run(
@@ -65,18 +77,20 @@ def run(
     hooks: Sequence[Hook] = (),
     headline: Sequence[str] = (),
     finite: Sequence[str] = (),
+    unit: str = "step",
 ) -> Outcome:
     """Run `num_steps` steps, or go on with the run that the folder holds.
 
     `init(key) -> state` and `step(key, state) -> (state, metrics)` are pure and jitted here; `metrics` is a
     flat dict of scalars. `headline` names the two or three metrics the progress bar shows, `finite` those
-    that stop the run when they are NaN or infinite. The loop ends early, with a checkpoint, on Ctrl-C,
-    SIGTERM or `config.max_minutes`.
+    that stop the run when they are NaN or infinite; a metric `frac_nonfinite` stops it when nothing of a step was
+    finite. `unit` is what a step is called. The loop ends early, with a checkpoint, on Ctrl-C, SIGTERM or
+    `config.max_minutes`.
 
     Raises:
         ValueError: sizes that do not divide, metrics that are not scalars, unknown metric names, a missing or
             foreign checkpoint, a logger that is not installed.
-        FloatingPointError: a metric named in `finite` was not finite.
+        FloatingPointError: a metric named in `finite` was not finite, or `frac_nonfinite` was one.
     """
     check_sizes(num_steps, chunk, hooks)
     check_logger(config)
@@ -89,11 +103,11 @@ def run(
         # a checkpoint that cannot be used is told before the step is compiled
         start, state = folder.checkpoints.restore(first(key_init))
         if start >= num_steps:
-            return Outcome(state, start, False)
-        with uncollected():
+            return Outcome(state, start, False, None, num_steps, unit)
+        with status(f"compiling the {unit}", config.progress), uncollected():
             compiled = lower(state).compile()
     else:
-        with uncollected(), ThreadPoolExecutor(1) as background:
+        with status(f"compiling the {unit}", config.progress), uncollected(), ThreadPoolExecutor(1) as background:
             traced = first.trace(key_init)
             pending = background.submit(lower(traced.out_info).compile)
             # Python's turn, while the compiler has its own
@@ -108,9 +122,14 @@ def run(
         folder.checkpoints.save(0, state)
     logger, seconds = open_logger(config, folder, start)
     try:
-        with stop, Progress(num_steps, start, headline, config.progress) as progress:
-            loop = _Loop(config, folder, logger, key_hooks, tuple(hooks), chunk, num_steps, seconds, stop, progress)
-            return loop.run(advance, state, start)
+        with stop:
+            progress = Progress(num_steps, start, headline, config.progress)
+            loop = _Loop(
+                config, folder, logger, key_hooks, tuple(hooks), chunk, num_steps, seconds, stop, progress, unit
+            )
+            loop.prepare(state, start)
+            with progress:
+                return loop.run(advance, state, start)
     finally:
         logger.close()
 
@@ -166,7 +185,12 @@ def _lower(step: Callable, chunk: int, root: jax.Array, state: Any, *, headline:
         state, metrics = jax.lax.scan(body, state, start + jnp.arange(chunk))
         _check_metrics(metrics, chunk, (*headline, *finite))
         watched = {name: metrics[name].astype(jnp.float32) for name in finite}
-        broken = jnp.any(jnp.array([~jnp.isfinite(x) for x in watched.values()]), 0) if finite else jnp.zeros(1, bool)
+        broken = jnp.zeros(chunk, bool)
+        for x in watched.values():
+            broken |= ~jnp.isfinite(x)
+        if NONFINITE in metrics:
+            watched[NONFINITE] = metrics[NONFINITE].astype(jnp.float32)
+            broken |= watched[NONFINITE] >= 1
         first = jnp.argmax(broken)
         bad = {"any": broken.any(), "first": first, "values": {name: x[first] for name, x in watched.items()}}
         return state, {name: jnp.nanmean(x.astype(jnp.float32)) for name, x in metrics.items()}, bad
@@ -188,20 +212,26 @@ def _check_metrics(metrics: Any, chunk: int, named: Sequence[str]) -> None:
 class _Loop:
     """The part of `run` that repeats."""
 
-    def __init__(self, config, folder, logger, key_hooks, hooks, chunk, num_steps, seconds, stop, progress):
+    def __init__(self, config, folder, logger, key_hooks, hooks, chunk, num_steps, seconds, stop, progress, unit):
         self.config, self.folder, self.logger, self.key_hooks = config, folder, logger, key_hooks
         self.hooks, self.chunk, self.num_steps = hooks, chunk, num_steps
-        self.stop, self.progress = stop, progress
+        self.stop, self.progress, self.unit = stop, progress, unit
+        self.warned = False
         self.seconds = seconds  # wall time that earlier processes used
         self.began = self.drained = self.saved = time.monotonic()
         self.chunk_seconds = math.inf
+
+    def prepare(self, state: Any, start: int) -> None:
+        """The hooks before the first step; they compile, too."""
+        hooks = [hook for hook in self.hooks if hook.at_start and start == 0]
+        if hooks:
+            with status(f"measuring before the first {self.unit}", self.config.progress):
+                self._call_hooks(hooks, 0, state)
 
     def run(self, advance: Callable, state: Any, start: int) -> Outcome:
         """Chunks until the last step or a request to stop."""
         step, pending = start, None
         self.advance = advance
-        if start == 0:
-            self._call_hooks([hook for hook in self.hooks if hook.at_start], 0, state)
         while step < self.num_steps and not self.stop.requested:
             state, means, bad = advance(state, step)
             self.state = state
@@ -221,7 +251,7 @@ class _Loop:
             self._drain(*pending)
         self._save(step, state)
         stopped = step < self.num_steps
-        return Outcome(state, step, stopped, self.stop.reason if stopped else None)
+        return Outcome(state, step, stopped, self.stop.reason if stopped else None, self.num_steps, self.unit)
 
     def _save(self, step: int, state: Any) -> None:
         self.folder.checkpoints.save(step, state)
@@ -243,7 +273,18 @@ class _Loop:
         wall = {"time/wall_seconds": self.seconds + now - self.began}
         wall["time/steps_per_second"] = self.chunk / max(self.chunk_seconds, 1e-9)
         self.logger.log(step, means | wall)
+        self._warn(step, means.get(NONFINITE, 0.0))
         self.progress.update(step, means)
+
+    def _warn(self, step: int, left_out: float) -> None:
+        """Say once that lifetimes are left out."""
+        if left_out > 0 and not self.warned:
+            self.warned = True
+            self.logger.message(
+                f"warning: up to {self.unit} {step}, {100 * left_out:.2g} % of lifetimes were left out because their "
+                "loss or gradient was not finite; the rest goes on. If it stays so, try a smaller learning rate of the "
+                "rule or of the agents, a tighter gradient clip, or fewer updates per step"
+            )
 
     def _wait(self, tree: Any) -> None:
         """Block until the arrays are there, in naps, so that signals are seen meanwhile."""
@@ -258,7 +299,10 @@ class _Loop:
         step = start + int(bad["first"])
         # if a chunk breaks in its first step, the state it began with is itself suspect
         good = self._rescue(start if step > start else max(start - self.chunk, 0))
-        values = ", ".join(f"{name} = {float(value)}" for name, value in bad["values"].items())
+        why = {NONFINITE: " (every lifetime was left out because its loss or gradient was not finite)"}
+        values = ", ".join(
+            f"{name} = {float(value)}{why.get(name, '') if value >= 1 else ''}" for name, value in bad["values"].items()
+        )
         raise FloatingPointError(
             f"step {step}: {values}. The last good state, of step {good}, is saved in "
             f"{self.folder.checkpoints.folder}; going on from it would repeat this. Try a smaller learning "

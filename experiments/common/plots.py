@@ -11,6 +11,9 @@ import numpy as np
 from experiments.common.logging import read_metrics
 from experiments.common.stats import Interval
 
+Panels = Mapping[str, Sequence[str] | Mapping[str, str]]
+"""By title, the metrics of a panel, or the words for each of them in the legend."""
+
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, told apart by colour-blind readers."""
 
@@ -61,19 +64,22 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 def curves(
     metrics: str | Path | Sequence[Mapping[str, float]],
     path: str | Path,
-    panels: Mapping[str, Sequence[str]] | None = None,
+    panels: Panels | None = None,
     xlabel: str = "step",
     window: int | None = None,
+    lines: Mapping[str, Mapping[str, float]] | None = None,
 ) -> bool:
     """Draw metrics over steps: raw values pale, their moving mean (a twentieth of the run, unless given) on top.
 
-    `panels` maps a title to the metrics drawn in it; without it every metric gets a panel, but for the clock's. Returns
-    False, without a picture, where no metric has two values.
+    `panels` maps a title to the metrics drawn in it; without it every metric gets a panel, but for the clock's. `lines`
+    are what a panel's curves are compared with, by its title: horizontal lines by their words. Returns False, without a
+    picture, where no metric has two values.
     """
     rows = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else read_metrics(metrics)
     names = dict.fromkeys(name for row in rows for name in row if name != "step" and not name.startswith("time/"))
     series = {name: _series(rows, name) for name in names}
     wanted = panels if panels is not None else {name: [name] for name in names}
+    words = {name: text for group in wanted.values() if isinstance(group, Mapping) for name, text in group.items()}
     filled = {
         title: [name for name in group if name in series and len(series[name][0]) > 1]
         for title, group in wanted.items()
@@ -85,9 +91,12 @@ def curves(
     with figure(path, math.ceil(len(filled) / columns), columns) as (_, axes):
         for axis, (title, group) in zip(axes.flat, filled.items(), strict=False):
             for name, color in zip(group, COLORS, strict=False):
-                _curve(axis, *series[name], window, color, name)
+                _curve(axis, *series[name], window, color, words.get(name, name))
+            marks = (lines or {}).get(title, {})
+            for (text, value), style in zip(marks.items(), ("--", ":", "-."), strict=False):
+                axis.axhline(value, color="#404040", linestyle=style, linewidth=1, label=text)
             axis.set(title=title, xlabel=xlabel)
-            if len(group) > 1:
+            if len(group) + len(marks) > 1:
                 axis.legend(loc=_free_corner([series[name][1] for name in group]))
         for axis in axes.flat[len(filled) :]:
             axis.set_visible(False)

@@ -1,68 +1,134 @@
-"""How far a run is: a rich bar on a terminal, a plain line every few seconds elsewhere."""
+"""How far a run is: a line with a bar on a terminal, as much of it as its width holds; plain lines elsewhere."""
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from experiments.common.logging import NONFINITE
+
 PLAIN_SECONDS = 10.0
+BAR, LONGEST_BAR = 10, 40
+"""Fewest and most characters of the bar."""
+GAP = 2
+
+
+@contextmanager
+def status(what: str, enabled: bool = True, console: Any = None) -> Iterator[None]:
+    """Context that shows what takes so long: on a terminal `what ... 12 s`, counting; elsewhere `what ...`, once.
+
+    `console` is a rich console to use instead of the standard output.
+    """
+    if not enabled:
+        yield
+        return
+    console = console or _terminal()
+    if console is None:
+        print(f"{what} ...", flush=True)
+        yield
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    began = time.monotonic()
+    with Live(
+        get_renderable=lambda: Text(f"{what} ... {time.monotonic() - began:.0f} s"),
+        console=console,
+        refresh_per_second=2,
+    ):
+        yield
 
 
 class Progress:
-    """Context that shows step, rate, time left and the headline numbers of a run of `total` steps."""
+    """Context that shows step, time left, the headline numbers, rate and time of a run of `total` steps.
 
-    def __init__(self, total: int, start: int, headline: Sequence[str], enabled: bool = True):
-        self.total = total
-        self.start = start
+    A rich console that is given is used instead of the standard output.
+    """
+
+    def __init__(self, total: int, start: int, headline: Sequence[str], enabled: bool = True, console: Any = None):
+        self.total, self.start, self.step = total, start, start
         self.headline = tuple(headline)
-        self._enabled = enabled
-        self._bar: Any = None
-        self._task: Any = None
-        self._began = self._spoke = time.monotonic()
+        self._enabled, self._console = enabled, console
+        self._live: Any = None
+        self._numbers: list[str] = []
+        self._began = self._spoke = self._updated = time.monotonic()
 
     def __enter__(self) -> "Progress":
-        self._began = self._spoke = time.monotonic()
-        if self._enabled and sys.stdout.isatty():
-            self._open_bar()
+        self._began = self._spoke = self._updated = time.monotonic()
+        console = (self._console or _terminal()) if self._enabled else None
+        if console is not None:
+            from rich.live import Live
+
+            self._live = Live(get_renderable=lambda: self._line(console), console=console, refresh_per_second=4)
+            self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def update(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Show that `step` steps are done; `metrics` are the last chunk's means."""
-        numbers = "  ".join(f"{name} {float(metrics[name]):.4g}" for name in self.headline if name in metrics)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, numbers=numbers, rate=self._rate(step))
-        elif self._enabled and (step >= self.total or time.monotonic() - self._spoke >= PLAIN_SECONDS):
-            self._spoke = time.monotonic()
-            print(
-                f"step {step}/{self.total}  {self._rate(step)}  {self._left(step)} left  {numbers}",
-                flush=True,
-            )
+        self.step, self._updated = step, time.monotonic()
+        self._numbers = [f"{name} {float(metrics[name]):.4g}" for name in self.headline if name in metrics]
+        left_out = float(metrics.get(NONFINITE, 0.0))
+        if left_out > 0:
+            self._numbers.insert(0, f"{100 * left_out:.2g} % non-finite")
+        if self._live is None and self._enabled:
+            if step >= self.total or time.monotonic() - self._spoke >= PLAIN_SECONDS:
+                self._spoke = time.monotonic()
+                numbers = "  ".join(self._numbers)
+                print(f"step {step}/{self.total}  {self._rate()}  {self._left()} left  {numbers}", flush=True)
 
-    def _open_bar(self) -> None:
-        from rich import progress
+    def _line(self, console: Any) -> Any:
+        """Count, bar and time left, then what else fits, by importance: the numbers, the rate, the time so far."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
 
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            progress.BarColumn(),
-            progress.TextColumn("{task.fields[rate]}"),
-            progress.TimeElapsedColumn(),
-            progress.TextColumn("left"),
-            progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.fields[numbers]}"),
-            speed_estimate_period=120.0,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task("", total=self.total, completed=self.start, numbers="", rate="")
+        elapsed = _clock(time.monotonic() - self._began)
+        first = [f"{self.step}/{self.total}", f"{self._left()} left"]
+        more = [*self._numbers, self._rate(), f"elapsed {elapsed}"]
+        shown = fit(first, more, console.width - BAR - GAP)
+        bar = min(LONGEST_BAR, console.width - sum(len(text) + GAP for text in shown))
+        line = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
+        for _ in range(len(shown) + 1):
+            line.add_column(no_wrap=True)
+        line.add_row(shown[0], ProgressBar(self.total, self.step, width=max(bar, 1)), *shown[1:])
+        return line
 
-    def _rate(self, step: int) -> str:
-        rate = (step - self.start) / max(time.monotonic() - self._began, 1e-9)
+    def _rate(self) -> str:
+        rate = (self.step - self.start) / max(self._updated - self._began, 1e-9)
         return f"{rate:.1f} steps/s" if rate >= 1 or rate == 0 else f"{1 / rate:.1f} s/step"
 
-    def _left(self, step: int) -> str:
-        done = max(step - self.start, 1)
-        seconds = (time.monotonic() - self._began) * (self.total - step) / done
-        return f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
+    def _left(self) -> str:
+        done = self.step - self.start
+        if not done:
+            return "-:--:--"
+        rest = (self._updated - self._began) * (self.total - self.step) / done
+        return _clock(rest - (time.monotonic() - self._updated))
+
+
+def fit(first: Sequence[str], more: Sequence[str], width: int) -> list[str]:
+    """The texts of `first`, and of `more` as many as fit into `width` with gaps between all, from the beginning."""
+    shown, used = list(first), sum(map(len, first)) + GAP * (len(first) - 1)
+    for text in more:
+        used += GAP + len(text)
+        if used > width:
+            break
+        shown.append(text)
+    return shown
+
+
+def _clock(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _terminal() -> Any:
+    """A console on the standard output, None where that is no terminal."""
+    if not sys.stdout.isatty():
+        return None
+    from rich.console import Console
+
+    return Console()

@@ -1,10 +1,13 @@
 """`report.md`, which a person reads, and `results.json`, which a program reads."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from experiments.common import plots
 from experiments.common.config import identity, plain, write_json, write_text
 from experiments.common.folder import RunFolder
+from experiments.common.logging import NONFINITE, read_metrics
 from experiments.common.stats import Interval
 
 
@@ -31,24 +34,54 @@ def image(name: str, caption: str) -> str:
     return f"![{caption}]({name.replace(' ', '%20')})\n\n*{caption}*"
 
 
+def curves(
+    folder: RunFolder,
+    panels: plots.Panels,
+    xlabel: str,
+    lines: Mapping[str, Mapping[str, float]] | None = None,
+    caption: str = "Raw values pale, moving means on top.",
+) -> str:
+    """Draw the run's metrics as `curves.png`, as `plots.curves` does, and give the Markdown that shows it.
+
+    Empty where there is nothing to draw.
+    """
+    drawn = plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels, xlabel, lines=lines)
+    return image("curves.png", caption) if drawn else ""
+
+
+def left_out(rows: Sequence[Mapping[str, float]]) -> str:
+    """What the metrics say of lifetimes that were left out as not finite; empty where none was."""
+    fractions = [row[NONFINITE] for row in rows if row.get(NONFINITE, math.nan) >= 0]
+    if not any(fractions):
+        return ""
+    return (
+        f"{100 * sum(fractions) / len(fractions):.2g} % of lifetimes were left out because they were not finite "
+        f"(largest in one chunk {100 * max(fractions):.2g} %)."
+    )
+
+
 def write_report(folder: RunFolder, title: str, config: Any, sections: Mapping[str, str]) -> None:
-    """Write `report.md`: the command that made it, `sections` (heading to Markdown) and the configuration."""
+    """Write `report.md`: the command that made it, `sections` (heading to Markdown), lifetimes that were left out as
+    not finite, and the configuration."""
     parts = [f"# {title}", f"```\n{folder.command}\n```"]
+    if missing := left_out(read_metrics(folder.path / "metrics.jsonl")):
+        sections = {**sections, "Lifetimes left out": missing}
     parts += [f"## {heading}\n\n{body}" for heading, body in sections.items()]
     parts.append("## Configuration\n\n" + table(("option", "value"), _flat(identity(config))))
     write_text(folder.file("report.md"), "\n\n".join(parts) + "\n")
 
 
 def write_results(folder: RunFolder, results: Mapping[str, Any]) -> None:
-    """Write `results.json`; intervals become `{"value", "low", "high"}`, what is not finite becomes a string."""
-    write_json(folder.file("results.json"), {name: _data(value) for name, value in results.items()})
+    """Write `results.json`, by `json_data`."""
+    write_json(folder.file("results.json"), json_data(results))
 
 
-def _data(value: Any) -> Any:
+def json_data(value: Any) -> Any:
+    """Results as JSON data; intervals become `{"value", "low", "high"}`, what is not finite becomes a string."""
     if isinstance(value, Mapping):
-        return {str(name): _data(inner) for name, inner in value.items()}
+        return {str(name): json_data(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_data(inner) for inner in value]
+        return [json_data(inner) for inner in value]
     if isinstance(value, Interval):
         return {"value": plain(value.value), "low": plain(value.low), "high": plain(value.high)}
     return plain(value.tolist() if type(value).__module__.split(".")[0] in ("numpy", "jaxlib") else value)

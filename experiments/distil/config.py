@@ -1,8 +1,8 @@
 """The configuration of a distillation; every field says its unit and where its value comes from."""
 
-import math
 from dataclasses import dataclass, field
 
+from experiments.common.checks import at_least, between, positive
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.learned_optimizer.names import TASKS
@@ -90,29 +90,19 @@ class DistilConfig:
 
     def __post_init__(self) -> None:
         choose("task", self.optimizer.task, TASKS)
-        least = {
-            "drift": {"points": 2},
-            "optimizer": {"steps": 2, "weights": 2},
-            "search": {"restarts": 1, "steps": 1, "batch": 1, "population": 1, "tournament": 1, "longest": 1},
-            "choice": {"sweeps": 0, "tolerance": 0},
-        }
-        for part, names in least.items():
-            for name, value in names.items():
-                if not getattr(getattr(self, part), name) >= value:
-                    raise ValueError(
-                        f"{part}.{name} must be at least {value} (got {getattr(getattr(self, part), name)})"
-                    )
-        if not 0 < self.drift.spread < math.inf:
-            raise ValueError(f"drift.spread must be positive and finite (got {self.drift.spread})")
-        if not 0 <= self.drift.fraction <= 1:
-            raise ValueError(f"drift.fraction must be between 0 and 1 (got {self.drift.fraction})")
-        if self.drift.weight < 0 or self.search.parsimony < 0:
+        at_least(2, self, "drift.points", "optimizer.steps", "optimizer.weights")
+        at_least(1, self, "search.restarts", "search.steps", "search.batch", "search.population")
+        at_least(1, self, "search.tournament", "search.longest", "search.plateau")
+        at_least(0, self, "choice.sweeps", "choice.tolerance")
+        positive(self, "drift.spread")
+        between(0, 1, self, "drift.fraction")
+        if not self.drift.weight >= 0 or not self.search.parsimony >= 0:
             raise ValueError(
                 "drift.weight and search.parsimony must not be negative "
                 f"(got {self.drift.weight} and {self.search.parsimony})"
             )
         tune, polish = self.search.tune, self.search.polish
-        if min(tune, polish) < 0 or tune + polish >= 1:
+        if not (tune >= 0 and polish >= 0 and tune + polish < 1):
             raise ValueError(f"search: tune and polish must be >= 0 and below 1 together (got {tune} and {polish})")
 
 

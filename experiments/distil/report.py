@@ -22,6 +22,11 @@ NAMES = {
 }
 
 
+def title(subject: Subject) -> str:
+    """Of the report."""
+    return f"A learned {subject.noun} as a formula"
+
+
 def write(
     config: DistilConfig, folder: RunFolder, subject: Subject, searches: Sequence[Search], choice: Choice
 ) -> None:
@@ -52,7 +57,7 @@ def write(
             "searches": [{"best_fitness": search.best.fitness, "tried": search.tried} for search in searches],
         },
     )
-    write_report(folder, f"A learned {subject.noun} as a formula", config, sections)
+    write_report(folder, title(subject), config, sections)
 
 
 def fronts(subject: Subject, choice: Choice, front: list[dict[str, float]], folder: RunFolder) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from experiments.common.checks import at_least, between, positive
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.common.loop import check_sizes
@@ -101,7 +102,7 @@ class StudyConfig:
     """Meta-trains a sequence model to learn classification from the examples in its context, and shows whether it does.
 
     Raises:
-        ValueError: an unknown name, or sizes that do not fit together.
+        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
     """
 
     run: Run = RunConfig(out="runs/gpicl")
@@ -119,9 +120,12 @@ class StudyConfig:
         for name, value in (("tasks.num-tasks", self.tasks.num_tasks), ("tasks.fewest", self.tasks.fewest)):
             if value < 0:
                 raise ValueError(f"{name} must not be negative (got {value})")
-        for name in ("batch_size", "warmup"):
-            if getattr(self.meta, name) < 1:
-                raise ValueError(f"meta.{name.replace('_', '-')} must be at least 1 (got {getattr(self.meta, name)})")
+        at_least(0, self, "tasks.features", "model.key_size")
+        at_least(1, self, "tasks.slots", "meta.batch_size", "meta.warmup")
+        at_least(1, self, "model.width", "model.layers", "model.heads", "model.expansion")
+        between(0, 1, self, "tasks.in_place")
+        positive(self, "meta.learning_rate", "meta.epsilon")
+        positive(self, "meta.max_norm", infinite=True)
         if self.meta.warmup >= self.meta.num_steps:
             raise ValueError(
                 f"meta.warmup must end before the run (got {self.meta.warmup} of {self.meta.num_steps} meta-steps)"

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.common import plots
 from experiments.common.folder import RunFolder
-from experiments.common.report import image, table, write_report, write_results
+from experiments.common.report import curves, image, table, write_report, write_results
 from experiments.common.stats import bootstrap, mean
 from experiments.gpicl.config import StudyConfig
 from experiments.gpicl.measure import LEFT, Measured, end, phase
@@ -50,18 +50,31 @@ def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
     sections["Accuracy by position"] = image(
         "positions.png", "Accuracy at every position: the model (band: 95 %), and classifiers on the same contexts."
     )
+    if drawn := learning(config, folder):
+        sections["Meta-training"] = drawn
+    write_report(folder, title(config), config, sections)
+
+
+def title(config: StudyConfig) -> str:
+    """Of the report."""
+    return f"In-context learning of {config.tasks.dataset} by {config.model.name}"
+
+
+def places(config: StudyConfig) -> list[int]:
+    """The positions whose accuracies make the learning curves."""
     length = config.tasks.length
-    places = sorted({1, max(1, length // 4), max(1, length // 2), length})
+    return sorted({1, max(1, length // 4), max(1, length // 2), length})
+
+
+def learning(config: StudyConfig, folder: RunFolder) -> str:
+    """Draw the learning curves; the Markdown that shows them."""
     panels = {
-        "mean loss, sequences of all classes": ["seen/loss", "unseen/loss"],
-        "unseen tasks: accuracy by position": [f"unseen/accuracy_{t}" for t in places],
-        "seen tasks: accuracy by position": [f"seen/accuracy_{t}" for t in places],
-        "training: loss at both ends": ["loss_first", "loss_last"],
+        "mean loss, sequences of all classes": {"seen/loss": "seen tasks", "unseen/loss": "unseen tasks"},
+        "unseen tasks: accuracy": {f"unseen/accuracy_{t}": f"position {t}" for t in places(config)},
+        "seen tasks: accuracy": {f"seen/accuracy_{t}": f"position {t}" for t in places(config)},
+        "training: loss": {"loss_first": "first position", "loss_last": "last position"},
     }
-    if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels, xlabel="meta-step"):
-        sections["Meta-training"] = image("curves.png", "Raw values pale, moving means on top.")
-    title = f"In-context learning of {config.tasks.dataset} by {config.model.name}"
-    write_report(folder, title, config, sections)
+    return curves(folder, panels, "meta-step")
 
 
 def verdict(config: StudyConfig, results: Results, what: str) -> str:

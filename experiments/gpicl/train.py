@@ -1,16 +1,20 @@
 """Meta-training an in-context learner, and measuring it."""
 
+from functools import partial
+
 import jax
 import numpy as np
 
-from experiments.common.cli import command_line, resume_command
+from experiments.common.cli import command_line
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger, read_metrics
 from experiments.common.loop import Hook, Outcome, run
+from experiments.common.progress import status
+from experiments.common.unfinished import join_notes, leave
 from experiments.gpicl import measure, sweep
 from experiments.gpicl.build import Study, build
 from experiments.gpicl.config import StudyConfig
-from experiments.gpicl.report import Results, write
+from experiments.gpicl.report import Results, learning, places, title, write
 from lopt.export import Card, describe, save_rule
 from lopt.types import Key, MetaState, Theta
 
@@ -36,20 +40,21 @@ def single(config: StudyConfig) -> Outcome:
 def _train_and_measure(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
     measured = measure.gauges(study, config.eval.datasets)
     outcome = train(config, study, folder)
-    if outcome.stopped:
-        print(f"stopped at meta-step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
-        return outcome
     theta = jax.device_get(outcome.state.theta)
+    keep = partial(export, config, study, folder, theta, outcome.step)
+    if outcome.stopped:
+        leave(config, folder, outcome, title(config), partial(learning, config, folder), keep)
+        return outcome
     number = config.eval.final_sequences
     curves, references = {}, {}
     for name, gauge in measured.items():
-        print(f"measuring {name} ...", flush=True)
-        curves[name] = gauge(theta, measure.TABLE, number)
-        references[name] = gauge.references(measure.TABLE, number)
+        with status(f"measuring {name}", config.run.progress):
+            curves[name] = gauge(theta, measure.TABLE, number)
+            references[name] = gauge.references(measure.TABLE, number)
     left = measure.plateau(read_metrics(folder.file("metrics.jsonl")), config.tasks.slots)
     parameters = sum(x.size for x in jax.tree.leaves(theta))
     results = Results(curves, references, left, study.model.state_size(config.tasks.length), parameters)
-    export(config, study, folder, theta, results, outcome.step)
+    keep(results=results)
     write(config, folder, results)
     print(f"report: {folder.path / 'report.md'}")
     return outcome
@@ -67,6 +72,7 @@ def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
         hooks=[Hook(config.eval.every, Validation(config, study), at_start=True)],
         headline=("meta_loss", "accuracy_last"),
         finite=("meta_loss",),
+        unit="meta-step",
     )
 
 
@@ -78,8 +84,7 @@ class Validation:
             "seen": measure.Gauge(study.seen, study.model, held_out=False),
             "unseen": measure.Gauge(study.unseen, study.model),
         }
-        self.number, length = config.eval.sequences, config.tasks.length
-        self.positions = sorted({1, max(1, length // 4), max(1, length // 2), length})
+        self.number, self.positions = config.eval.sequences, places(config)
 
     def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
         """Log the accuracy at some positions, and the mean loss."""
@@ -95,17 +100,30 @@ class Validation:
         )
 
 
-def export(config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, results: Results, steps: int) -> None:
-    """Write `rule.npz` and `rule.json`, which `lopt.load` reads."""
-    model = study.model
-    unseen = results.curves["unseen tasks"].summary()
+def export(
+    config: StudyConfig,
+    study: Study,
+    folder: RunFolder,
+    theta: Theta,
+    steps: int,
+    note: str | None = None,
+    results: Results | None = None,
+) -> None:
+    """Write `rule.npz` and `rule.json`, which `lopt.load` reads; `note` is where a stopped run stands, which has no
+    results."""
+    model, about = study.model, f"trained on random projections of {config.tasks.dataset}"
+    metrics = {}
+    if results is not None:
+        unseen = results.curves["unseen tasks"].summary()
+        metrics = {name: float(np.round(unseen[name], 4)) for name in ("first", "last")}
+        about += "; metrics are accuracies on unseen tasks"
     card = Card(
         kind="lopt.incontext.Classifier",
         config={"model": describe(model), "length": config.tasks.length},
         command=folder.command,
         seed=config.run.seed,
         meta_steps=steps,
-        metrics={name: float(np.round(unseen[name], 4)) for name in ("first", "last")},
-        notes=f"trained on random projections of {config.tasks.dataset}; metrics are accuracies on unseen tasks",
+        metrics=metrics,
+        notes=join_notes(about, note),
     )
     save_rule(folder.file("rule"), theta, card)

@@ -1,7 +1,7 @@
 """From a configuration to the objects it stands for."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,12 +11,13 @@ import optax
 
 from envs.gridworld import TabularView, optimal_return, random_return
 from envs.laws import Fixed, LogUniform
+from experiments.common.conditioning import conditioning
 from experiments.common.evolution import evolution
 from experiments.gridworld.config import StudyConfig
 from experiments.gridworld.names import LEVELS, PRIORITIES, RECURRENCES, TIMES
 from lopt import curriculum, nets
 from lopt.agents import FinalReturn, HeadFactory, MeanReturn, NetHead, RLLifetime, TableHead, ValueBaseline
-from lopt.export import load_rule
+from lopt.export import load_rule, rebuild
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGPenalty
 from lopt.types import Key, MetaState, Theta
@@ -98,16 +99,22 @@ def start_from(path: str, rule: LPG) -> Theta:
 def _rule(config: StudyConfig) -> LPG:
     rule = config.rule
     time = "raw" if "G3" in config.reproduces and rule.time == "normalised" else rule.time
-    return LPG(
+    levels = config.levels
+    made = LPG(
         prediction_size=rule.prediction_size,
         hidden=rule.hidden,
         embedding=rule.embedding,
         alpha_y=rule.alpha_y,
         recurrence=RECURRENCES[rule.recurrence],
-        conditioning=TIMES[time](),
+        conditioning=conditioning(TIMES[time], levels.shortest or levels.lifetime, levels.lifetime),
         time_scale=rule.time_scale,
         input_gradient="G23" not in config.reproduces,
     )
+    if rule.start is not None:  # its weights belong to the scale of time that it was trained with
+        start = rebuild(load_rule(rule.start).card)
+        if isinstance(start, LPG) and type(start.conditioning) is type(made.conditioning):
+            return replace(made, conditioning=start.conditioning)
+    return made
 
 
 def _meta_gradient(config: StudyConfig, lifetime: RLLifetime) -> MetaGradient:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from experiments.common.checks import at_least, between, positive
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.common.evolution import ESConfig
@@ -165,7 +166,7 @@ class StudyConfig:
     """Meta-trains a learned policy gradient on procedural grid worlds, and compares it with A2C on new levels.
 
     Raises:
-        ValueError: an unknown name, or sizes that do not fit together.
+        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
     """
 
     run: Run = RunConfig(out="runs/groove")
@@ -198,7 +199,22 @@ class StudyConfig:
         for name in self.compat:
             choose("compat", name, COMPATIBLE)
         self.es.check(self.meta.num_lifetimes)
+        self._check_numbers()
         self._check_sizes()
+
+    def _check_numbers(self) -> None:
+        """Every number alone: counts, rates, fractions."""
+        at_least(1, self, "rule.hidden", "rule.prediction_size", "rule.embedding", "meta.num_updates")
+        at_least(1, self, "agent.num_envs", "agent.rollout_length", "agent.net_hidden", "agent.net_channels")
+        at_least(1, self, "meta.num_lifetimes", "curriculum.buffer", "curriculum.episodes")
+        at_least(1, self, "eval.seeds", "eval.episodes", "eval.levels", "eval.final_levels")
+        at_least(0, self, "rule.alpha_y", "rule.time_scale", "agent.prediction_rate", "agent.value_rate")
+        at_least(0, self, "agent.entropy_weight", "meta.policy_entropy", "meta.prediction_entropy")
+        at_least(0, self, "meta.pi_hat_l2", "meta.y_hat_l2", "meta.final_rate")
+        positive(self, "agent.policy_rate", "agent.net_rate", "meta.learning_rate", "curriculum.temperature")
+        positive(self, "curriculum.rate_arms", "curriculum.prediction_arms")
+        positive(self, "agent.max_norm", "meta.max_norm", "meta.lifetime_norm", infinite=True)
+        between(0, 1, self, "agent.gamma", "agent.lam", "curriculum.replay_probability", "curriculum.staleness")
 
     def _check_sizes(self) -> None:
         meta, kept = self.meta, self.curriculum.buffer
@@ -217,25 +233,12 @@ class StudyConfig:
                 f"levels.shortest must be between 1 and levels.lifetime (got {self.levels.shortest} and "
                 f"{self.levels.lifetime})"
             )
-        if meta.num_updates < 1 or meta.num_lifetimes < 1:
-            raise ValueError(
-                f"meta.num-updates and meta.num-lifetimes must be at least 1 (got {meta.num_updates} and "
-                f"{meta.num_lifetimes})"
-            )
         check_sizes(meta.num_steps, meta.steps_per_chunk)
         if self.eval.every < 1 or self.eval.every % meta.steps_per_chunk:
             raise ValueError(
                 f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
                 f"{meta.steps_per_chunk})"
             )
-        for name, value in {
-            "eval.seeds": self.eval.seeds,
-            "eval.episodes": self.eval.episodes,
-            "eval.levels": self.eval.levels,
-            "eval.final-levels": self.eval.final_levels,
-        }.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1 (got {value})")
 
     @property
     def updates_per_step(self) -> int:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from envs.gridworld import GridLevel, GridWorld, render
+from envs.gridworld.render import INK, START, WALL
 from experiments.common.plots import figure
 from lopt.curriculum import Buffer, extremes
 
@@ -44,11 +45,43 @@ def draw_extremes(folder: Path, path: Path, env: GridWorld, moments: int = 4) ->
                     ax.set_axis_on()
                     title = f"{score:+.2f}" if i or shift else f"meta-step {step}\n{score:+.2f}"
                     render(_level(data, end, i), env, ax, title=title)
+        drawing.legend(handles=_key(), loc="outside lower center", ncols=2)
         axes[0, 1].text(0.5, 1.35, "highest score", transform=axes[0, 1].transAxes, ha="center", weight="bold")
         axes[0, SHOWN + 1].text(
             0.5, 1.35, "lowest score", transform=axes[0, SHOWN + 1].transAxes, ha="center", weight="bold"
         )
     return True
+
+
+def _key() -> list[Any]:
+    """What `render` draws."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    disc = {"linestyle": "none", "marker": "o", "markersize": 9}
+    return [
+        Patch(color=WALL, label="wall"),
+        Patch(facecolor="none", edgecolor=START, linewidth=1.5, label="S: start"),
+        Line2D([], [], color="#2ca25f", **disc, label="object with a positive reward (the number)"),
+        Line2D([], [], color="#de2d26", **disc, label="object with a negative reward"),
+        Line2D(
+            [],
+            [],
+            **disc | {"markersize": 8},
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=2.2,
+            label="dark arc: probability that collecting it ends the episode",
+        ),
+        Line2D(
+            [],
+            [],
+            color=INK,
+            linestyle=":",
+            linewidth=2,
+            label="1 to 4 dots: it comes back in about 1,000, 100, 10 steps, at once; none: never",
+        ),
+    ]
 
 
 def _level(data: dict[str, Any], end: str, index: int) -> GridLevel:

@@ -4,26 +4,60 @@ import numpy as np
 
 from experiments.common import plots
 from experiments.common.folder import RunFolder
-from experiments.common.report import image, table, write_report, write_results
+from experiments.common.logging import NONFINITE, read_metrics
+from experiments.common.report import curves, image, table, write_report, write_results
 from experiments.common.stats import Interval
 from experiments.gridworld import measure, pictures
 from experiments.gridworld.build import Study
 from experiments.gridworld.config import StudyConfig
 
-PANELS = {
-    "held-out levels: A2C-normalised": ["held_out/a2c_normalised"],
-    "held-out levels: return": ["held_out/return"],
-    "training: reward per step": ["reward"],
-    "meta-objective": ["objective"],
-    "final return, the better of a pair": ["final_return"],
-    "updates saved, in vain; not finite": ["saved", "masked", "frac_nonfinite"],
-    "entropy (nats)": ["policy_entropy", "prediction_entropy"],
-    "pi_hat squared": ["pi_hat_l2"],
-    "value baseline: squared error": ["value_loss"],
-    "meta-gradient norm": ["gradient_norm"],
-    "share of lifetimes clipped": ["clipped"],
-    "score of finished lives": ["finished_score"],
+NORMALISED, RETURN = "held-out levels: random = 0, A2C = 1", "held-out levels: return"
+PANELS: dict[str, dict[str, str]] = {
+    NORMALISED: {"held_out/a2c_normalised": "rule"},
+    RETURN: {"held_out/return": "rule"},
+    "training: reward per step": {"reward": "reward"},
+    "meta-objective": {"objective": "meta-objective"},
+    "final return, the better of a pair": {"final_return": "final return"},
+    "fraction of updates": {"saved": "skipped: the lifetime was over", "masked": "computed in vain"},
+    "fraction of lifetimes left out": {NONFINITE: "not finite"},
+    "entropy (nats)": {"policy_entropy": "policy", "prediction_entropy": "prediction y"},
+    "mean square of pi_hat": {"pi_hat_l2": "pi_hat squared"},
+    "value baseline: squared error": {"value_loss": "squared error"},
+    "meta-gradient norm": {"gradient_norm": "norm"},
+    "fraction of lifetimes clipped": {"clipped": "clipped"},
+    "score of finished lifetimes": {"finished_score": "score"},
 }
+"""By title, the metrics drawn in a panel and what they are called."""
+
+
+def title(config: StudyConfig) -> str:
+    """Of the report."""
+    return f"A learned policy gradient on grid worlds '{config.levels.distribution}'"
+
+
+def lifetimes(config: StudyConfig) -> str:
+    """How many updates agents are trained for."""
+    shortest, longest = config.levels.shortest, config.levels.lifetime
+    return f"{longest}" if shortest is None else f"{shortest} to {longest}"
+
+
+def learning(config: StudyConfig, folder: RunFolder) -> str:
+    """Draw the learning curves; the Markdown that shows them."""
+    panels = dict(PANELS)
+    if config.score == "uniform":
+        panels.pop("score of finished lifetimes")
+    return curves(folder, panels, "meta-step", references(read_metrics(folder.file("metrics.jsonl"))))
+
+
+def references(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """What the rule is compared with on the held-out levels of the learning curve, by panel and by who it is."""
+    measured = next((row for row in reversed(rows) if "held_out/a2c_return" in row), {})
+    names = {"A2C": "held_out/a2c_return", "optimum": "held_out/optimal_return", "random": "held_out/random_return"}
+    returns = {who: measured[name] for who, name in names.items() if name in measured}
+    if not returns or returns["A2C"] == returns["random"]:
+        return {RETURN: returns}
+    gap = returns["A2C"] - returns["random"]
+    return {RETURN: returns, NORMALISED: {who: (x - returns["random"]) / gap for who, x in returns.items()}}
 
 
 def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[str, np.ndarray]) -> None:
@@ -31,26 +65,30 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
     scores = normalised(returns)
     raw = {name: _interval(values) for name, values in returns.items()}
     rows = [(name, raw[name], scores[name]) for name in returns]
+    text = (
+        f"\n\nMean over {config.eval.final_levels} levels that were never trained on and {config.eval.seeds} agent "
+        "seeds, with 95 % bootstrap intervals over levels and seeds; every agent is trained from scratch for "
+        f"{lifetimes(config)} updates. "
+    )
+    if "optimal" in returns:
+        text += "'optimal' is the exact optimum of a level, without training. "
     sections = {
-        "Held-out levels": table(("agents under", "return", "random = 0, A2C = 1"), rows)
-        + f"\n\nMean over {config.eval.final_levels} levels that were never trained on and {config.eval.seeds} agent "
-        "seeds, with 95 % bootstrap intervals over levels and seeds; every agent is trained from scratch for one life "
-        f"of {config.levels.lifetime} updates. 'optimal' knows the level and needs no training. {better(returns)}"
+        "Held-out levels": table(("agents under", "return", "random = 0, A2C = 1"), rows) + text + better(returns)
     }
     plots.intervals({"": {name: scores[name] for name in returns}}, folder.file("table.png"), "random = 0, A2C = 1")
     sections["Held-out levels"] += "\n\n" + image("table.png", "Scores on held-out levels with 95 % intervals.")
-    panels = {
-        title: names for title, names in PANELS.items() if config.score != "uniform" or names != ["finished_score"]
-    }
-    if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels, xlabel="meta-step"):
-        sections["Learning curves"] = image("curves.png", "Raw values pale, moving means on top.")
+    if drawn := learning(config, folder):
+        sections["Learning curves"] = drawn
     sections["What the rule asks for"] = image(
         "response.png",
         "pi_hat for an agent that is uniform in everything, rewarded once: against the reward, and for the steps "
         "before it. An agent makes what earns a positive pi_hat more likely.",
     )
     if pictures.draw_extremes(folder.path / "levels", folder.file("levels.png"), study.lifetime.env):
-        caption = "What the curriculum would replay first (left) and last (right), by its score, over meta-training."
+        caption = (
+            f"What the curriculum would replay first (left) and last (right) over meta-training, by its score "
+            f"({config.score}), which stands above each level."
+        )
         sections["Levels the curriculum prefers"] = image("levels.png", caption)
     write_results(
         folder,
@@ -61,13 +99,20 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
             "per_level": {name: values.mean(0) for name, values in returns.items()},
         },
     )
-    write_report(folder, f"A learned policy gradient on grid worlds '{config.levels.distribution}'", config, sections)
+    write_report(folder, title(config), config, sections)
 
 
 def better(returns: dict[str, np.ndarray]) -> str:
-    """How many levels are won: a mean return is carried by the few levels where much can be earned."""
+    """On how many levels the rule is ahead of A2C: a mean return is carried by the few levels where much can be
+    earned. And whether meta-training changed anything."""
     rule, a2c = returns["trained rule"].mean(0), returns["A2C"].mean(0)
-    return f"The trained rule earns more than A2C on {(rule > a2c).sum()} of {rule.size} levels."
+    text = (
+        f"The trained rule earns more than A2C on {(rule > a2c).sum()} of {rule.size} levels, less on "
+        f"{(rule < a2c).sum()}; its mean return is {'higher' if rule.mean() > a2c.mean() else 'not higher'}."
+    )
+    if np.array_equal(returns["trained rule"], returns["untrained rule"]):
+        text += " **Agents under the trained rule did exactly as those under the untrained one: nothing was learned.**"
+    return text
 
 
 def normalised(returns: dict[str, np.ndarray]) -> dict[str, Interval]:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import tyro
 
 from experiments.common import plots
 from experiments.common.cache import enable_compilation_cache
+from experiments.common.checks import at_least
 from experiments.common.cli import command_line, report_errors
 from experiments.common.config import revive, write_json, write_text
 from experiments.common.report import table
@@ -21,8 +22,11 @@ from experiments.common.stats import Interval, bootstrap, mean
 from experiments.gridworld import measure, response
 from experiments.gridworld.build import Study, build
 from experiments.gridworld.config import StudyConfig
-from lopt.export import load_rule
+from lopt.export import load_rule, rebuild
+from lopt.objectives import LPG
 from lopt.types import Theta
+
+USAGE = "python -m experiments.horizons RUN [RUN ...] [--horizons 10 25 50 100] [--out FOLDER]"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class HorizonsConfig:
 
     Runs are grouped by what estimated the meta-gradient and by what the rule is told of time; intervals are over the
     runs of a group (its seeds).
+
+    Raises:
+        ValueError: no runs, or a number out of range.
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]]
@@ -45,10 +52,11 @@ class HorizonsConfig:
     """Folder for summary.md, summary.json and horizons.png."""
 
     def __post_init__(self) -> None:
-        if not self.horizons or min(self.horizons) < 1:
-            raise ValueError(f"horizons must be at least 1 (got {self.horizons})")
-        if self.levels < 1 or self.seeds < 1:
-            raise ValueError(f"levels and seeds must be at least 1 (got {self.levels} and {self.seeds})")
+        if not self.runs:
+            raise ValueError(f"give at least one run folder (got 0)\nusage: {USAGE}")
+        if not self.horizons:
+            raise ValueError("horizons must name at least one length (got none)")
+        at_least(1, self, "horizons", "levels", "seeds")
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,13 @@ class Run:
     folder: str
     config: StudyConfig
     command: str
+    rule: LPG
     theta: Theta
+
+    def study(self) -> Study:
+        """Its parts, with the rule as it was trained: what it is given of time belongs to the rule file."""
+        study = build(self.config)
+        return replace(study, rule=self.rule, lifetime=replace(study.lifetime, objective=self.rule))
 
     @property
     def kind(self) -> str:
@@ -70,15 +84,20 @@ def load(folder: str) -> Run:
     """A run from its folder.
 
     Raises:
-        ValueError: no finished lpg run there.
+        ValueError: no finished run of lpg or groove there.
     """
     try:
-        saved = json.loads((Path(folder) / "config.json").read_text())
-        config = revive(StudyConfig, saved["config"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        saved = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        config, command = revive(StudyConfig, saved["config"]), str(saved["command"])
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{folder} holds no run of lpg or groove ({error})") from error
-    theta = jax.tree.map(jnp.asarray, load_rule(Path(folder) / "rule").theta)
-    return Run(folder, config, saved["command"], theta)
+    if not (Path(folder) / "results.json").exists():
+        raise ValueError(f"{folder}: the run is not finished (there is no results.json); go on with it by --resume")
+    file = load_rule(Path(folder) / "rule")
+    rule = rebuild(file.card)
+    if not isinstance(rule, LPG):
+        raise ValueError(f"{folder}: the rule is of another kind (got {file.card.kind}, expected lopt.objectives.LPG)")
+    return Run(folder, config, command, rule, jax.tree.map(jnp.asarray, file.theta))
 
 
 def score(run: Run, study: Study, config: HorizonsConfig, scales: dict[Any, Any]) -> np.ndarray:
@@ -116,7 +135,7 @@ def main() -> None:
     groups: dict[str, list[tuple[np.ndarray, float]]] = {}
     scales: dict[Any, Any] = {}
     for run in runs:
-        study = build(run.config)
+        study = run.study()
         found = score(run, study, config, scales), heed(run, study)
         print(f"{run.folder} ({run.kind}): {np.round(found[0], 3)}, heeds time {found[1]:.3f}", flush=True)
         groups.setdefault(run.kind, []).append(found)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from experiments.common.checks import at_least, positive
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.common.loop import check_sizes
@@ -81,7 +82,7 @@ class StudyConfig:
     """Trains Transformers to do regression in context, and compares them with exact references at every position.
 
     Raises:
-        ValueError: an unknown name, or sizes that do not fit together.
+        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
     """
 
     run: Run = RunConfig(out="runs/icl_uncertainty")
@@ -93,6 +94,12 @@ class StudyConfig:
     def __post_init__(self) -> None:
         choose("objective", self.task.objective, OBJECTIVES)
         check_sizes(self.training.num_steps, self.training.steps_per_chunk)
+        at_least(1, self, "task.dimensions", "task.length", "model.width", "model.layers", "model.heads")
+        at_least(1, self, "training.batch")
+        at_least(2, self, "eval.sequences")
+        at_least(0, self, "task.noises")
+        positive(self, "task.std", "training.learning_rate")
+        positive(self, "training.max_norm", infinite=True)
         if not self.task.noises or (self.task.objective == "mean_and_std" and min(self.task.noises) <= 0):
             raise ValueError(f"task.noises: where a std is predicted all must be positive (got {self.task.noises})")
         if not self.task.pools or min(self.task.pools) < 0 or len(set(self.task.pools)) < len(self.task.pools):
@@ -109,9 +116,3 @@ class StudyConfig:
                 f"training.warm-up must be less than training.num-steps (got {self.training.warm_up} and "
                 f"{self.training.num_steps})"
             )
-        for name, value, least in (
-            ("training.batch", self.training.batch, 1),
-            ("eval.sequences", self.eval.sequences, 2),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least} (got {value})")

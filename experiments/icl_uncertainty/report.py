@@ -1,14 +1,13 @@
 """report.md and results.json: models beside exact references, position by position."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from experiments.common import plots
 from experiments.common.folder import RunFolder
-from experiments.common.report import image, table, write_report, write_results
+from experiments.common.report import curves, image, table, write_report, write_results
 from experiments.common.stats import Interval, bootstrap, mean, paired_difference
 from experiments.icl_uncertainty import pictures
 from experiments.icl_uncertainty.build import LONGER, TRAINING
@@ -17,6 +16,7 @@ from experiments.icl_uncertainty.measure import Predicted
 
 OWN = "its own pool"
 RANDOM = "random labels"
+TITLE = "Regression in context, beside the exact posterior"
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ def write(config: StudyConfig, folder: RunFolder, found: Found) -> None:
             "Mean squared distance of a model's predictions to the posterior over its pool and to the one over all "
             f"functions, over the mean square of y, after {late} examples and more.",
         )
-    if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), _panels(found, uncertain)):
-        sections["Training"] = image("curves.png", "Raw values pale, moving means on top.")
+    if drawn := learning(config, folder, list(found.models), found.exact):
+        sections["Training"] = drawn
     write_results(folder, {"seed": config.run.seed, **_data(found, late, uncertain)})
-    write_report(folder, "Regression in context, beside the exact posterior", config, sections)
+    write_report(folder, TITLE, config, sections)
 
 
 def reading(config: StudyConfig, found: Found) -> str:
@@ -177,27 +177,27 @@ def _diversity(found: Found, late: int) -> str:
     return table(header, rows)
 
 
-def _panels(found: Found, uncertain: bool) -> Mapping[str, list[str]]:
-    names = list(found.models)
-    panels = {
-        "loss of the training's sequences": [f"{name}/loss" for name in names],
-        f"squared error, late, minus {found.exact}'s": [f"{name}/excess_squared_error" for name in names],
-    }
-    return panels | ({f"loss, late, minus {found.exact}'s": [f"{n}/excess_loss" for n in names]} if uncertain else {})
+def learning(config: StudyConfig, folder: RunFolder, names: Sequence[str], exact: str) -> str:
+    """Draw the learning curves of the models of these names; the Markdown that shows them."""
+    squared = f"squared error, late, minus {exact}'s"
+    measures = {"loss of the training's sequences": "loss", squared: "excess_squared_error"}
+    if config.task.objective == "mean_and_std":
+        measures[f"loss, late, minus {exact}'s"] = "excess_loss"
+    return curves(folder, {text: {f"{n}/{what}": n for n in names} for text, what in measures.items()}, "step")
 
 
 def _data(found: Found, late: int, uncertain: bool) -> dict[str, Any]:
     """Everything by position, as numbers."""
 
-    def curves(p: Predicted) -> dict[str, np.ndarray]:
+    def positions(p: Predicted) -> dict[str, np.ndarray]:
         curve = {"squared_error": p.squared_error.mean(0)}
         if np.isfinite(p.std).all():
             curve |= {"loss": p.loss.mean(0), "std": p.std.mean(0), "covered": p.covered.mean(0)}
         return curve
 
     data: dict[str, Any] = {
-        "models": {who: {name: curves(p) for name, p in by.items()} for who, by in found.models.items()},
-        "references": {name: {who: curves(p) for who, p in by.items()} for name, by in found.references.items()},
+        "models": {who: {name: positions(p) for name, p in by.items()} for who, by in found.models.items()},
+        "references": {name: {who: positions(p) for who, p in by.items()} for name, by in found.references.items()},
     }
     exact = found.references[TRAINING][found.exact]
     data["excess_late"] = {

@@ -1,16 +1,20 @@
 """Training Transformers on sequences of regressions, and measuring them beside exact references."""
 
+from functools import partial
+
 import jax
 import numpy as np
 
-from experiments.common.cli import command_line, resume_command
+from experiments.common.cli import command_line
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger
 from experiments.common.loop import Hook, Outcome, run
+from experiments.common.progress import status
+from experiments.common.unfinished import join_notes, leave
 from experiments.icl_uncertainty import measure
 from experiments.icl_uncertainty.build import TRAINING, Study
 from experiments.icl_uncertainty.config import StudyConfig
-from experiments.icl_uncertainty.report import OWN, RANDOM, Found, write
+from experiments.icl_uncertainty.report import OWN, RANDOM, TITLE, Found, learning, write
 from lopt.export import Card, save_rule
 from lopt.incontext import Paired
 from lopt.types import Key, Theta
@@ -21,13 +25,16 @@ def main(config: StudyConfig) -> None:
     study = Study(config)
     folder = open_folder(config, command_line())
     outcome = train(study, folder)
-    if outcome.stopped:
-        print(f"stopped at step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
-        return
     thetas = {name: state[0] for name, state in jax.device_get(outcome.state).items()}
-    export(study, folder, thetas, outcome.step)
-    print("measuring ...", flush=True)
-    write(config, folder, compare(study, thetas))
+    keep = partial(export, study, folder, thetas, outcome.step)
+    if outcome.stopped:
+        names, exact = list(study.tasks), next(iter(measure.references(study)))
+        leave(config, folder, outcome, TITLE, partial(learning, config, folder, names, exact), keep)
+        return
+    keep()
+    with status("measuring", config.run.progress):
+        found = compare(study, thetas)
+    write(config, folder, found)
     print(f"report: {folder.path / 'report.md'}")
 
 
@@ -69,8 +76,9 @@ class Validation:
         logger.log(step, numbers)
 
 
-def export(study: Study, folder: RunFolder, thetas: dict[str, Theta], steps: int) -> None:
-    """Write every model as a rule file, `rule.npz` for one and `rule-<pool>.npz` for several."""
+def export(study: Study, folder: RunFolder, thetas: dict[str, Theta], steps: int, note: str | None = None) -> None:
+    """Write every model as a rule file, `rule.npz` for one and `rule-<pool>.npz` for several; `note` is where a stopped
+    run stands."""
     model, notes = study.model, f"linear regression in context, objective {study.config.task.objective}"
     if isinstance(model, Paired):
         model, notes = model.model, f"{notes}, inputs (x_t, x_(t-1)) of lopt.incontext.Paired"
@@ -81,7 +89,7 @@ def export(study: Study, folder: RunFolder, thetas: dict[str, Theta], steps: int
             command=folder.command,
             seed=study.config.run.seed,
             meta_steps=steps,
-            notes=f"{notes}, {name}",
+            notes=join_notes(f"{notes}, {name}", note),
         )
         save_rule(folder.file("rule" if len(thetas) == 1 else f"rule-{name.replace(' ', '-')}"), theta, card)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from experiments.common.checks import at_least, positive
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.common.evolution import SHAPINGS
@@ -91,7 +92,7 @@ class StudyConfig:
     """Meta-trains a learned optimizer on one task, and compares it with tuned SGD, Adam, AdamW and Lion on others.
 
     Raises:
-        ValueError: an unknown name, or sizes that do not fit together.
+        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
     """
 
     run: Run = RunConfig(out="runs/learned_optimizer")
@@ -108,8 +109,18 @@ class StudyConfig:
             choose("task", name, TASKS)
         if self.training.lateness < 0:
             raise ValueError(f"training.lateness must not be negative (got {self.training.lateness})")
-        if self.training.rescale < 1:
-            raise ValueError(f"training.rescale must be at least 1 (got {self.training.rescale})")
+        at_least(1, self, "training.lifetime", "training.shortest", "meta.num_lifetimes", "meta.num_updates")
+        at_least(0, self, "training.lateness")
+        at_least(1, self, "training.rescale")
+        positive(self, "training.bound", "meta.max_norm", "meta.lifetime_norm", infinite=True)
+        positive(self, "rule.step_size", "rule.exponent", "meta.learning_rate", "meta.std", "eval.largest_rate")
+        if (self.training.shortest or 1) > self.training.lifetime:
+            raise ValueError(
+                "training.shortest must be between 1 and training.lifetime "
+                f"(got {self.training.shortest} and {self.training.lifetime})"
+            )
+        at_least(1, self, "eval.tuning_seeds")
+        at_least(2, self, "eval.rates", "eval.seeds")
         check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
         if self.eval.every < 1 or self.eval.every % self.meta.steps_per_chunk:
             raise ValueError(
@@ -121,13 +132,8 @@ class StudyConfig:
                 "eval: expected 0 < smallest-rate < largest-rate "
                 f"(got {self.eval.smallest_rate} and {self.eval.largest_rate})"
             )
-        if self.eval.seeds % max(1, self.eval.tuning_seeds):
+        if self.eval.seeds % self.eval.tuning_seeds:
             raise ValueError(
                 f"eval.seeds must be a multiple of eval.tuning-seeds (got {self.eval.seeds} and "
                 f"{self.eval.tuning_seeds})"
             )
-        for name in ("rates", "tuning_seeds", "seeds"):
-            least = 2 if name in ("rates", "seeds") else 1
-            if getattr(self.eval, name) < least:
-                value = getattr(self.eval, name)
-                raise ValueError(f"eval.{name.replace('_', '-')} must be at least {least} (got {value})")

@@ -4,18 +4,30 @@ import numpy as np
 
 from experiments.common import plots
 from experiments.common.folder import RunFolder
-from experiments.common.report import image, table, write_report, write_results
+from experiments.common.logging import NONFINITE
+from experiments.common.report import curves, image, table, write_report, write_results
 from experiments.common.stats import Interval, bootstrap, mean, paired_difference
 from experiments.learned_optimizer.config import StudyConfig
 from experiments.learned_optimizer.measure import Measured
 
-PANELS = {
-    "newborns: held-out loss at the end of life": ["newborns/final_loss"],
-    "newborns: mean training loss over life": ["newborns/mean_loss"],
-    "meta-loss (weighted by the time of life)": ["meta_loss", "best_loss"],
-    "meta-gradient norm": ["gradient_norm"],
+PANELS: dict[str, dict[str, str]] = {
+    "new learners: held-out loss at the end": {"newborns/final_loss": "held-out loss"},
+    "new learners: mean training loss": {"newborns/mean_loss": "training loss"},
+    "meta-loss (late losses weigh more)": {"meta_loss": "mean", "best_loss": "best of the candidates"},
+    "meta-gradient norm": {"gradient_norm": "norm"},
+    "fraction of lifetimes left out": {NONFINITE: "not finite"},
 }
 Results = dict[str, dict[str, Measured]]
+
+
+def title(config: StudyConfig) -> str:
+    """Of the report."""
+    return f"A learned optimizer ({config.rule.name}), trained on {config.training.task}"
+
+
+def learning(folder: RunFolder) -> str:
+    """Draw the learning curves; the Markdown that shows them."""
+    return curves(folder, PANELS, "meta-step")
 
 
 def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
@@ -34,14 +46,14 @@ def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
     )
     draw_curves(results, folder)
     sections["Lives"] = image("lives.png", "Training loss over a life, mean over newborns.")
-    if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), PANELS, xlabel="meta-step"):
-        sections["Meta-training"] = image("curves.png", "Raw values pale, moving means on top.")
+    if drawn := learning(folder):
+        sections["Meta-training"] = drawn
     rates = {task: {who: m.rate for who, m in row.items() if m.rate} for task, row in results.items()}
     write_results(
         folder,
         {"seed": config.run.seed, "held_out_loss": losses, "log10_ratio_to_adam": against, "tuned_rates": rates},
     )
-    write_report(folder, f"A learned optimizer ({config.rule.name}), trained on {trained_on}", config, sections)
+    write_report(folder, title(config), config, sections)
 
 
 def against_adam(row: dict[str, Measured]) -> dict[str, Interval]:

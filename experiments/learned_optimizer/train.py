@@ -1,19 +1,22 @@
 """Meta-training an optimizer, and measuring it."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from experiments.common.cli import command_line, resume_command
+from experiments.common.cli import command_line
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger
 from experiments.common.loop import Hook, Outcome, run, untrained
+from experiments.common.progress import status
+from experiments.common.unfinished import join_notes, leave
 from experiments.learned_optimizer import measure
 from experiments.learned_optimizer.build import Study, build
 from experiments.learned_optimizer.config import StudyConfig
 from experiments.learned_optimizer.names import TASKS
-from experiments.learned_optimizer.report import write
+from experiments.learned_optimizer.report import learning, title, write
 from lopt.export import card_of, save_rule
 from lopt.types import Key, MetaState, Theta
 
@@ -23,16 +26,17 @@ def main(config: StudyConfig) -> None:
     study = build(config)
     folder = open_folder(config, command_line())
     outcome = train(config, study, folder)
-    if outcome.stopped:
-        print(f"stopped at meta-step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
-        return
     theta = jax.device_get(outcome.state.theta)
-    export(config, study, folder, theta, outcome.step)
+    keep = partial(export, config, study, folder, theta, outcome.step)
+    if outcome.stopped:
+        leave(config, folder, outcome, title(config), partial(learning, folder), keep)
+        return
+    keep()
     thetas = {"learned": theta, "untrained": untrained(config.run, study.init)}
     results = {}
     for name in dict.fromkeys((config.training.task, *config.eval.tasks)):
-        print(f"measuring on {name}, and tuning what it is compared with ...", flush=True)
-        results[name] = measure.compare(config, study.rule, thetas, name)
+        with status(f"measuring on {name}, and tuning what it is compared with", config.run.progress):
+            results[name] = measure.compare(config, study.rule, thetas, name)
     write(config, folder, results)
     print(f"report: {folder.path / 'report.md'}")
 
@@ -49,6 +53,7 @@ def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
         hooks=[Hook(config.eval.every, Validation(config, study), at_start=True)],
         headline=("meta_loss",),
         finite=("meta_loss",),
+        unit="meta-step",
     )
 
 
@@ -66,13 +71,16 @@ class Validation:
         logger.message(f"meta-step {step}: held-out loss {losses.mean():.3f} at the end of life")
 
 
-def export(config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int) -> Path:
-    """Write `rule.npz` and `rule.json`."""
+def export(
+    config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int, note: str | None = None
+) -> Path:
+    """Write `rule.npz` and `rule.json`; `note` is where a stopped run stands."""
+    about = f"trained on {config.training.task}, lives of {config.training.lifetime} updates"
     card = card_of(
         study.rule,
         command=folder.command,
         seed=config.run.seed,
         meta_steps=steps,
-        notes=f"trained on {config.training.task}, lives of {config.training.lifetime} updates",
+        notes=join_notes(about, note),
     )
     return save_rule(folder.file("rule"), theta, card)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from experiments.common.checks import at_least
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.learned_optimizer.names import TASKS
@@ -74,7 +75,7 @@ class StudyConfig:
     programs; then compares what was found with tuned AdamW and Lion on other tasks.
 
     Raises:
-        ValueError: an unknown name, or sizes that do not fit together.
+        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
     """
 
     run: Run = RunConfig(out="runs/lion_search")
@@ -94,10 +95,9 @@ class StudyConfig:
                 f"proxy: expected learners >= 1 and a rung of at least one step (got {self.proxy.learners} and "
                 f"{self.proxy.rung} of {self.proxy.steps})"
             )
-        sizes = {"search.steps": self.search.steps, "search.multiple": self.search.multiple}
-        for name, size in (sizes | {"eval.every": self.eval.every}).items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1 (got {size})")
+        at_least(1, self, "search.steps", "search.multiple", "search.batch", "search.population", "search.tournament")
+        at_least(1, self, "search.plateau", "search.longest")
+        at_least(1, self, "eval.every", "eval.validation_steps", "eval.lifetime", "eval.tuning_seeds")
         if not self.eval.tolerance >= 0:
             raise ValueError(f"eval.tolerance must not be negative (got {self.eval.tolerance})")
         if self.eval.trials < 4 or self.eval.trials % 2:

@@ -19,6 +19,21 @@ from lopt.search import canonical_hash, prune_loop
 from lopt.search.evolution import Individual, Search
 
 Results = dict[str, dict[str, Measured]]
+SEARCH_CAPTION = "Best fitness over programs tried; how much of what evolution proposes is known or dead."
+
+
+def title(config: StudyConfig) -> str:
+    """Of the report."""
+    return f"A search for an optimizer on {config.proxy.task}"
+
+
+def searched(folder: RunFolder, searches: Mapping[str, Search]) -> str:
+    """Draw the searches so far; the Markdown that shows them, empty before the first step."""
+    rows = read_metrics(folder.file("metrics.jsonl"))
+    if not rows:
+        return ""
+    draw_search(rows, searches, folder)
+    return image("search.png", SEARCH_CAPTION)
 
 
 def write(
@@ -62,7 +77,7 @@ def write(
             "funnel": {"fresh newborns": found.stages[0], "larger task": found.stages[1], "baseline": found.bars},
         },
     )
-    write_report(folder, f"A search for an optimizer on {proxy}", config, sections)
+    write_report(folder, title(config), config, sections)
 
 
 def against_adamw(row: Mapping[str, Measured]) -> dict[str, Interval]:
@@ -146,7 +161,7 @@ def beside(rows: list[dict[str, float]], searches: Mapping[str, Search]) -> str:
         f"{table(header, lines)}\n\nFitness is minus the held-out loss at the end of life. {rate:.0f} programs were "
         f"tried a second (median over steps, proposals included). At the end of evolution {100 * redundant:.0f} % of "
         f"its statements were redundant, and {100 * known:.0f} % of its proposals were known.\n\n"
-        + image("search.png", "Best fitness over programs tried; how much of what evolution proposes is known or dead.")
+        + image("search.png", SEARCH_CAPTION)
     )
 
 

@@ -1,15 +1,21 @@
 """The search, and what becomes of what it finds."""
 
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from experiments.common.cli import command_line, resume_command
-from experiments.common.folder import open_folder
+from experiments.common.cli import command_line
+from experiments.common.folder import RunFolder, open_folder
 from experiments.common.host_loop import run_on_host
+from experiments.common.progress import status
+from experiments.common.unfinished import leave
 from experiments.lion_search import measure
 from experiments.lion_search.build import CONSTANTS, EVOLUTION, evaluator, searches, validator
 from experiments.lion_search.config import StudyConfig
-from experiments.lion_search.report import write
+from experiments.lion_search.report import searched, title, write
+from lopt.export import save_program
 from lopt.search import prune_loop
 from lopt.search.evolution import Search
 
@@ -24,14 +30,14 @@ def main(config: StudyConfig) -> None:
     headline = (f"{EVOLUTION}/best", f"{CONSTANTS}/best", f"{EVOLUTION}/known_now", "time/programs_per_second")
     outcome = run_on_host(config.run, folder, race, race.step, config.search.steps, headline)
     if outcome.stopped:
-        print(f"stopped after step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
+        leave(config, folder, outcome, title(config), partial(searched, folder, race.searches), race.export(folder))
         return
-    print("choosing among the best ...", flush=True)
-    found = measure.choose(config, race.searches)
+    with status("choosing among the best", config.run.progress):
+        found = measure.choose(config, race.searches)
     results = {}
     for name in dict.fromkeys((config.proxy.task, *config.eval.tasks)):
-        print(f"measuring on {name}, and tuning all on it ...", flush=True)
-        results[name] = measure.compare(config, found, name)
+        with status(f"measuring on {name}, and tuning all on it", config.run.progress):
+            results[name] = measure.compare(config, found, name)
     write(config, folder, race.searches, found, results)
     print(f"report: {folder.path / 'report.md'}")
 
@@ -79,6 +85,14 @@ class Race:
             values = self.validate(list(new.values())).fitness
             self.seen |= {text: float(value) for text, value in zip(new, values, strict=True)}
         return {f"{name}/validation": self.seen[text] for name, text in texts.items()}
+
+    def export(self, folder: RunFolder) -> Callable[[str], Path] | None:
+        """Writes evolution's best program so far as the rule, with a note; None where nothing was evaluated yet."""
+        search = self.searches[EVOLUTION]
+        if not search.records:
+            return None
+        best, about = prune_loop(search.best.program), {"command": folder.command, "seed": self.config.run.seed}
+        return lambda note: save_program(folder.file("rule"), best, notes=f"best on the proxy; {note}", **about)
 
     def plain(self) -> dict[str, Any]:
         """All of it, as JSON data."""

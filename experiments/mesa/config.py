@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from experiments.common.checks import at_least, positive
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.common.loop import check_sizes
@@ -82,7 +83,7 @@ class MesaConfig:
     """Trains single layers whose end is known in closed form, and writes a table of theory against measurement.
 
     Raises:
-        ValueError: an unknown name, or sizes that do not fit together.
+        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
     """
 
     run: Run = RunConfig(out="runs/mesa")
@@ -104,15 +105,14 @@ class MesaConfig:
             choose("start", name, STARTS)
         if not self.rotations.inits or any(len(pair) != 2 or min(pair) <= 0 for pair in self.rotations.inits):
             raise ValueError(f"rotations.inits must be pairs of positive numbers (got {self.rotations.inits})")
-        sizes = {"rotations.replicas": (self.rotations.replicas, 2), "flow_steps": (self.flow_steps, 1)}
-        sizes |= {"test_sequences": (self.test_sequences, 2)}
+        at_least(2, self, "rotations.replicas", "test_sequences")
+        at_least(1, self, "flow_steps", "few_shot.examples", "few_shot.updates", "systems.updates")
         for part in ("rotations", "few_shot", "systems"):
-            sizes[f"{part}.batch"] = (getattr(self, part).batch, 1)
-        for part in ("few_shot", "systems"):
-            sizes[f"{part}.updates"] = (getattr(self, part).updates, 1)
-        for name, (value, least) in sizes.items():
-            if value < least:
-                raise ValueError(f"{name.replace('_', '-')} must be at least {least} (got {value})")
+            at_least(1, self, f"{part}.dimensions", f"{part}.batch")
+        at_least(2, self, "rotations.length", "systems.length")
+        positive(self, "rotations.scale", "rotations.rate", "few_shot.width")
+        positive(self, "few_shot.learning_rate", "systems.learning_rate")
+        at_least(0, self, "systems.noise")
 
 
 QUICK = MesaConfig()

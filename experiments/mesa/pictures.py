@@ -1,5 +1,6 @@
 """The study's pictures."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,16 +8,17 @@ import numpy as np
 from experiments.common import plots
 from experiments.common.folder import RunFolder
 from experiments.common.logging import read_metrics
+from experiments.common.report import image
 from experiments.mesa.config import MesaConfig
+from experiments.mesa.rotations import Variant
 
 GREY = "#a0a0a0"
 
 
 def draw(config: MesaConfig, folder: RunFolder, found: Any) -> None:
-    """flow.png, training.png, weights.png, errors.png and layers.png."""
+    """flow.png, weights.png, errors.png and layers.png."""
     rows = read_metrics(folder.file("metrics.jsonl"))
     _flow(config, folder, found.rotations)
-    _training(config, folder, found.rotations, rows)
     _weights(folder, found.rotations)
     _errors(folder, found.rotations)
     _layers(folder, found, rows)
@@ -39,17 +41,21 @@ def _flow(config: MesaConfig, folder: RunFolder, rotations: dict) -> None:
             axis.set(title=name, xlabel="a", ylabel="b", xlim=(0, top), ylim=(0, top))
 
 
-def _training(config: MesaConfig, folder: RunFolder, rotations: dict, rows: list) -> None:
-    with plots.figure(folder.file("training.png"), columns=len(rotations), size=(3.0, 2.7)) as (_, axes):
-        for axis, (name, f) in zip(axes[0], rotations.items(), strict=True):
+def training(config: MesaConfig, folder: RunFolder, variants: Sequence[Variant]) -> str:
+    """training.png, and the Markdown that shows it."""
+    rows = read_metrics(folder.file("metrics.jsonl"))
+    with plots.figure(folder.file("training.png"), columns=len(variants), size=(3.0, 2.7)) as (_, axes):
+        for axis, variant in zip(axes[0], variants, strict=True):
             for (x, y), color in zip(config.rotations.inits, plots.COLORS, strict=False):
-                key = f"{name}/ab from {x:g}, {y:g}"
+                key = f"{variant.name}/ab from {x:g}, {y:g}"
                 points = [(row["step"], row[key]) for row in rows if key in row]
                 axis.plot(*zip((0, x * y), *points, strict=True), color=color, label=f"({x:g}, {y:g})")
-            limit = f.variant.task.limit_product()
+            limit = variant.task.limit_product()
             axis.axhline(limit, color="black", linestyle="--", linewidth=1)
-            axis.set(title=name, xlabel="step", ylabel="ab", ylim=(0, 2.5 * limit))
+            axis.set(title=variant.name, xlabel="step", ylabel="ab", ylim=(0, 2.5 * limit))
         axes[0, 0].legend(title="a, b at birth")
+    text = "ab while trained on fresh sequences, mean over the replicas; dashed: c* of the theory."
+    return image("training.png", text)
 
 
 def _weights(folder: RunFolder, rotations: dict) -> None:

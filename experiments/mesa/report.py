@@ -17,6 +17,7 @@ from experiments.mesa.rotations import Tested, Variant
 from lopt.tasks import OneStep
 from lopt.types import Theta
 
+TITLE = "What single layers of attention become"
 Row = tuple[str, str, Any, Any, Any]
 
 
@@ -94,9 +95,7 @@ def write(config: MesaConfig, folder: RunFolder, found: Found) -> None:
             "Exact gradient flow of a and b from three starts; the theorem's curves ab = c* (black) and constant "
             "a^2 - b^2 (grey).",
         ),
-        "Training on samples": image(
-            "training.png", "ab while trained on fresh sequences, mean over the replicas; dashed: c* of the theory."
-        ),
+        "Training on samples": pictures.training(config, folder, [f.variant for f in found.rotations.values()]),
         "The weights": image("weights.png", "W_PV above W_KQ at the end of the exact flow from the first start."),
         "Recovering W": image(
             "errors.png",
@@ -118,7 +117,7 @@ def write(config: MesaConfig, folder: RunFolder, found: Found) -> None:
             "systems_loss": {name: x.mean(0) for name, x in found.systems.losses.items()},
         },
     )
-    write_report(folder, "What single layers of attention become", config, sections)
+    write_report(folder, TITLE, config, sections)
 
 
 def _digits(cell: Any) -> Any:

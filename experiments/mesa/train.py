@@ -1,17 +1,20 @@
 """Training all layers at once, and measuring them against theory."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common.cli import command_line, resume_command
+from experiments.common.cli import command_line
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.loop import Outcome, run
-from experiments.mesa import layers, rotations
+from experiments.common.progress import status
+from experiments.common.unfinished import leave
+from experiments.mesa import layers, pictures, rotations
 from experiments.mesa.config import MesaConfig
-from experiments.mesa.report import Flowed, Found, Solved, Stepped, write
+from experiments.mesa.report import TITLE, Flowed, Found, Solved, Stepped, write
 from lopt.types import Key, Metrics
 
 TEST = 1
@@ -68,10 +71,10 @@ def main(config: MesaConfig) -> None:
     folder = open_folder(config, command_line())
     outcome = train(study, folder)
     if outcome.stopped:
-        print(f"stopped at step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
+        leave(config, folder, outcome, TITLE, partial(pictures.training, config, folder, study.variants))
         return
-    print("following the exact gradient flow, and measuring ...", flush=True)
-    found = measure(study, jax.device_get(outcome.state))
+    with status("following the exact gradient flow, and measuring", config.run.progress):
+        found = measure(study, jax.device_get(outcome.state))
     write(config, folder, found)
     print(f"report: {folder.path / 'report.md'}")
 

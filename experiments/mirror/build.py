@@ -1,6 +1,6 @@
 """From names and settings to lifetimes of PPO agents under any drift."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +9,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
+from experiments.common.checks import at_least
 from experiments.common.cli import choose
+from experiments.common.conditioning import conditioning
 from experiments.mirror.environments import environment, reference
 from experiments.mirror.settings import Settings
 from lopt import objectives
@@ -41,7 +43,11 @@ TIMES = {
 
 @dataclass(frozen=True)
 class DriftConfig:
-    """The learned drift."""
+    """The learned drift.
+
+    Raises:
+        ValueError: an unknown name, or a number out of range.
+    """
 
     floor: str = "ppo"
     """What the network is added to: ppo (theta = 0 is PPO) or none (LPO-Zero)."""
@@ -58,10 +64,13 @@ class DriftConfig:
     def __post_init__(self) -> None:
         choose("floor", self.floor, FLOORS)
         choose("time conditioning", self.time, TIMES)
+        at_least(1, self, "hidden", prefix="drift.")
+        at_least(0, self, "xi", "init_scale", prefix="drift.")
 
-    def drift(self) -> LPO:
-        """The drift."""
-        return LPO(self.hidden, FLOORS[self.floor], self.xi, TIMES[self.time](), self.init_scale)
+    def drift(self, lifetimes: Sequence[int]) -> LPO:
+        """The drift for agents that live for these numbers of updates."""
+        time = conditioning(TIMES[self.time], min(lifetimes), max(lifetimes))
+        return LPO(self.hidden, FLOORS[self.floor], self.xi, time, self.init_scale)
 
 
 @dataclass(frozen=True)

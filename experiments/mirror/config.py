@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from experiments.common.checks import at_least, positive
 from experiments.common.cli import choose
 from experiments.common.config import Run, RunConfig
 from experiments.common.evolution import ESConfig
@@ -48,7 +49,7 @@ class MirrorConfig:
     """Meta-trains the drift of a PPO agent by evolution strategies, and compares it with PPO and DPO.
 
     Raises:
-        ValueError: an unknown name, or sizes that do not fit together.
+        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
     """
 
     run: Run = RunConfig(out="runs/lpo")
@@ -74,6 +75,6 @@ class MirrorConfig:
                 f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
                 f"{self.meta.steps_per_chunk})"
             )
-        for name, value in {"meta.num-lifetimes": self.meta.num_lifetimes, "eval.seeds": self.eval.seeds}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1 (got {value})")
+        at_least(1, self, "meta.num_lifetimes", "eval.seeds", "eval.episodes")
+        positive(self, "meta.learning_rate")
+        at_least(0, self, "meta.final_rate")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.common import plots
 from experiments.common.folder import RunFolder
-from experiments.common.report import image, table, write_report, write_results
+from experiments.common.logging import NONFINITE
+from experiments.common.report import curves, image, table, write_report, write_results
 from experiments.common.stats import bootstrap, mean, paired_difference
 from experiments.mirror.agents import Learned
 from experiments.mirror.build import World
@@ -13,13 +13,24 @@ from experiments.mirror.build import World
 LEARNED = "learned drift"
 
 
-def panels(envs: tuple[str, ...]) -> dict[str, list[str]]:
+def panels(envs: tuple[str, ...]) -> dict[str, dict[str, str]]:
     """Curves of the meta-training."""
     return {
-        **{f"{name}: return under the mean drift": [f"validation/{name}"] for name in envs},
-        "fitness of the candidates (negated)": ["meta_loss", "best_loss"],
-        "gradient norm": ["gradient_norm"],
+        **{f"{name}: return under the mean drift": {f"validation/{name}": "return"} for name in envs},
+        "minus the fitness of the candidates": {"meta_loss": "mean", "best_loss": "best"},
+        "norm of the gradient's estimate": {"gradient_norm": "norm"},
+        "fraction of pairs left out": {NONFINITE: "not finite"},
     }
+
+
+def title(config: Any) -> str:
+    """Of the report."""
+    return f"A learned drift for PPO on {', '.join(config.envs)}"
+
+
+def learning(config: Any, folder: RunFolder) -> str:
+    """Draw the learning curves; the Markdown that shows them."""
+    return curves(folder, panels(config.envs), "meta-step")
 
 
 def write(
@@ -51,11 +62,11 @@ def write(
             "What moving a probability by the ratio r costs, and the slope of the objective r A - f that is left.",
         ),
     }
-    if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels(config.envs), xlabel="meta-step"):
-        sections["Meta-training"] = image("curves.png", "Raw values pale, moving means on top.")
+    if drawn := learning(config, folder):
+        sections["Meta-training"] = drawn
     returns = {
         env: {drift: {which: bootstrap(x, mean) for which, x in m.items()} for drift, m in by.items()}
         for env, by in results.items()
     }
     write_results(folder, {"seed": config.run.seed, "returns": returns, "per_seed": results})
-    write_report(folder, f"A learned drift for PPO on {', '.join(config.envs)}", config, sections)
+    write_report(folder, title(config), config, sections)

@@ -2,11 +2,17 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
+
+from experiments.common.checks import at_least, between, positive
 
 
 @dataclass(frozen=True)
 class Settings:
     """A whole life of a PPO agent. The defaults are those of CartPole.
+
+    Raises:
+        ValueError: a number out of range, or fewer steps than one rollout.
 
     Paper: arXiv 2507.17668, appendix (values: the code of AlexGoldie/learn-rl-algorithms).
     """
@@ -34,10 +40,34 @@ class Settings:
         """`value_clip` as `PPO` takes it."""
         return self.value_clip or None
 
+    def __post_init__(self) -> None:
+        check_numbers(self)
+        rollout = self.num_envs * self.rollout_length
+        if self.total_steps < rollout:
+            raise ValueError(
+                f"inner.total-steps must be at least one rollout of inner.num-envs x inner.rollout-length = {rollout} "
+                f"steps (got {self.total_steps})"
+            )
+
     @property
     def num_updates(self) -> int:
         """N: rollouts in a life."""
-        return max(1, self.total_steps // (self.num_envs * self.rollout_length))
+        return self.total_steps // (self.num_envs * self.rollout_length)
+
+
+def check_numbers(settings: Any) -> None:
+    """Check the numbers of `Settings` or `InnerConfig`, each alone.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+    at_least(1, settings, "num_envs", "rollout_length", "total_steps", "epochs", "num_minibatches", prefix="inner.")
+    at_least(1, settings, "hidden", prefix="inner.")
+    positive(settings, "learning_rate", prefix="inner.")
+    positive(settings, "max_norm", prefix="inner.", infinite=True)
+    at_least(0, settings, "entropy_weight", prefix="inner.")
+    between(0, 1, settings, "gamma", "lam", prefix="inner.")
+    between(0, 1, settings, "b1", "b2", prefix="inner.", below=True)
 
 
 def _minatar(learning_rate: float, b2: float) -> Settings:
@@ -68,7 +98,11 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class InnerConfig:
-    """The agents' own training. What is not given is as published for the environment (arXiv 2507.17668)."""
+    """The agents' own training. What is not given is as published for the environment (arXiv 2507.17668).
+
+    Raises:
+        ValueError: a number out of range.
+    """
 
     num_envs: int | None = None
     """Environments an agent plays side by side."""
@@ -105,6 +139,9 @@ class InnerConfig:
     value_clip: float | None = None
     """How far a value may move from what it was when the rollout was played before moving it further earns nothing, in
     units of the return; 0 for no bound. 0.2 on Brax, where rewards are normalised; 0 elsewhere."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     def settings(self, env: str) -> Settings:
         """The published settings of an environment with what is given here put in."""

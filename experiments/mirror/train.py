@@ -1,20 +1,24 @@
 """Meta-training of drifts: the run of `experiments.lpo`."""
 
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 
-from experiments.common.cli import command_line, resume_command
+from experiments.common.cli import command_line
 from experiments.common.evolution import evolution
-from experiments.common.folder import open_folder
+from experiments.common.folder import RunFolder, open_folder
 from experiments.common.logging import Logger
 from experiments.common.loop import Hook, run, untrained
+from experiments.common.progress import status
+from experiments.common.unfinished import join_notes, leave
 from experiments.mirror import agents, surface
 from experiments.mirror.build import DRIFTS, World, world
 from experiments.mirror.config import MirrorConfig
-from experiments.mirror.report import write
+from experiments.mirror.report import learning, title, write
 from lopt.agents import FinalReturn, LifeReturn, Together
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.export import card_of, save_rule
@@ -47,7 +51,7 @@ def build(config: MirrorConfig) -> Study:
             f"envs: several environments are weighed by reference returns, and none is known for {', '.join(unknown)}; "
             "train on each alone, or on those of envs.references"
         )
-    drift = config.drift.drift()
+    drift = config.drift.drift([w.settings.num_updates for w in worlds])
     lives: list[Lifetime] = []
     for w in worlds:
         lifetime = w.lifetime(drift, config.es.episodes)
@@ -86,29 +90,38 @@ def main(config: MirrorConfig) -> None:
         hooks=[Hook(config.eval.every, Validation(config, study), at_start=True)],
         headline=("meta_loss",),
         finite=("meta_loss",),
+        unit="meta-step",
     )
-    if outcome.stopped:
-        print(f"stopped at meta-step {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
-        return
     theta = jax.device_get(outcome.state.theta)
+    keep = partial(export, config, study, folder, theta, outcome.step)
+    if outcome.stopped:
+        leave(config, folder, outcome, title(config), partial(learning, config, folder), keep)
+        return
+    keep()
+    surface.draw(study.drift, theta, folder.file("drift.png"))
+    worlds = {w.name: w for w in (*study.worlds, *tests)}
+    newborn = untrained(config.run, study.init)
+    with status("training agents under the drift, PPO and DPO", config.run.progress):
+        found = {name: compare(config, w, study.drift, theta, newborn) for name, w in worlds.items()}
+        agents.draw(found, worlds, folder.file("agents.png"))
+        for w in study.worlds:
+            found[w.name] |= without_clock(config, w, study.drift, theta)
+    write(config, folder, found, worlds)
+    print(f"report: {folder.path / 'report.md'}")
+
+
+def export(
+    config: MirrorConfig, study: Study, folder: RunFolder, theta: Theta, steps: int, note: str | None = None
+) -> Path:
+    """Write `rule.npz` and `rule.json`; `note` is where a stopped run stands."""
     card = card_of(
         study.drift,
         command=folder.command,
         seed=config.run.seed,
-        meta_steps=outcome.step,
-        notes=f"drift of PPO, meta-trained on {', '.join(config.envs)}",
+        meta_steps=steps,
+        notes=join_notes(f"drift of PPO, meta-trained on {', '.join(config.envs)}", note),
     )
-    save_rule(folder.file("rule"), theta, card)
-    surface.draw(study.drift, theta, folder.file("drift.png"))
-    print("training agents under the drift, PPO and DPO ...", flush=True)
-    worlds = {w.name: w for w in (*study.worlds, *tests)}
-    newborn = untrained(config.run, study.init)
-    found = {name: compare(config, w, study.drift, theta, newborn) for name, w in worlds.items()}
-    agents.draw(found, worlds, folder.file("agents.png"))
-    for w in study.worlds:
-        found[w.name] |= without_clock(config, w, study.drift, theta)
-    write(config, folder, found, worlds)
-    print(f"report: {folder.path / 'report.md'}")
+    return save_rule(folder.file("rule"), theta, card)
 
 
 def compare(config: MirrorConfig, world: World, drift: LPO, theta: Theta, newborn: Theta) -> dict[str, agents.Learned]:

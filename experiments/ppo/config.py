@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from experiments.common.checks import at_least
 from experiments.common.config import Run, RunConfig
 from experiments.mirror.settings import InnerConfig
 
@@ -11,7 +12,7 @@ class PPOConfig:
     """Trains agents in an environment under one or several drifts and measures them.
 
     Raises:
-        ValueError: nothing to train, or no seeds.
+        ValueError: nothing to train, or a number out of range.
     """
 
     run: Run = RunConfig(out="runs/ppo")
@@ -30,9 +31,7 @@ class PPOConfig:
     def __post_init__(self) -> None:
         if not self.drifts:
             raise ValueError("drifts must name at least one drift (got none)")
-        for name in ("seeds", "episodes", "updates_per_chunk"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name.replace('_', '-')} must be at least 1 (got {getattr(self, name)})")
+        at_least(1, self, "seeds", "episodes", "updates_per_chunk")
 
 
 PRESETS = {"published": PPOConfig()}

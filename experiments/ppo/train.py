@@ -1,19 +1,22 @@
 """The run of `experiments.ppo`: agents of several drifts and seeds in one resumable loop."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common import plots
-from experiments.common.cli import command_line, near_match_error, resume_command
+from experiments.common.cli import command_line, near_match_error
 from experiments.common.compiling import often
 from experiments.common.folder import RunFolder, open_folder
 from experiments.common.loop import run
-from experiments.common.report import image, table, write_report, write_results
+from experiments.common.progress import status
+from experiments.common.report import curves, table, write_report, write_results
 from experiments.common.stats import bootstrap, mean
+from experiments.common.unfinished import leave
 from experiments.mirror.build import DRIFTS, World, world
 from experiments.mirror.environments import reference
 from experiments.ppo.config import PPOConfig
@@ -63,15 +66,18 @@ def main(config: PPOConfig) -> None:
         chunk=chunk,
         headline=tuple(f"{t.name}/return" for t in taught),
         finite=tuple(f"{t.name}/loss" for t in taught),
+        unit="update",
     )
     if outcome.stopped:
-        print(f"stopped at update {outcome.step} ({outcome.reason}); to go on:\n  {resume_command()}")
+        names = [t.name for t in taught]
+        leave(config, folder, outcome, f"Agents in {config.env}", partial(learning, folder, names))
         return
     final = {}
-    for t in taught:
-        measure = here.measure(t.lifetime, config.episodes)
-        go = often(jax.vmap(lambda k, s, m=measure: m(k, level, s)))
-        final[t.name] = np.asarray(go(jax.random.split(jax.random.key(7), config.seeds), outcome.state[t.name]))
+    with status("measuring the agents", config.run.progress):
+        for t in taught:
+            measure = here.measure(t.lifetime, config.episodes)
+            go = often(jax.vmap(lambda k, s, m=measure: m(k, level, s)))
+            final[t.name] = np.asarray(go(jax.random.split(jax.random.key(7), config.seeds), outcome.state[t.name]))
     write(config, folder, here, final)
     print(f"report: {folder.path / 'report.md'}")
 
@@ -107,6 +113,19 @@ def _summary(name: str, told: Metrics) -> Metrics:
     return {f"{name}/{key}": value for key, value in (spread | others).items()}
 
 
+def learning(folder: RunFolder, names: Sequence[str]) -> str:
+    """Draw the learning curves of the agents under these drifts; the Markdown that shows them."""
+    measures = {
+        "return of episodes": "return",
+        "entropy of the policy (nats)": "policy_entropy",
+        "KL of an update (nats)": "kl",
+        "value: squared error": "critic_loss",
+    }
+    panels = {text: {f"{name}/{what}": name for name in names} for text, what in measures.items()}
+    caption = "Means over the seeds: raw values pale, moving means on top."
+    return curves(folder, panels, "update of the agents", caption=caption)
+
+
 def write(config: PPOConfig, folder: RunFolder, here: World, final: dict[str, np.ndarray]) -> None:
     """Write what shows the result; `final` are mean returns `[seeds]`."""
     known = reference(config.env)
@@ -122,13 +141,7 @@ def write(config: PPOConfig, folder: RunFolder, here: World, final: dict[str, np
     if known:
         text += f" Reference {known.reference:g}: {known.source}. Random {known.random:g}: {known.random_source}."
     sections = {"Trained agents": text}
-    panels = {
-        "return": [f"{name}/return" for name in final],
-        "entropy of the policy": [f"{name}/policy_entropy" for name in final],
-        "KL of an update": [f"{name}/kl" for name in final],
-        "squared error of the value": [f"{name}/critic_loss" for name in final],
-    }
-    if plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels, xlabel="update"):
-        sections["Learning"] = image("curves.png", "Means over the seeds: raw values pale, moving means on top.")
+    if drawn := learning(folder, list(final)):
+        sections["Learning"] = drawn
     write_results(folder, {"seed": config.run.seed, "returns": final, "settings": vars(here.settings)})
     write_report(folder, f"Agents in {config.env}", config, sections)

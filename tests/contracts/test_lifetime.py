@@ -6,10 +6,9 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from lopt.agents import FinalReturn, LifeReturn, Together
+from lopt.agents import FinalReturn, Together
 from lopt.objectives import A2C, LPO, PPO, TALPO, Clip, FractionAndLogLifetime
 from lopt.protocols import Lifetime
 from tests.reference import aim, bandit, in_context, keys, pair, supervised
@@ -33,9 +32,6 @@ LIFETIMES = {
     "LPG with time, tables": lambda: life(lpg(conditioning=FractionAndLogLifetime())),
     "A2C, networks, Lion with weight decay": lambda: life(A2C(), lion(), mean_advantage=True),
     "LPG, judged by its return": lambda: FinalReturn(life(lpg()), confidence),
-    "LPO, judged all life long": lambda: LifeReturn(
-        ppo(PPO(LPO(4, init_scale=5.0)), optimizer=optax.sgd(50.0), tracked_updates=max(LENGTHS))
-    ),
     "LPO, tables": lambda: ppo(PPO(LPO(4, floor=Clip()))),
     "TA-LPO, real actions, Lion with weight decay, all normalised": lambda: ppo_on_aim(PPO(TALPO(4))),
     **supervised.LIVES,
@@ -66,7 +62,7 @@ def parts(name):
 
 
 def _objective(lifetime):
-    return lifetime.lifetime.objective if isinstance(lifetime, (FinalReturn, LifeReturn)) else lifetime.objective
+    return lifetime.lifetime.objective if isinstance(lifetime, FinalReturn) else lifetime.objective
 
 
 @functools.cache

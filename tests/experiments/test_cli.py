@@ -1,5 +1,6 @@
 """The command line: presets, help, near matches, exit codes."""
 
+import os
 import subprocess
 import sys
 
@@ -86,7 +87,42 @@ def test_interrupt_exits_with_130():
 def test_command_lines():
     program = cli.program()
     assert cli.command_line(["--lr", "1", "--overwrite", "--resume"]) == f"{program} --lr 1"
-    assert cli.resume_command(["--out", "a b", "--overwrite"]) == f"{program} --out 'a b' --resume"
+    shell = program.replace("python", cli.interpreter(), 1)
+    assert cli.resume_command(["--out", "a b", "--overwrite"]) == f"{shell} --out 'a b' --resume"
+
+
+def test_a_resume_line_repeats_no_time_limit():
+    for words in ("--max-minutes 3", "--max-minutes=3", "--max_minutes 3"):
+        line = cli.resume_line(f"somewhere/python -m toy {words} --out 'a b'")
+        assert line == "somewhere/python -m toy --out 'a b' --resume"
+
+
+def test_a_printed_line_runs_in_the_shell_that_sees_it(tmp_path, monkeypatch):
+    """`make` starts .venv/bin/python, which a plain shell does not find under the name python."""
+    for name in (".venv/bin", "other"):
+        (tmp_path / name).mkdir(parents=True)
+        python = tmp_path / name / "python"
+        python.symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
+    assert cli.resume_line("python -m toy") == ".venv/bin/python -m toy --resume"
+    monkeypatch.chdir(tmp_path / "other")
+    assert cli.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
+    monkeypatch.setenv("PATH", str(tmp_path / ".venv" / "bin"))
+    assert cli.runnable("python -m toy") == "python -m toy"
+    monkeypatch.setenv("PATH", "")
+    assert cli.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
+
+
+def test_the_line_of_a_stopped_run_goes_on_with_it(tmp_path):
+    """From the outside: stopped by its time limit, then the printed line as it is, in a shell with a bare PATH."""
+    run = [sys.executable, "-m", "tests.experiments.toy", "--out", str(tmp_path / "run"), "--max-minutes", "1e-9"]
+    stopped = subprocess.run(run, capture_output=True, text=True)
+    assert stopped.returncode == 0, stopped.stderr
+    line = stopped.stdout.strip().splitlines()[-1].split(": ", 1)[1]
+    again = subprocess.run(line, shell=True, capture_output=True, text=True, env=os.environ | {"PATH": "/usr/bin:/bin"})
+    assert "step 20: done" in again.stdout, again.stderr
 
 
 def test_a_study_from_the_outside(tmp_path):

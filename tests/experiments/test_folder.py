@@ -73,7 +73,14 @@ def test_foreign_folders_are_never_touched(tmp_path, overwrite):
     (tmp_path / "config.json").write_text('{"format": "another program"}')
     with pytest.raises(ValueError, match="holds no run"):
         open_folder(config(tmp_path, overwrite=overwrite), "toy")
-    assert (tmp_path / "thesis.tex").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "thesis.tex"]
+
+
+def test_a_refused_run_keeps_its_lock_file(finished):
+    before = content(finished)
+    with pytest.raises(ValueError, match="already holds a run"):
+        open_folder(config(finished), "toy")
+    assert content(finished) == before and (finished / ".lock").exists()
 
 
 def test_overwrite_spares_the_current_folder(finished, monkeypatch):

@@ -4,11 +4,13 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.common.config import RunConfig
 from experiments.common.evolution import ESConfig
+from experiments.common.stopping import StopRequest
 from experiments.gridworld import measure, response
 from experiments.gridworld.build import build
 from experiments.gridworld.config import (
@@ -21,12 +23,14 @@ from experiments.gridworld.config import (
     StudyConfig,
 )
 from experiments.gridworld.names import LEVELS, SCORES
-from experiments.gridworld.train import main
+from experiments.gridworld.report import NORMALISED, PANELS, RETURN, better, lifetimes, references
+from experiments.gridworld.train import Validation, main
 from experiments.groove.presets import PRESETS
 from experiments.lpg.presets import PRESETS as LPG_PRESETS
 from lopt import curriculum
-from lopt.export import load_rule
-from lopt.objectives import LPG, RemainingFraction
+from lopt.export import card_of, load_rule, rebuild, save_rule
+from lopt.objectives import LPG, FractionAndLogLifetime, RemainingFraction
+from lopt.types import Progress
 
 TINY = StudyConfig(
     run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
@@ -71,6 +75,32 @@ def test_bad_input_is_named(changes, message):
 def test_presets_build():
     for preset in (*PRESETS.values(), *LPG_PRESETS.values()):
         build(preset)
+
+
+def ages(lifetimes, fractions=(0.0, 0.5, 1.0)):
+    """Progress at some points of lifetimes of these lengths."""
+    return [Progress(jnp.int32(x * n), jnp.int32(n)) for n in lifetimes for x in fractions]
+
+
+@pytest.mark.parametrize(("name", "bound"), [("ta", 1.0), ("ta_paper", 0.5 * np.log(250 / 10) + 1e-6)])
+def test_features_of_time_are_of_order_one_over_the_lifetimes_of_a_preset(name, bound):
+    preset = LPG_PRESETS[name]
+    rule = build(preset).rule
+    levels = preset.levels
+    features = np.array([rule.conditioning(age) for age in ages((levels.shortest, levels.lifetime))])
+    assert np.abs(features).max() <= bound
+    np.testing.assert_allclose(features[0, 1], -features[-1, 1], rtol=1e-5)
+
+
+def test_one_lifetime_is_the_reference_and_a_rule_to_start_from_keeps_its_own(tmp_path):
+    told = change(TINY, rule=change(TINY.rule, time="normalised"))
+    study = build(told)
+    assert study.rule.conditioning == FractionAndLogLifetime(reference=4.0)
+    old = dataclasses.replace(study.rule, conditioning=FractionAndLogLifetime(reference=250.0))
+    path = save_rule(tmp_path / "rule", old.init(jax.random.key(0)), card_of(old))
+    assert rebuild(load_rule(path).card).conditioning.reference == 250.0
+    again = build(change(told, rule=change(told.rule, start=str(tmp_path / "rule"))))
+    assert again.rule.conditioning.reference == again.lifetime.objective.conditioning.reference == 250.0
 
 
 @pytest.mark.parametrize("name", LEVELS)
@@ -143,6 +173,35 @@ def metrics(folder):
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
 
 
+def test_the_text_says_what_the_table_says():
+    rule, a2c = np.array([[3.0, 0.0, 1.0]]), np.array([[1.0, 1.0, 1.0]])
+    text = better({"trained rule": rule, "untrained rule": 0 * rule, "A2C": a2c})
+    assert "more than A2C on 1 of 3 levels, less on 1; its mean return is higher" in text
+    text = better({"trained rule": 0 * rule, "untrained rule": 0 * rule, "A2C": a2c})
+    assert "its mean return is not higher" in text and "nothing was learned" in text
+    assert lifetimes(LPG_PRESETS["ta"]) == "10 to 50" and lifetimes(TINY) == "4"
+
+
+def test_a_stopped_run_shows_its_curves(tmp_path, monkeypatch):
+    """Stopped between its steps, as by Ctrl-C; nothing is measured at the end."""
+    stop = type("Stop", (StopRequest,), {"requested": property(lambda self: self.asked > 1)})
+    stop.asked = 0
+
+    def validate(self, key, step, state, logger):
+        stop.asked += 1
+        usual(self, key, step, state, logger)
+
+    usual = Validation.__call__
+    monkeypatch.setattr(Validation, "__call__", validate)
+    monkeypatch.setattr("experiments.common.loop.StopRequest", stop)
+    monkeypatch.setattr(measure, "table", None)
+    main(change(TINY, run=change(TINY.run, out=str(tmp_path))))
+    assert "stopped at meta-step 2 of 4, not finished" in load_rule(tmp_path / "rule").card.notes
+    assert load_rule(tmp_path / "rule").card.meta_steps == 2
+    assert (tmp_path / "curves.png").stat().st_size > 0
+    assert "curves.png" in (tmp_path / "report.md").read_text()
+
+
 def test_a_run_resumes_bit_for_bit_and_reports(tmp_path, capsys):
     whole = change(TINY, run=change(TINY.run, out=str(tmp_path / "whole")))
     main(whole)
@@ -166,10 +225,24 @@ def test_a_run_resumes_bit_for_bit_and_reports(tmp_path, capsys):
     parts = change(TINY, run=change(TINY.run, out=str(tmp_path / "parts"), max_minutes=1e-9))
     main(parts)
     assert "to go on" in capsys.readouterr().out
+    assert "stopped at meta-step 0 of 4, not finished" in load_rule(tmp_path / "parts" / "rule").card.notes
+    report = (tmp_path / "parts" / "report.md").read_text()
+    assert "The run is not finished" in report and " --resume\n" in report
+    assert not (tmp_path / "parts" / "results.json").exists()
     main(change(parts, run=change(parts.run, max_minutes=None, resume=True)))
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
     first, second = (load_rule(tmp_path / name / "rule").theta for name in ("whole", "parts"))
     assert jax.tree.all(jax.tree.map(np.array_equal, first, second))
+
+    assert "not finished" not in load_rule(tmp_path / "parts" / "rule").card.notes
+    assert "not finished" not in (tmp_path / "parts" / "report.md").read_text()
+    curve = [row for row in metrics(tmp_path / "whole") if "held_out/a2c_normalised" in row]
+    assert [row["step"] for row in curve] == [0, 2, 4]
+    assert len({row["held_out/a2c_return"] for row in curve}) == 1
+    lines = references(curve)
+    assert list(lines[RETURN]) == ["A2C", "optimum", "random"]
+    assert (lines[NORMALISED]["A2C"], lines[NORMALISED]["random"]) == (1, 0)
+    assert lines[RETURN]["optimum"] >= lines[RETURN]["A2C"] and set(lines) <= set(PANELS)
 
     with pytest.raises(ValueError, match="already holds a run"):
         main(whole)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from experiments.common.config import RunConfig
 from experiments.common.folder import RunFolder
 from experiments.common.logging import read_metrics
 from experiments.common.loop import Hook, check_sizes, run
+from experiments.common.report import left_out
 from tests.experiments.toy import ToyConfig, train
 from tests.reference.ulps import assert_ulps
 
@@ -190,7 +193,40 @@ def test_plain_progress_line(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "step 20/20" in out
     assert "meta_loss" in out
-    assert out.count("step ") == 1
+    assert len(re.findall("^step ", out, re.MULTILINE)) == 1
+
+
+def test_what_compiles_is_said_before_the_first_step(tmp_path, capsys):
+    train(toy(tmp_path, progress=True, checkpoint_minutes=9, max_minutes=1e-9))
+    assert capsys.readouterr().out.startswith("compiling the step ...\nmeasuring before the first step ...\n")
+    train(toy(tmp_path, progress=True, checkpoint_minutes=9, resume=True, chunk=5))
+    assert "compiling the step ...\n" in capsys.readouterr().out
+
+
+def test_lifetimes_that_are_left_out_are_told_once(tmp_path, capsys):
+    train(toy(tmp_path, progress=True, checkpoint_minutes=9), left_out=(0.0,) * 5 + (0.5,) * 2 + (0.0,) * 13)
+    out = capsys.readouterr().out
+    assert out.count("warning: up to step 10, 20 % of lifetimes were left out") == 1
+    assert "smaller learning rate" in out
+    rows = [row["frac_nonfinite"] for row in read_metrics(tmp_path / "metrics.jsonl") if "frac_nonfinite" in row]
+    assert rows == pytest.approx([0, 0.2, 0, 0])
+    assert left_out(read_metrics(tmp_path / "metrics.jsonl")) == (
+        "5 % of lifetimes were left out because they were not finite (largest in one chunk 20 %)."
+    )
+
+
+def test_the_run_stops_where_nothing_is_left(tmp_path, capsys):
+    fractions = (0.0,) * 12 + (1.0,) + (0.0,) * 7
+    with pytest.raises(FloatingPointError, match=r"step 12: .*frac_nonfinite = 1.0 \(every lifetime .*of step 10"):
+        train(toy(tmp_path), left_out=fractions)
+    assert RunFolder(tmp_path, True).checkpoints.latest() == 10
+    train(toy(tmp_path / "known"), left_out=(math.nan,) * 20)  # not measured: nothing is said
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_a_stopped_run_says_where(tmp_path):
+    outcome = train(toy(tmp_path, max_minutes=1e-9))
+    assert outcome.note == f"stopped at step {outcome.step} of 20, not finished"
 
 
 def test_state_may_hold_one_array_twice(tmp_path):

@@ -20,6 +20,7 @@ from experiments.ppo.config import PPOConfig
 from experiments.ppo.train import drifts
 from experiments.ppo.train import main as train_agents
 from lopt.export import load_rule
+from lopt.objectives import FractionAndLogLifetime
 
 INNER = InnerConfig(num_envs=2, rollout_length=4, total_steps=16, epochs=1, num_minibatches=2, hidden=(3,))
 TINY = MirrorConfig(
@@ -113,12 +114,20 @@ def test_slopes_of_the_objective_are_those_of_the_formulas():
 
 def test_pictures_of_drifts(tmp_path):
     for time in ("none", "fraction"):
-        drift = DriftConfig(hidden=4, time=time, init_scale=3.0).drift()
+        drift = DriftConfig(hidden=4, time=time, init_scale=3.0).drift((10,))
         theta = drift.init(jax.random.key(0))
         surface.draw(drift, theta, tmp_path / f"{time}.png")
         assert (tmp_path / f"{time}.png").stat().st_size > 5000
         young, old = (surface.values(drift, theta, np.array([0.5, 1.5]), np.array([2.0]), age) for age in (0.0, 1.0))
         assert (young == old).all() == (time == "none")
+
+
+def test_log_lifetimes_are_relative_to_those_of_the_agents():
+    config = change(TINY, drift=DriftConfig(hidden=3, time="normalised"))
+    study = build(config)
+    (lifetime,) = {w.settings.num_updates for w in study.worlds}
+    assert study.drift.conditioning == FractionAndLogLifetime(reference=float(lifetime))
+    assert DriftConfig(time="normalised").drift((4, 100, 25)).conditioning.reference == pytest.approx(20.0)
 
 
 @pytest.mark.slow

@@ -62,6 +62,29 @@ def test_table():
         table(("a", "b"), [(1,)])
 
 
+def test_lifetimes_that_were_left_out_stand_in_every_report(tmp_path):
+    folder = RunFolder(tmp_path, False, "python -m toy")
+    rows = [{"step": 1}, {"step": 2, "frac_nonfinite": 0.0}, {"step": 4, "frac_nonfinite": None}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_report(folder, "A toy", ToyConfig(), {})
+    assert "left out" not in (tmp_path / "report.md").read_text()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 6, "frac_nonfinite": 0.25}\n')
+    write_report(folder, "A toy", ToyConfig(), {})
+    text = (tmp_path / "report.md").read_text()
+    assert "12 % of lifetimes were left out because they were not finite (largest in one chunk 25 %)." in text
+
+
+def test_curves_are_told_apart_in_words_and_compared_with_lines(tmp_path, monkeypatch):
+    labels = []
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.legend", lambda axis, **_: labels.extend(axis.get_legend_handles_labels()[1])
+    )
+    panels = {"both": {"a": "the first", "b": "the second"}, "one": ["a"]}
+    assert curves(ROWS, tmp_path / "c.png", panels, lines={"both": {"A2C": 1.0}})
+    assert labels == ["the first", "the second", "A2C"]
+
+
 def test_report_and_results(tmp_path):
     folder = RunFolder(tmp_path, False, "python -m toy --lr 0.1")
     body = table(("rule", "IQM"), [("a", Interval(1, 0.5, 2))])

@@ -56,8 +56,10 @@ class ToyConfig:
 PRESETS = {"quick": ToyConfig(), "paper": ToyConfig(steps=40)}
 
 
-def train(config: ToyConfig, hooks: tuple[Hook, ...] = (), command: str = "toy") -> Outcome:
-    """Run the study in its folder."""
+def train(
+    config: ToyConfig, hooks: tuple[Hook, ...] = (), command: str = "toy", left_out: tuple[float, ...] = ()
+) -> Outcome:
+    """Run the study in its folder; `left_out` are the fractions of lifetimes that its steps leave out, by step."""
     folder = open_folder(config, command)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.lr))
 
@@ -74,6 +76,8 @@ def train(config: ToyConfig, hooks: tuple[Hook, ...] = (), command: str = "toy")
             "sometimes": jnp.where(state.step % 3 == 0, loss, jnp.nan),
             "never": jnp.nan,
         }
+        if left_out:
+            metrics["frac_nonfinite"] = jnp.array(left_out)[state.step]
         theta = optax.apply_updates(state.theta, updates)
         key = jax.random.split(state.key)[0]
         return state.replace(theta=theta, opt_state=opt_state, key=key, step=state.step + 1), metrics

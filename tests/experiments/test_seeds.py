@@ -1,0 +1,129 @@
+"""Several seeds as one result: runs of every study that has one, and what is wrong with other folders."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from experiments.common.config import RunConfig
+from experiments.common.folder import open_folder
+from experiments.common.report import write_results
+from experiments.common.stats import Interval
+from experiments.gridworld.config import StudyConfig as GridConfig
+from experiments.learned_optimizer.config import StudyConfig as OptimizerConfig
+from experiments.mirror.config import MirrorConfig
+from experiments.ppo.config import PPOConfig
+from experiments.seeds.__main__ import SeedsConfig, load, summary
+
+
+def near(value):
+    return Interval(value, value - 1, value + 1)
+
+
+def grid(x):
+    return {"returns": {"trained rule": near(x)}, "a2c_normalised": {"trained rule": near(x / 2)}, "per_level": [x]}
+
+
+def drifts(x):
+    return {"returns": {"CartPole-v1": {"PPO": {"final": near(x), "life": near(3.0)}}}, "per_seed": {"PPO": [x]}}
+
+
+def agents(x):
+    return {"returns": {"ppo": [x - 1, x + 1]}, "settings": {"num_envs": 4}}
+
+
+def optimizers(x):
+    return {"held_out_loss": {"digits": {"learned": near(x)}}, "log10_ratio_to_adam": {"digits": {"learned": near(-x)}}}
+
+
+STUDIES = {
+    "gridworld": (GridConfig, grid, "| trained rule | 2 [1, 3] | 1 3 |"),
+    "mirror": (MirrorConfig, drifts, "| CartPole-v1, PPO, final | 2 [1, 3] | 1 3 |"),
+    "ppo": (PPOConfig, agents, "| ppo | 2 [1, 3] | 1 3 |"),
+    "learned_optimizer": (OptimizerConfig, optimizers, "| digits, learned | 2 [1, 3] | 1 3 |"),
+}
+
+
+def finished(path, config, seed, results):
+    """The folder of a finished run."""
+    run = RunConfig(out=str(path), seed=seed)
+    folder = open_folder(replace(config, run=run), f"python -m toy --seed {seed}")
+    write_results(folder, {"seed": seed, **results})
+    folder.close()
+    return str(path)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_runs_of_every_study_are_summarised(study, tmp_path):
+    kind, results, row = STUDIES[study]
+    runs = tuple(finished(tmp_path / str(seed), kind(), seed, results(x)) for seed, x in ((1, 3.0), (0, 1.0)))
+    text, data = summary(SeedsConfig(runs))
+    assert row in text
+    assert "python -m toy --seed 0\npython -m toy --seed 1\n" in text
+    assert data["seeds"] == [0, 1]
+    (measure, rows), *_ = [(name, data[name]) for name in ("returns", "held_out_loss") if name in data]
+    assert next(iter(rows.values()))["per_seed"] == [1.0, 3.0]
+    json.dumps(data, allow_nan=False)
+
+
+def test_two_configurations_are_compared_seed_by_seed(tmp_path):
+    ours = tuple(finished(tmp_path / f"a{s}", GridConfig(), s, grid(x)) for s, x in ((0, 1.0), (1, 3.0)))
+    other = GridConfig(score="pvl")
+    theirs = tuple(finished(tmp_path / f"b{s}", other, s, grid(x)) for s, x in ((1, 2.0), (0, 0.5)))
+    text, data = summary(SeedsConfig(ours, against=theirs))
+    assert data["returns"]["trained rule"]["against"]["per_seed"] == [0.5, 2.0]
+    assert "0.75 [0.5, 1]" in text
+    with pytest.raises(ValueError, match=r"seeds must be the same \(got \[0, 2\], expected \[0, 1\]\)"):
+        more = finished(tmp_path / "b2", other, 2, grid(1.0))
+        summary(SeedsConfig(ours, against=(theirs[1], more)))
+
+
+def test_what_is_not_finite_is_said(tmp_path):
+    runs = tuple(finished(tmp_path / str(s), GridConfig(), s, grid(x)) for s, x in ((0, 1.0), (1, float("nan"))))
+    text, data = summary(SeedsConfig(runs))
+    assert "not finite for 1 of 2 seeds" in text and "1 nan" in text
+    json.dumps(data, allow_nan=False)
+
+
+def test_wrong_folders_are_named(tmp_path):
+    first = finished(tmp_path / "first", GridConfig(), 0, grid(1.0))
+    with pytest.raises(ValueError, match="nowhere holds no finished run"):
+        load((first, str(tmp_path / "nowhere")))
+    unfinished = tmp_path / "unfinished"
+    open_folder(GridConfig(run=RunConfig(out=str(unfinished), seed=1)), "toy").close()
+    with pytest.raises(ValueError, match="unfinished holds no finished run"):
+        load((first, str(unfinished)))
+    with pytest.raises(ValueError, match="seed 0 is there twice"):
+        load((first, finished(tmp_path / "again", GridConfig(), 0, grid(1.0))))
+    with pytest.raises(ValueError, match=r"(?s)different configurations.*score: alg_regret in .*first, pvl in .*other"):
+        load((first, finished(tmp_path / "other", GridConfig(score="pvl"), 1, grid(1.0))))
+    with pytest.raises(ValueError, match=r"(?s)first and .*lpo are runs of different configurations"):
+        load((first, finished(tmp_path / "lpo", MirrorConfig(), 1, drifts(1.0))))
+    with pytest.raises(
+        ValueError, match=r"odd: its results cannot be summarised.*holds seed, table; expected .*returns"
+    ):
+        load((finished(tmp_path / "odd", GridConfig(), 1, {"table": [1, 2]}), first))
+    (tmp_path / "odd" / "results.json").write_text('{"returns": {"A2C": 1.0}}')
+    with pytest.raises(ValueError, match="holds returns; expected seed"):
+        load((str(tmp_path / "odd"), first))
+
+
+@pytest.mark.parametrize("words", [(), ("one",)])
+def test_too_few_runs_exit_with_two_and_the_usage(words):
+    with pytest.raises(ValueError, match=r"at least two run folders .*\nusage: python -m experiments.seeds RUN RUN"):
+        SeedsConfig(words)
+    result = subprocess.run([sys.executable, "-m", "experiments.seeds", *words], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "usage: python -m experiments.seeds RUN RUN" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_from_the_outside(tmp_path):
+    runs = [finished(tmp_path / str(s), GridConfig(), s, grid(x)) for s, x in ((0, 1.0), (1, 3.0))]
+    command = [sys.executable, "-m", "experiments.seeds", *runs, "--out", str(tmp_path / "all")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "| trained rule | 2 [1, 3] | 1 3 |" in result.stdout
+    assert (tmp_path / "all" / "summary.md").read_text().startswith("# all\n")
+    assert json.loads((tmp_path / "all" / "summary.json").read_text())["a2c_normalised"]
