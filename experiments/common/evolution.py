@@ -47,8 +47,8 @@ class ESConfig:
         """Check the options against the number of levels.
 
         Raises:
-            ValueError: an unknown name, a strategy that is not offered, a number out of range, an odd population, a pack
-                that does not divide the levels.
+            ValueError: an unknown name, a strategy that is not offered, a number out of range, an odd population, a
+                pack that does not divide the levels.
         """
         choose("shaping", self.shaping, SHAPINGS)
         if self.strategy != PAIRS:  # evosax takes a second to import

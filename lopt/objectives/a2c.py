@@ -1,5 +1,6 @@
 """Advantage actor-critic, in the same form as the learned objectives."""
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -36,7 +37,7 @@ class A2C:
             rollout's mean advantage, which is what its (T, 1) times (T,) product amounts to.
 
     Raises:
-        ValueError: gamma or lam outside [0, 1].
+        ValueError: gamma or lam outside [0, 1], or a weight that is not finite.
 
     Paper: arXiv 1602.01783, section 4 (synchronous form); GAE arXiv 1506.02438.
     """
@@ -52,6 +53,9 @@ class A2C:
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"A2C: {name} must be in [0, 1] (got {getattr(self, name)})")
+        for name in ("entropy_weight", "value_weight"):
+            if not abs(getattr(self, name)) < math.inf:
+                raise ValueError(f"A2C: {name} must be finite (got {getattr(self, name)})")
 
     @property
     def prediction_size(self) -> int:

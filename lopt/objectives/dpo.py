@@ -35,7 +35,7 @@ class DPO:
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"DPO: {name} must be positive (got {getattr(self, name)})")
 
     def init(self, key: Key) -> Theta:

@@ -55,7 +55,7 @@ class Clip:
     time_aware = False
 
     def __post_init__(self) -> None:
-        if self.epsilon <= 0:
+        if not self.epsilon > 0:
             raise ValueError(f"Clip: epsilon must be positive (got {self.epsilon})")
 
     def init(self, key: Key) -> Theta:

@@ -1,5 +1,6 @@
 """Learned policy gradient: a recurrent network reads a trajectory backwards and says what the agent should become."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -78,7 +79,7 @@ class LPG:
             stop-gradient there blocks it: y_hat then learns from its regularisers alone, and y stays uniform.
 
     Raises:
-        ValueError: a width below one, or a negative `alpha_y` or `time_scale`.
+        ValueError: a width below one, or an `alpha_y` or `time_scale` that is negative or not finite.
 
     Paper: arXiv 2007.08794, eq. 2-3 and section 3.2; GRU, M = 8 and the inputs as in arXiv 2310.02782.
     Differs: the paper has an LSTM, M = 30 and the discount factor as an input. EmptyJackson/groove minimises
@@ -97,11 +98,11 @@ class LPG:
 
     def __post_init__(self) -> None:
         for name in ("prediction_size", "hidden", "embedding"):
-            if getattr(self, name) < 1:
+            if not getattr(self, name) >= 1:
                 raise ValueError(f"LPG: {name} must be at least 1 (got {getattr(self, name)})")
         for name in ("alpha_y", "time_scale"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"LPG: {name} must not be negative (got {getattr(self, name)})")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"LPG: {name} must not be negative, and must be finite (got {getattr(self, name)})")
 
     @property
     def _net(self) -> LPGNet:
@@ -158,6 +159,9 @@ class LPGPenalty:
 
     - beta0 H(pi) - beta1 H(y) + beta2 mean[pi_hat^2] + beta3 mean[sum_k y_hat_k^2]
 
+    Raises:
+        ValueError: a weight that is not finite.
+
     Paper: arXiv 2007.08794, section 4.1 (values: arXiv 2310.02782, table 2).
     """
 
@@ -165,6 +169,11 @@ class LPGPenalty:
     prediction_entropy: float = 1e-3
     pi_hat_l2: float = 5e-3
     y_hat_l2: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("policy_entropy", "prediction_entropy", "pi_hat_l2", "y_hat_l2"):
+            if not abs(getattr(self, name)) < math.inf:
+                raise ValueError(f"LPGPenalty: {name} must be finite (got {getattr(self, name)})")
 
     def __call__(self, steps: Metrics, active: Bool[Array, " K"]) -> Float[Array, ""]:
         """The penalty, from the metrics `[K]` of one lifetime's updates and a mask of those before its end."""

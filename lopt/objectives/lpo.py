@@ -54,7 +54,7 @@ class LPO:
     def __post_init__(self) -> None:
         for name, least in (("hidden", 1), ("xi", 0), ("init_scale", 0)):
             value = getattr(self, name)
-            if value < least or value == 0:
+            if not (value >= least and value > 0):
                 raise ValueError(f"LPO: {name} must be {'at least 1' if least else 'positive'} (got {value})")
         if isinstance(self.floor, LPO):
             raise ValueError("LPO: the floor must have no meta-parameters, as Clip() or DPO() (got an LPO)")

@@ -79,10 +79,23 @@ def ppo_loss(
         where: which entries count; None for all of them. The mean is over these.
         progress: where the learner is in its lifetime, for a drift that depends on time.
 
+    Raises:
+        ValueError: arrays of different shapes, a `Drift` in the place of a function, or a drift that depends on time
+            and no progress.
+
     Paper: arXiv 2201.02373 (mirror learning); arXiv 2210.05639.
     Differs: the log-ratio is kept within 20 of zero, without slope beyond, so that a policy that has run away does not
         turn the loss into infinity or NaN.
     """
+    arrays = {"log_prob": log_prob, "old_log_prob": old_log_prob, "advantage": advantage}
+    shapes = {name: jnp.shape(x) for name, x in (arrays | ({} if where is None else {"where": where})).items()}
+    if len(set(shapes.values())) > 1:
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"ppo_loss: arrays must have one shape (got {got})")
+    if isinstance(drift, Drift) or not (drift is None or callable(drift)):
+        raise ValueError(
+            f"ppo_loss: drift must be a function, such as lopt.dpo_drift() or lopt.bind_drift(DPO()) (got {drift!r})"
+        )
     log_ratio = bounded_log_ratio(log_prob, old_log_prob)
     time = () if progress is None else (progress,)
     objective = jnp.exp(log_ratio) * advantage - (drift or clip_drift())(log_ratio, advantage, *time)

@@ -53,11 +53,18 @@ class RemainingFraction:
 class FractionAndLogLifetime:
     """(n / N, log N - log reference): temporally-aware LPG.
 
+    Raises:
+        ValueError: a reference that is not positive.
+
     Paper: arXiv 2402.05828, eq. 9. Differs: log N is taken relative to a reference lifetime, to be of order one.
     """
 
     reference: float = 250.0
     features: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.reference > 0:
+            raise ValueError(f"FractionAndLogLifetime: reference must be positive (got {self.reference})")
 
     def __call__(self, progress: Progress) -> Float[Array, " 2"]:
         """The two features."""

@@ -27,9 +27,16 @@ def cautious(
         direction: `inner` gives a direction to be subtracted later (`scale_by_lion`), not an update to be added.
         rescale: whether the size of the update is kept up by the factor above.
 
+    Raises:
+        ValueError: an `inner` that is no optax transformation.
+
     Paper: arXiv 2411.16085.
     Differs: the mask can fall on complete updates, decay included; there it falls on the direction alone.
     """
+    if not isinstance(inner, optax.GradientTransformation):
+        raise ValueError(
+            f"cautious: inner must be an optax transformation, such as lopt.lion() or optax.adam(1e-3) (got {inner!r})"
+        )
     inner = optax.with_extra_args_support(inner)
 
     def mask(g, u):

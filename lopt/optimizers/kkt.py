@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from lopt.optimizers.arguments import check_like, check_number, untrained
+from lopt.optimizers.arguments import check_kernel, check_like, check_number, untrained
 from lopt.optimizers.kernels.sums import total
 from lopt.protocols import Kernel
 from lopt.types import Params, PyTree
@@ -25,10 +25,12 @@ def kkt_gap(params: Params, grads: PyTree, weight_decay: ArrayLike, kernel: Kern
         kernel: K.
 
     Raises:
-        ValueError: a negative decay, or gradients of another structure or shape than the parameters.
+        ValueError: no kernel, a decay that is no number or negative, or gradients of another structure or shape than
+            the parameters.
 
     Paper: arXiv 2310.05898 (the points where its Lyapunov function is stationary).
     """
+    check_kernel("kkt_gap", kernel)
     check_number("kkt_gap", "weight_decay", weight_decay, least=0)
     check_like("kkt_gap", grads, params)
     trained = jax.tree.map(lambda g: not untrained(g), grads)

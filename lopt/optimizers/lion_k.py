@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from lopt.optimizers.arguments import check_like, check_number, untrained
+from lopt.optimizers.arguments import check_kernel, check_like, check_number, check_rate, untrained
 from lopt.protocols import Kernel
 from lopt.types import Params, PyTree
 
@@ -28,13 +28,14 @@ def scale_by_lion_k(
         mu_dtype: type of the momentum; None for the parameter's.
 
     Raises:
-        ValueError: betas outside [0, 1], a `mu_dtype` that is not floating; at `init`, parameters the kernel
+        ValueError: no kernel, betas outside [0, 1], a `mu_dtype` that is not floating; at `init`, parameters the kernel
             cannot take; at `update`, gradients of another structure or shape than the parameters.
 
     Paper: arXiv 2310.05898 (the update of Lion-K).
     Differs: m has the gradient's sign, as in optax; there it is minus the gradient's. The direction has the gradient's
         type, where optax's would have the widest of all arguments'.
     """
+    check_kernel("Lion-K", kernel)
     check_number("Lion-K", "b1", b1, least=0, most=1)
     check_number("Lion-K", "b2", b2, least=0, most=1)
     dtype = None if mu_dtype is None else jax.dtypes.canonicalize_dtype(mu_dtype)
@@ -94,15 +95,16 @@ def lion_k(
         tx = lopt.lion_k(lopt.optimizers.PerLeaf(lopt.optimizers.L2()), 1e-3, weight_decay=1.0)
 
     Raises:
-        ValueError: a learning rate that is not positive, a negative weight decay (numbers; arrays and schedules are
-            not looked at), and what `scale_by_lion_k` raises; at `update`, decay without parameters.
+        ValueError: a learning rate that is not positive or a negative weight decay (the values of arrays and schedules
+            are not looked at), or one that is no number, array or schedule; what `scale_by_lion_k` raises; at
+            `update`, decay without parameters.
 
     Paper: arXiv 2310.05898 (the update, the constraint and its two phases).
     Differs: the decay is explicit (it acts on x before the step), as in optax; the paper's is implicit, which is the
         same with learning_rate = eps / (1 + eps lambda).
     """
-    check_number("Lion-K", "learning_rate", learning_rate, above=0)
-    check_number("Lion-K", "weight_decay", weight_decay, least=0)
+    check_rate("Lion-K", "learning_rate", learning_rate, above=0)
+    check_rate("Lion-K", "weight_decay", weight_decay, least=0)
     no_decay = isinstance(weight_decay, (int, float)) and weight_decay == 0
     inner = optax.chain(
         scale_by_lion_k(kernel, b1, b2, mu_dtype),

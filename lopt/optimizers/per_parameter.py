@@ -48,14 +48,21 @@ def transformation(
     integers stay where they are.
 
     Raises:
-        ValueError: complex parameters (at `init`); parameters that are missing, or gradients that do not fit them (at
-            `update`).
+        ValueError: complex parameters, or none that is floating (at `init`); parameters that are missing, gradients
+            that do not fit them, or a gradient of integers (at `update`).
     """
 
     def moves(gradient: Any, parameter: Any) -> bool:
-        return not untrained(gradient) and _floating(owner, parameter)
+        if not untrained(gradient) and not _floating(owner, parameter):
+            raise ValueError(f"{owner}: parameters that have gradients must be floating (got {_kind(parameter)})")
+        return not untrained(gradient)
 
     def first(params: Params) -> Any:
+        leaves = jax.tree.leaves(params)
+        if leaves and not any([_floating(owner, leaf) for leaf in leaves]):
+            raise ValueError(
+                f"{owner}: one of the parameters at least must be floating (got {', '.join(map(_kind, leaves))})"
+            )
         return init(jax.tree.map(lambda p: wide(p) if _floating(owner, p) else None, params))
 
     def transform(updates: PyTree, state: Any, params: Params | None = None, **extra: Any) -> tuple[PyTree, Any]:
@@ -77,6 +84,10 @@ def transformation(
         return jax.tree.map(signed, updates, like), state
 
     return optax.GradientTransformationExtraArgs(first, transform)
+
+
+def _kind(leaf: Any) -> str:
+    return jnp.result_type(leaf).name
 
 
 def _floating(owner: str, leaf: Any) -> bool:

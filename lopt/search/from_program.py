@@ -10,7 +10,7 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Int
 
-from lopt.optimizers.arguments import check_like, check_number, untrained
+from lopt.optimizers.arguments import check_like, check_rate, untrained
 from lopt.search.liveness import prune_loop, reads
 from lopt.search.program import Program, evaluator, parse, types_of
 from lopt.types import Params, PyTree
@@ -52,16 +52,17 @@ def from_program(
         tx = lopt.from_program("def train(w, g, m, lr): ...", optax.cosine_decay_schedule(1.0, 10_000))
 
     Raises:
-        ValueError: a program that is not valid, a learning rate that is negative or not finite, constants it does not
-            have, a `state_dtype` that is not floating; at `init`, complex parameters; at `update`, gradients of
-            another structure or shape than the parameters, or a program that reads the weights and is not given them.
+        ValueError: a program that is not valid, a learning rate that is no number, array or schedule, or is negative or
+            not finite, constants it does not have, a `state_dtype` that is not floating; at `init`, complex parameters;
+            at `update`, gradients of another structure or shape than the parameters, or a program that reads the
+            weights and is not given them.
 
     Paper: arXiv 2302.06675.
     Differs: the mask; there, what decays is not part of the program's form.
     """
     program = parse(program) if isinstance(program, str) else program
     types_of(program)
-    check_number("from_program", "learning_rate", learning_rate, least=0)
+    check_rate("from_program", "learning_rate", learning_rate, least=0)
     live, numbers = _named_constants(prune_loop(program))
     numbers |= _known(constants or {}, numbers)
     dtype = None if state_dtype is None else jax.dtypes.canonicalize_dtype(state_dtype)

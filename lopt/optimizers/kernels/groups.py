@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lopt.optimizers.arguments import check_kernel
 from lopt.optimizers.kernels.sums import greatest, indicator, leafwise, root, total, unit_scale
 from lopt.protocols import Kernel
 from lopt.types import PyTree
@@ -76,9 +77,15 @@ class PerLeaf:
 
     Attributes:
         kernel: what is applied to each leaf.
+
+    Raises:
+        ValueError: no kernel.
     """
 
     kernel: Kernel
+
+    def __post_init__(self) -> None:
+        check_kernel("PerLeaf", self.kernel)
 
     def map(self, m: PyTree) -> PyTree:
         """The kernel's map of each leaf."""
