@@ -4,11 +4,12 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: help groove test test-all check benchmark notebooks constraints clean
+.PHONY: help groove test test-all test-portable check benchmark notebooks constraints clean
 
 help:
 	@echo "make groove      discover a learning rule (ARGS='--preset paper --out runs/mine' and so on)"
 	@echo "make test        the fast tests          make test-all    with the slow ones"
+	@echo "make test-portable   the numerical tests under older instruction sets"
 	@echo "make check       lint, format, types     make benchmark   speed against named baselines"
 	@echo "make notebooks   run every notebook      make clean       remove caches and the environment, keep runs/"
 
@@ -20,6 +21,15 @@ test: $(VENV)/.ok
 
 test-all: $(VENV)/.ok
 	XLA_FLAGS= $(PY) -m pytest -q -n 2 --dist loadfile -m "" $(ARGS)
+
+# The numerical tests as other processors compute them; each instruction set has a compilation cache of its own.
+NUMERICAL = tests/objectives tests/optimizers tests/meta tests/agents tests/curriculum tests/incontext tests/search \
+	tests/contracts tests/test_nets.py tests/test_policies.py tests/test_returns.py
+test-portable: $(VENV)/.ok
+	for isa in SSE4_2 AVX2; do \
+	  JAX_COMPILATION_CACHE_DIR=$(HOME)/.cache/lopt/xla-$$isa NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR" \
+	  XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_max_isa=$$isa" \
+	  $(PY) -m pytest -q -n 2 --dist loadfile $(NUMERICAL) $(ARGS) || exit 1; done
 
 check: $(VENV)/.ok
 	$(PY) -m ruff check .
