@@ -105,9 +105,9 @@ RATES = [
 
 @pytest.mark.parametrize("rate", RATES)
 def test_numbers_arrays_and_schedules_are_rates(rate):
-    lopt.lion(rate, weight_decay=rate)
-    jax.eval_shape(lambda: lopt.lion(rate, weight_decay=rate).init(PARAMS))
-    lopt.from_program(SGD, rate)
+    for tx in (lopt.lion(rate, weight_decay=rate), lopt.from_program(SGD, rate)):
+        updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+        assert np.isfinite(updates["w"]).all()
 
 
 def injected(rate, compiled, **others):

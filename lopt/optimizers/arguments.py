@@ -41,7 +41,7 @@ def check_rate(owner: str, name: str, value: Any, **limits: float) -> None:
         check_number(owner, name, value, **limits)
         return
     try:
-        made = value(np.zeros((), np.int32))  # of numpy: known while JAX traces, too
+        made = value(jnp.zeros((), jnp.int32))
     except TypeError as error:
         raise ValueError(f"{owner}: {name} must be a schedule, a function of the count (got {value!r})") from error
     if not _numeric(made) or jnp.shape(made):

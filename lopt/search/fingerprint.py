@@ -27,7 +27,7 @@ _RATES = np.stack(
 
 _rng = np.random.default_rng(2302_06675)
 _RUNS = len(_SCALES)
-_LOW, _HIGH = np.log10(_SCALES).T[:, :, None]
+_LOW, _HIGH = np.log10(_SCALES[:, :1]), np.log10(_SCALES[:, 1:])
 _TYPICAL = [10 ** _rng.uniform(_LOW, _HIGH, (_RUNS, n)) for n in _SIZES]
 for _leaf in _TYPICAL:
     _leaf[::2, :3] = 0.0  # weights that never have a gradient
