@@ -125,7 +125,7 @@ def test_evolution_crosses_with_every_curriculum(strategy, score):
     state = jax.eval_shape(study.init, jax.random.key(0))
     after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
     assert jax.tree.structure(after) == jax.tree.structure(state)
-    assert {"meta_loss", "final_return", "saved", "masked", "lost"} <= set(metrics)
+    assert {"meta_loss", "final_return", "saved", "masked", "frac_nonfinite"} <= set(metrics)
     assert study.lifetime.baseline is None
 
 

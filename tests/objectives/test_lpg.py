@@ -181,8 +181,14 @@ def test_constant_pi_hat_is_reinforce_and_the_prediction_moves_towards_y_hat():
 def test_penalty():
     steps = {"policy_entropy": [1.0, 3.0], "prediction_entropy": [0.5, 0.7], "pi_hat_l2": [4.0, 0.0]}
     steps = {name: jnp.array(values) for name, values in steps.items()} | {"y_hat_l2": jnp.array([0.2, 0.4])}
-    assert LPGPenalty(1.0, 10.0, 100.0, 1000.0)(steps) == pytest.approx(-2.0 - 6.0 + 200.0 + 300.0)
-    assert LPGPenalty()(steps) == pytest.approx(-0.05 * 2 - 1e-3 * 0.6 + 5e-3 * 2 + 1e-3 * 0.3)
+    both, first = jnp.array([True, True]), jnp.array([True, False])
+    assert LPGPenalty(1.0, 10.0, 100.0, 1000.0)(steps, both) == pytest.approx(-2.0 - 6.0 + 200.0 + 300.0)
+    assert LPGPenalty()(steps, both) == pytest.approx(-0.05 * 2 - 1e-3 * 0.6 + 5e-3 * 2 + 1e-3 * 0.3)
+    # an update after the end of the lifetime costs nothing, whatever was measured in it, and has no gradient
+    penalty = LPGPenalty(1.0, 10.0, 100.0, 1000.0)
+    assert penalty(steps, first) == pytest.approx(-1.0 - 5.0 + 400.0 + 200.0)
+    slopes = jax.grad(lambda steps: penalty(steps, first))(steps)
+    assert all(slope[1] == 0 and slope[0] != 0 for slope in slopes.values())
 
 
 def test_width_of_the_input():
