@@ -145,7 +145,8 @@ class MetaGradient:
             start = jnp.where(good | (~first & (width == 1)), start + width, start)
             return jnp.array(False), start, jnp.where(good, 2 * width, halved), total, finite | (include & good), aux
 
-        shapes = jax.eval_shape(block_gradient, jax.ShapeDtypeStruct((num,), bool))[1][1]
+        # the loss alone is quicker to trace than its gradient
+        shapes = jax.eval_shape(jax.vmap(self._loss, (0, None, 0, 0)), keys, theta, levels, state)[1][1]
         zeros, metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (theta, shapes))
         carry = (jnp.array(True), jnp.int32(0), jnp.int32(num), zeros, jnp.zeros(num, bool), (state, metrics))
         *_, grads, finite, (state, metrics) = jax.lax.while_loop(lambda carry: carry[1] < num, body, carry)
