@@ -116,7 +116,7 @@ def _summary(name: str, told: Metrics) -> Metrics:
 def learning(folder: RunFolder, names: Sequence[str]) -> str:
     """Draw the learning curves of the agents under these drifts; the Markdown that shows them."""
     measures = {
-        "return of episodes": "return",
+        "return of the episodes that ended": "return",
         "entropy of the policy (nats)": "policy_entropy",
         "KL of an update (nats)": "kl",
         "value: squared error": "critic_loss",

@@ -1,5 +1,6 @@
 """Proximal policy optimisation with any drift: PPO, DPO, LPO and TA-LPO in one form."""
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -49,7 +50,7 @@ class PPO:
         normalise: whether advantages are normalised; with it the loss of a batch is not the mean of its parts' losses.
 
     Raises:
-        ValueError: gamma or lam outside [0, 1], or a value_clip that is not positive.
+        ValueError: gamma or lam outside [0, 1], a weight that is not finite, or a value_clip that is not positive.
 
     Paper: arXiv 1707.06347, eq. 9; arXiv 2210.05639; the defaults are those of luchris429/purejaxrl.
     Differs: purejaxrl bounds V by 0.2 whatever the scale of the rewards; LPO's code does not.
@@ -67,6 +68,9 @@ class PPO:
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"PPO: {name} must be in [0, 1] (got {getattr(self, name)})")
+        for name in ("entropy_weight", "value_weight"):
+            if not abs(getattr(self, name)) < math.inf:
+                raise ValueError(f"PPO: {name} must be finite (got {getattr(self, name)})")
         if self.value_clip is not None and not self.value_clip > 0:
             raise ValueError(f"PPO: value_clip must be positive, or None (got {self.value_clip})")
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lopt.agents import FinalReturn, Together
+from lopt.agents import FinalReturn, LifeReturn, Together
 from lopt.objectives import A2C, LPO, PPO, TALPO, Clip, FractionAndLogLifetime
 from lopt.protocols import Lifetime
 from tests.reference import aim, bandit, in_context, keys, pair, supervised
@@ -34,6 +34,9 @@ LIFETIMES = {
     "LPG, judged by its return": lambda: FinalReturn(life(lpg()), confidence),
     "LPO, tables": lambda: ppo(PPO(LPO(4, floor=Clip()))),
     "TA-LPO, real actions, Lion with weight decay, all normalised": lambda: ppo_on_aim(PPO(TALPO(4))),
+    "TA-LPO, real actions, judged by its life": lambda: LifeReturn(
+        ppo_on_aim(PPO(TALPO(4)), tracked_updates=max(LENGTHS)), scale=2.0
+    ),
     **supervised.LIVES,
     "in context": in_context.lifetime,
 }
@@ -57,12 +60,12 @@ def parts(name):
     if name == "in context":
         model = lifetime.model
         return lifetime, in_context.levels(*LENGTHS), *(jax.jit(model.init)(jax.random.key(i)) for i in (0, 1))
-    levels = (aim if isinstance(getattr(lifetime, "env", None), Aim) else pair).levels(*LENGTHS)
-    return lifetime, levels, *(random_theta(_objective(lifetime), seed) for seed in (0, 1))
+    levels = (aim if isinstance(getattr(_player(lifetime), "env", None), Aim) else pair).levels(*LENGTHS)
+    return lifetime, levels, *(random_theta(_player(lifetime).objective, seed) for seed in (0, 1))
 
 
-def _objective(lifetime):
-    return lifetime.lifetime.objective if isinstance(lifetime, FinalReturn) else lifetime.objective
+def _player(lifetime):
+    return lifetime.lifetime if isinstance(lifetime, (FinalReturn, LifeReturn)) else lifetime
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Mirror learning's objective against numpy, closed forms, and the five probe environments."""
 
+import math
 from functools import partial
 
 import jax
@@ -195,7 +196,18 @@ def test_the_loss_of_ones_own_ppo():
     np.testing.assert_allclose(masked, -clipped[some].mean(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("bad", [{"gamma": 1.01}, {"gamma": -0.1}, {"lam": 2.0}, {"value_clip": 0.0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"gamma": 1.01},
+        {"gamma": -0.1},
+        {"lam": 2.0},
+        {"value_clip": 0.0},
+        {"value_clip": math.nan},
+        {"entropy_weight": math.nan},
+        {"value_weight": math.inf},
+    ],
+)
 def test_bad_values(bad):
     with pytest.raises(ValueError, match=f"PPO: {next(iter(bad))}"):
         PPO(**bad)

@@ -10,6 +10,7 @@ import pytest
 
 import lopt
 from lopt.optimizers import L1, Huber, LogCosh
+from tests.reference.halves import HALVES
 from tests.reference.ulps import assert_ulps
 
 STEPS = 6
@@ -120,7 +121,7 @@ def test_numbers_may_be_injected():
     np.testing.assert_allclose(updates["b"], [0, -0.1, 0.1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", HALVES)
 def test_a_wider_state_does_not_widen_the_updates(dtype):
     for p, state, updates in trajectory(lopt.lion(0.1, mu_dtype=jnp.float32), dtype):
         assert p["w"].dtype == updates["w"].dtype == dtype and state[0].mu["w"].dtype == jnp.float32

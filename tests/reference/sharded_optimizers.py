@@ -41,7 +41,7 @@ def check(name, mesh, eager):
     tx = case.make()
     init, update = jax.jit(tx.init), jax.jit(tx.update)
     with jax.set_mesh(mesh):
-        for dtype in (np.float16, np.float32):
+        for dtype in (jnp.bfloat16, jnp.float32):
             p, g = (spread(parameters(case, seed, dtype), mesh) for seed in (0, 1))
             state = init(p)
             updates, after = update(g, state, p)

@@ -20,6 +20,7 @@ from lopt.search import (
     parse,
     published,
 )
+from tests.reference.halves import HALVES
 from tests.reference.programs import FOUND, SHAPES, candidates, flat, jittered, tree
 from tests.reference.ulps import assert_ulps
 
@@ -271,7 +272,7 @@ def test_constants_have_the_precision_of_the_parameters():
         np.testing.assert_array_equal(updates[0], np.full(2, -0.1))
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", HALVES)
 def test_running_means_of_narrow_parameters_are_those_of_float32(dtype):
     """In bfloat16, v is 0.25 after 600 gradients of one: there 0.001 is lost beside it."""
     steps, tx = 600, from_program(published.ADAMW)
