@@ -64,8 +64,8 @@ def check_numbers(settings: Any) -> None:
     at_least(1, settings, "num_envs", "rollout_length", "total_steps", "epochs", "num_minibatches", prefix="inner.")
     at_least(1, settings, "hidden", prefix="inner.")
     positive(settings, "learning_rate", prefix="inner.")
-    positive(settings, "max_norm", "value_clip", prefix="inner.", infinite=True)
-    at_least(0, settings, "entropy_weight", prefix="inner.")
+    positive(settings, "max_norm", prefix="inner.", infinite=True)
+    at_least(0, settings, "entropy_weight", "value_clip", prefix="inner.")
     between(0, 1, settings, "gamma", "lam", prefix="inner.")
     between(0, 1, settings, "b1", "b2", prefix="inner.", below=True)
 
