@@ -111,7 +111,7 @@ class MetaGradient:
             lives, metrics = jax.tree.map(join, aux)
         count = metrics.finite.sum()
         grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1).astype(g.dtype), grads)
-        meta = metrics.meta | {"frac_nonfinite": 1 - count / num}
+        meta = metrics.meta | {"frac_nonfinite": (num - count) / num}
         return grads, state.replace(lives=lives), metrics.replace(meta=meta)
 
     def _gradient(self, theta: Theta, keys: Key, levels: Level, state: Any):
