@@ -4,12 +4,13 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: help groove test test-all test-portable test-SSE4_2 test-AVX test-AVX2 check benchmark notebooks constraints clean
+.PHONY: help groove test test-all test-portable test-SSE4_2 test-AVX test-AVX2 test-wheel check benchmark notebooks constraints clean
 
 help:
 	@echo "make groove      discover a learning rule (ARGS='--preset paper --out runs/mine' and so on)"
 	@echo "make test        the fast tests          make test-all    with the slow ones"
 	@echo "make test-portable   the numerical tests under older instruction sets"
+	@echo "make test-wheel      README's examples and a short run from the built wheel, in an environment of its own"
 	@echo "make check       lint, format, types     make benchmark   speed against named baselines"
 	@echo "make notebooks   run every notebook      make clean       remove caches and the environment, keep runs/"
 
@@ -38,6 +39,15 @@ test-SSE4_2 test-AVX test-AVX2: test-%: $(VENV)/.ok
 	JAX_COMPILATION_CACHE_DIR=$(HOME)/.cache/lopt/xla-$* NPY_DISABLE_CPU_FEATURES="$(NUMPY_$*)" \
 	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_max_isa=$*" \
 	$(PY) -m pytest -q -n 2 --dist loadfile $(NUMERICAL) $(ARGS)
+
+# As a user has it: the built wheel in a fresh environment, run in an empty folder outside of this one.
+test-wheel: $(VENV)/.ok
+	rm -rf dist && $(PY) -m pip wheel -q --no-deps -w dist .
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp README.md tests/installed.py "$$folder" && \
+	$(PY) -m venv "$$folder/venv" && \
+	{ $(PY) -m uv pip install -q -p "$$folder/venv/bin/python" dist/*.whl -c constraints.txt || \
+	  "$$folder/venv/bin/python" -m pip install -q dist/*.whl -c constraints.txt; } && \
+	cd "$$folder" && venv/bin/python installed.py README.md
 
 check: $(VENV)/.ok
 	$(PY) -m ruff check .

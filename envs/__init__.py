@@ -1,6 +1,6 @@
-"""Environments whose level is data: grid worlds, delayed chains and probes, and distributions of their levels.
+"""Environments with levels as data: grid worlds, delayed chains and probes, and distributions of their levels.
 
-Other libraries' environments, behind the same contract, are in `envs.gymnax` and `envs.brax`.
+Environments of other libraries, with the same interface, are in `envs.gymnax` and `envs.brax`.
 """
 
 from envs.chain import (
@@ -17,9 +17,9 @@ from envs.chain import (
     short_chain,
     short_noisy_chain,
 )
-from envs.distributions import Distribution, Finite, Mixture
+from envs.distributions import Distribution, Mixture
 from envs.draws import uniforms
-from envs.laws import Fixed, Law, LogUniform, Uniform, log_uniform
+from envs.int_distributions import Fixed, IntDistribution, LogUniform, Uniform, log_uniform
 from envs.probes import (
     ACTION_FROM_OBS,
     ACTION_MATTERS,
@@ -49,10 +49,9 @@ __all__ = [
     "ChainSet",
     "ChainState",
     "Distribution",
-    "Finite",
     "Fixed",
     "IndexView",
-    "Law",
+    "IntDistribution",
     "LogUniform",
     "Mixture",
     "Probe",

@@ -1,4 +1,4 @@
-"""Distributions of levels: functions of a key that return a `Level`, and that know their environment."""
+"""Distributions of levels: functions from a key to a `Level`, with the environment of these levels."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,60 +13,25 @@ from lopt.types import Key, Level
 
 
 class Distribution(Protocol):
-    """What `Finite`, `Mixture` and the environments' own distributions are: called with a key, it draws a level."""
+    """A distribution of levels of one environment, as `Mixture`, `All`, `ChainSet`: called with a key, it draws one."""
 
     @property
     def environment(self) -> Environment:
-        """The environment the levels are played in."""
+        """The environment that takes these levels as parameters."""
         ...
 
     def __call__(self, key: Key) -> Level:
-        """One level."""
+        """Draw a level."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class Finite:
-    """The uniform distribution on a fixed list of levels.
-
-    Example:
-        evaluation = Finite(dist.environment, jax.vmap(dist)(jax.random.split(key, 64)))
-
-    Attributes:
-        environment: the environment they are played in.
-        levels: the levels, stacked along a leading axis.
-
-    Raises:
-        ValueError: no levels, or levels that are not stacked alike.
-    """
-
-    environment: Any
-    levels: Level
-
-    def __post_init__(self) -> None:
-        leading = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(self.levels)}
-        if len(leading) != 1 or leading in ({()}, {(0,)}):
-            raise ValueError(f"Finite: levels must share one leading axis of at least one level (got {leading})")
-
-    @property
-    def num_levels(self) -> int:
-        """How many levels there are."""
-        return jax.tree.leaves(self.levels)[0].shape[0]
-
-    def __call__(self, key: Key) -> Level:
-        """One of the levels."""
-        (u,) = uniforms(key, 1)
-        i = jnp.minimum((u * self.num_levels).astype(jnp.int32), self.num_levels - 1)
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[i], self.levels)
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """One of several distributions of the same environment, drawn by weight for every level.
+    """A mixture of distributions of levels of one environment.
 
     Attributes:
         parts: the distributions.
-        weights: how often each is drawn, in any unit; `()` for equally often.
+        weights: the probability of each up to a common factor; `()` for equal ones.
 
     Raises:
         ValueError: no parts, parts of different environments, or weights that do not match or are not positive.
@@ -91,11 +56,11 @@ class Mixture:
 
     @property
     def environment(self) -> Any:
-        """The environment all parts share."""
+        """The environment of all parts."""
         return self.parts[0].environment
 
     def __call__(self, key: Key) -> Level:
-        """One level of one part."""
+        """Draw a part by its weight, and a level of it."""
         key_part, key_level = jax.random.split(key)
         bounds = np.cumsum(self.weights or (1.0,) * len(self.parts))
         (u,) = uniforms(key_part, 1)

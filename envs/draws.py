@@ -1,4 +1,4 @@
-"""A few uniform numbers from one key, cheaply."""
+"""A few uniform random numbers from one key, at low cost."""
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ _WEYL = 0x9E3779B9  # 2^32 / golden ratio: counters spread over all bits
 def uniforms(key: Key, num: int) -> tuple[Float[Array, ""], ...]:
     """`num` numbers uniform on [0, 1) in steps of 2^-24, as separate scalars.
 
-    The key already is 64 bits of a strong generator's output, so a step that needs a handful of numbers only has
-    to spread them: `u_i = mix(mix(w_0 + i * weyl) ^ w_1) / 2^32`, with `mix` a 32-bit finaliser (two multiplications,
-    three xor-shifts; lowbias32). Everything fuses into the step that uses it. `jax.random.uniform` on one key per
-    environment costs about 40 ns a number on a CPU, several times the rest of a grid-world step.
+    The key already is 64 bits of a strong generator's output, so a few numbers per step are hashes of it with a
+    counter: `u_i = mix(mix(w_0 + i * weyl) ^ w_1) / 2^32`, with `mix` a 32-bit finaliser (two multiplications, three
+    xor-shifts; lowbias32). All of it fuses into the step that uses it. `jax.random.uniform` on one key per environment
+    costs about 40 ns a number on a CPU, several times the rest of a grid-world step.
 
     Consume the key with this function only: mixing and `jax.random` are different streams of the same key.
     """

@@ -1,4 +1,4 @@
-"""Episodes of environments from other libraries: their limit, their end and the reset, and the arrays mended."""
+"""Episodes of other libraries' environments: step limit, automatic reset, and arrays without weak types."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from lopt.types import TimeStep
 
 
 class EpisodeState(struct.PyTreeNode):
-    """Another library's state, and the steps done in the episode."""
+    """The state of another library's environment, and the steps done in the episode."""
 
     inner: Any
     time: Int[Array, "*n"]
 
 
-def begin(obs: Float[Array, "..."], inner: Any) -> tuple[Float[Array, "..."], EpisodeState]:
-    """`(obs, state)` of a fresh episode."""
-    return obs, EpisodeState(inner=strong(inner), time=jnp.zeros((), jnp.int32))
+def start_episode(obs: Float[Array, "..."], inner: Any) -> tuple[Float[Array, "..."], EpisodeState]:
+    """`(obs, state)` at the first step of an episode."""
+    return obs, EpisodeState(inner=strip_weak_type(inner), time=jnp.zeros((), jnp.int32))
 
 
-def proceed(
+def auto_reset(
     time: Int[Array, ""],
     reached: tuple[Float[Array, "..."], Any],
     fresh: tuple[Float[Array, "..."], Any],
@@ -30,30 +30,30 @@ def proceed(
     terminated: Bool[Array, ""],
     max_steps: Int[Array, ""],
 ) -> tuple[TimeStep, EpisodeState]:
-    """The step that led to `reached`, an `(obs, state)`, and where it ended the episode the reset to `fresh`.
+    """The step to `reached`, an `(obs, state)` pair, followed by the reset to `fresh` if it ended the episode.
 
-    An episode ends by termination, else by truncation once `max_steps` steps are done: never by both. `time` is the
+    An episode is terminated, or else truncated once `max_steps` steps are done, never both. `time` is the
     number of steps done before this one.
     """
     obs, inner = reached
     time = time + 1
     truncated = (time >= max_steps) & ~terminated
-    after = EpisodeState(inner=strong(inner), time=time)
-    (fresh_obs, start), ended = begin(*fresh), terminated | truncated
+    after = EpisodeState(inner=strip_weak_type(inner), time=time)
+    (fresh_obs, start), ended = start_episode(*fresh), terminated | truncated
     # select, not where: a state that changes its type between reset and step is an error, not a conversion
-    now, new = jax.tree.map(lambda a, b: jax.lax.select(ended, a, b), (fresh_obs, start), (obs, after))
+    next_obs, next_state = jax.tree.map(lambda a, b: jax.lax.select(ended, a, b), (fresh_obs, start), (obs, after))
     timestep = TimeStep(
-        obs=now, reward=reward, discount=1 - terminated.astype(jnp.float32), truncated=truncated, final_obs=obs
+        obs=next_obs, reward=reward, discount=1 - terminated.astype(jnp.float32), truncated=truncated, final_obs=obs
     )
-    return timestep, new
+    return timestep, next_state
 
 
-def strong(tree: Any) -> Any:
-    """The same values in a new tree, as arrays that are not weakly typed: so a carried state compiles once."""
+def strip_weak_type(tree: Any) -> Any:
+    """A copy of the tree whose leaves are arrays without a weak type, so that a carried state compiles once."""
 
-    def mend(leaf: Any) -> jax.Array:
+    def strip(leaf: Any) -> jax.Array:
         leaf = jnp.asarray(leaf)
         keys = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         return leaf if keys else jax.lax.convert_element_type(leaf, leaf.dtype)
 
-    return jax.tree.map(mend, tree)
+    return jax.tree.map(strip, tree)

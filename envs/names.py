@@ -1,4 +1,4 @@
-"""Unknown names of environments, answered with the names that may have been meant."""
+"""The error for an unknown environment name, with near matches."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
-"""Five tiny environments with known answers, to find out which part of a learner is broken.
+"""Five small environments with known values, to find which part of a learning algorithm fails.
 
-A learner that fails the first but has a value head does not fit values at all; one that fails only the third does not
-bootstrap; and so on down the list. All observations are `TabularObs`, all episodes last one or two steps.
+They test, in this order: fitting values, using observations, bootstrapping, improving the policy, and a policy that
+depends on observations. All observations are `TabularObs`, all episodes last one or two steps.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from envs.draws import uniforms
 from lopt.types import Key, Level, TabularObs, TimeStep
 
 END = -1
-"""The successor of a state and action that end the episode."""
+"""The entry of `Probe.successor` for a state and action that end the episode."""
 
 
 class ProbeLevel(struct.PyTreeNode):
-    """A probe's level: every reward, and so every value, is multiplied by `scale`."""
+    """The parameters of a probe: `scale` multiplies every reward, and so every value."""
 
     scale: Float[Array, "*n"]
 
 
 class ProbeState(struct.PyTreeNode):
-    """The state's index, and the steps done in the episode."""
+    """The index of the state, and the steps done in the episode."""
 
     index: Int[Array, "*n"]
     time: Int[Array, "*n"]
@@ -34,14 +34,13 @@ class ProbeState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class Probe:
-    """A deterministic tabular environment written as tables; the first `num_starts` states start episodes, equally
-    often.
+    """A deterministic tabular environment given by its tables of rewards and successors.
 
     Attributes:
         reward: `[state][action]`.
         successor: `[state][action]`, a state or `END`.
         num_starts: episodes start in a uniformly random one of the states 0 ... num_starts - 1.
-        lifetime: the lifetime of the levels this probe, as a distribution, gives.
+        num_updates: length of a lifetime on the probe, in inner updates.
 
     Raises:
         ValueError: tables that do not fit together.
@@ -50,7 +49,7 @@ class Probe:
     reward: tuple[tuple[float, ...], ...]
     successor: tuple[tuple[int, ...], ...]
     num_starts: int = 1
-    lifetime: int = 100
+    num_updates: int = 100
 
     def __post_init__(self) -> None:
         shapes = np.shape(self.reward), np.shape(self.successor)
@@ -65,17 +64,17 @@ class Probe:
 
     @property
     def num_states(self) -> int:
-        """How many states there are."""
+        """Number of states."""
         return len(self.reward)
 
     @property
     def num_actions(self) -> int:
-        """A: the number of actions."""
+        """A, the number of discrete actions."""
         return len(self.reward[0])
 
     @property
     def max_steps(self) -> int:
-        """The length of the longest episode: no state comes twice."""
+        """The largest number of steps of an episode: no state occurs twice."""
         return self.num_states
 
     @property
@@ -84,11 +83,13 @@ class Probe:
         return self
 
     def __call__(self, key: Key) -> Level:
-        """A level: rewards as in the table."""
-        return Level(params=ProbeLevel(scale=jnp.ones((), jnp.float32)), lifetime=jnp.asarray(self.lifetime, jnp.int32))
+        """The level with rewards as in the table (scale 1)."""
+        return Level(
+            params=ProbeLevel(scale=jnp.ones((), jnp.float32)), num_updates=jnp.asarray(self.num_updates, jnp.int32)
+        )
 
     def reset(self, key: Key, params: ProbeLevel) -> tuple[TabularObs, ProbeState]:
-        """A fresh episode."""
+        """Start an episode: `(obs, state)`."""
         (u,) = uniforms(key, 1)
         index = (u * self.num_starts).astype(jnp.int32)
         state = ProbeState(index=index, time=jnp.zeros((), jnp.int32))
@@ -97,10 +98,10 @@ class Probe:
     def step(
         self, key: Key, state: ProbeState, action: Int[Array, ""], params: ProbeLevel
     ) -> tuple[TimeStep, ProbeState]:
-        """One step, and the reset when it ends the episode."""
+        """Take one step, and reset if it ends the episode: `(timestep, state)`."""
         successor = jnp.asarray(self.successor, jnp.int32)[state.index, action]
         ended = successor == END
-        # A final state has no index of its own; it is shown as the state that was left, and never bootstrapped from.
+        # A terminal state has no index; it is observed as the state before it, and never bootstrapped from.
         after = ProbeState(index=jnp.where(ended, state.index, successor), time=state.time + 1)
         new = jax.tree.map(lambda a, b: jnp.where(ended, a, b), self.reset(key, params)[1], after)
         timestep = TimeStep(
@@ -113,7 +114,7 @@ class Probe:
         return timestep, new
 
     def action_values(self, gamma: float, policy: Float[np.ndarray, "S A"] | None = None) -> Float[np.ndarray, "S A"]:
-        """True Q at scale 1, of `policy` (rows are distributions) or else optimal: q(s, a) = r + gamma v(s')."""
+        """Exact q(s, a) = r + gamma v(s') at scale 1, of `policy` (a distribution per row) or optimal if it is None."""
         reward, successor = np.asarray(self.reward), np.asarray(self.successor)
         q = np.zeros(reward.shape)
         for _ in range(self.num_states):  # exact: no episode is longer than there are states
@@ -127,7 +128,7 @@ def _observe(state: ProbeState) -> TabularObs:
 
 
 CONSTANT_VALUE = Probe(reward=((1.0, 1.0),), successor=((END, END),))
-"""One state, one step, reward 1 whatever is done: v = 1. Tests that values are fitted at all."""
+"""One state, one step, reward 1 for every action: v = 1. Tests that values are fitted at all."""
 VALUE_FROM_OBS = Probe(reward=((-1.0, -1.0), (1.0, 1.0)), successor=((END, END), (END, END)), num_starts=2)
 """A random state, one step, reward -1 in state 0 and 1 in state 1: v = (-1, 1). Tests that observations are used."""
 DISCOUNTING = Probe(reward=((0.0, 0.0), (1.0, 1.0)), successor=((1, 1), (END, END)))
@@ -135,7 +136,7 @@ DISCOUNTING = Probe(reward=((0.0, 0.0), (1.0, 1.0)), successor=((1, 1), (END, EN
 ACTION_MATTERS = Probe(reward=((-1.0, 1.0),), successor=((END, END),))
 """One state, one step, reward -1 for action 0 and 1 for action 1: q = (-1, 1). Tests that the policy improves."""
 ACTION_FROM_OBS = Probe(reward=((1.0, -1.0), (-1.0, 1.0)), successor=((END, END), (END, END)), num_starts=2)
-"""A random state, one step, reward 1 for the action of the state's number, else -1: v* = (1, 1), uniform policy 0.
-Tests that the policy uses observations."""
+"""A random state, one step, reward 1 for the action equal to the state's index, else -1: v* = (1, 1), and 0 for the
+uniform policy. Tests that the policy uses observations."""
 PROBES = (CONSTANT_VALUE, VALUE_FROM_OBS, DISCOUNTING, ACTION_MATTERS, ACTION_FROM_OBS)
-"""All five, in the order in which to debug with them."""
+"""All five, in the order in which to use them for debugging."""

@@ -1,4 +1,4 @@
-"""Levels of one environment that differ in its parameters."""
+"""Levels that differ in some parameters of an environment."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,25 +11,25 @@ from envs.names import unknown_name
 from lopt.types import Key, Level
 
 LIMITS = ("max_steps", "max_steps_in_episode")
-"""What time limits are called among parameters."""
+"""The parameters that are time limits."""
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """The default level of an environment with some parameters drawn for every level, independently.
+    """The default level of an environment, with some of its parameters drawn independently for every level.
 
     Example:
         levels = Ranges(gymnax_env("Pendulum-v1"), (("g", 5.0, 15.0), ("l", 0.5, 2.0)))
 
     Attributes:
-        environment: where the levels are played: one with `default_params`, `lifetime` and `max_steps`.
-        ranges: `(name of a parameter, low, high)`: uniform on [low, high), or, where the parameter is a whole number,
-            on low, ..., high. Parameters computed from another one stay as they are: CartPole keeps `total_mass` and
+        environment: of the levels; it has `default_params`, `lifetime` and `max_steps`.
+        ranges: `(name of a parameter, low, high)`: uniform on [low, high), or on low, ..., high for an integer.
+            Parameters that are computed from another one do not change: CartPole keeps `total_mass` and
             `polemass_length` beside `masscart`, `masspole` and `length`.
 
     Raises:
         ValueError: no ranges, an unknown parameter, one that is not a single number, bounds out of order, or a time
-            limit the environment would not keep to.
+            limit above the environment's.
     """
 
     environment: Any
@@ -55,14 +55,14 @@ class Ranges:
                 )
 
     def __call__(self, key: Key) -> Level:
-        """One level and its lifetime."""
+        """Draw a level, with the length of its lifetime."""
         u_lifetime, *draws = uniforms(key, 1 + len(self.ranges))
         params = self.environment.default_params
         drawn = {
             name: _between(u, low, high, getattr(params, name).dtype)
             for (name, low, high), u in zip(self.ranges, draws, strict=True)
         }
-        return Level(params=params.replace(**drawn), lifetime=self.environment.lifetime(u_lifetime))
+        return Level(params=params.replace(**drawn), num_updates=self.environment.num_updates(u_lifetime))
 
 
 def _between(u: Float[Array, ""], low: float, high: float, dtype: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Returns that scores are measured by: of uniformly random actions, and of a tuned PPO."""
+"""Reference returns that normalise scores: of uniformly random actions, and of a tuned PPO."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +13,14 @@ _MEASURED = "uniform actions in our adapter"
 
 @dataclass(frozen=True)
 class Reference:
-    """Two undiscounted episode returns of one environment at its default step limit, and where they are from.
+    """Two mean undiscounted episode returns of one environment at its default step limit, with their sources.
 
     Attributes:
         random: mean return of uniformly random actions.
         random_error: its standard error.
-        reference: the return that scores are divided by in the literature.
-        source: of `reference`.
-        random_source: of `random`.
+        reference: the return by which the literature divides scores.
+        source: where `reference` is from.
+        random_source: where `random` is from.
     """
 
     random: float
@@ -30,7 +30,7 @@ class Reference:
     random_source: str
 
     def score(self, value: Any) -> Any:
-        """A return, or an array of them, on the scale where random actions are 0 and the reference is 1.
+        """The normalised score of a return (or of an array): 0 for random actions, 1 for the reference.
 
         Differs: arXiv 2507.17668 divides by the reference without subtracting `random`.
         """
@@ -42,8 +42,8 @@ def _minatar(random: float, error: float, reference: float, episodes: int) -> Re
 
 
 def _brax(random: float, error: float, source: str) -> Reference:
-    where = f"{_MEASURED}, 64 episodes, Brax 0.14.2, backend positional"
-    return Reference(random, error, 6517.31, source, where)
+    source_of_random = f"{_MEASURED}, 64 episodes, Brax 0.14.2, backend positional"
+    return Reference(random, error, 6517.31, source, source_of_random)
 
 
 REFERENCES = {
@@ -63,7 +63,7 @@ REFERENCES = {
     "humanoid": _brax(406.1, 8.0, _OF_ANT),
     "walker2d": _brax(282.0, 17.9, _OF_ANT),
 }
-"""By the name that `gymnax_env` or `brax_env` takes; Brax's hold for the backend that is named.
+"""Keys are the names that `gymnax_env` and `brax_env` take; those of Brax hold for the backend that is named.
 
-The references are from the older gymnax and Brax of that code, whose games and physics may differ from today's.
+The references were measured with older versions of gymnax and Brax, whose games and physics may differ.
 """

@@ -1,7 +1,7 @@
 """Small Flax (linen) networks. Each is written for one observation; the caller vmaps.
 
-A network for agents is a factory from the number of outputs to a module (`functools.partial(Tabular, num_states)`),
-so that policy, prediction and value each get their own, of their own width.
+Agents take a factory from the number of outputs to a module (`functools.partial(Tabular, num_states)`), from which
+policy, prediction and value function each get a network of their own width.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,14 +16,18 @@ from lopt.types import Gaussian, Params, TabularObs
 
 
 def look_up(params: Params, obs: TabularObs) -> Float[Array, " features"]:
-    """The outputs of `Tabular` for one state."""
+    """Outputs of `Tabular` at one observation: rows[index] + time * w, with w the weights of the time feature."""
     return params["rows"][obs.index] + obs.time * params["time"]
 
 
 class Tabular(nn.Module):
-    """A row of a table, plus the episode's time times a row: a linear map of the one-hot state, as a gather.
+    """A table of outputs: a linear map of the one-hot state index and the time feature, computed as a gather.
 
-    The rows are initialised as that linear map's would be, with fan-in `num_states + 1`; the time's starts at zero.
+    The rows are initialised with variance 1 / fan-in, of fan-in `num_states + 1`; the weights of time with zero.
+
+    Attributes:
+        num_states: rows of the table.
+        features: the number of outputs.
     """
 
     num_states: int
@@ -31,19 +35,25 @@ class Tabular(nn.Module):
 
     @nn.compact
     def __call__(self, obs: TabularObs) -> Float[Array, " features"]:
-        """Outputs for one state."""
+        """Outputs for one observation."""
         init = nn.initializers.normal((self.num_states + 1) ** -0.5)
         rows = self.param("rows", init, (self.num_states, self.features))
-        # one weight in thousands: a random number generator for it would take as long to compile as that of the rows
+        # zero, since a random initialiser of these few weights would take as long to compile as that of the rows
         time = self.param("time", nn.initializers.zeros, (self.features,))
         return look_up({"rows": rows, "time": time}, obs)
 
 
 class MLP(nn.Module):
-    """Layers over the observation's leaves, flattened and concatenated; ReLU unless told otherwise.
+    """A multi-layer perceptron over the observation's leaves, flattened and concatenated.
 
     PPO's networks are `partial(MLP, (256, 256), activation=nn.tanh, hidden_init=orthogonal(2**0.5),
     output_init=orthogonal(scale))` with `jax.nn.initializers.orthogonal`, scale 0.01 for a policy and 1 for a value.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        features: the number of outputs.
+        activation: of the hidden layers.
+        hidden_init, output_init: initialisers of the weights; biases start at zero.
     """
 
     hidden: Sequence[int]
@@ -62,12 +72,12 @@ class MLP(nn.Module):
 
 
 class GaussianPolicy(nn.Module):
-    """A network's outputs as means, beside standard deviations that are parameters and the same everywhere.
+    """A diagonal Gaussian policy: a network for the means, and log standard deviations that are free parameters.
 
     Attributes:
-        mean: factory from the length of an action to the network of the means (`partial(MLP, (256, 256))`).
-        features: the length of an action.
-        log_std: where the logarithms of the standard deviations start.
+        mean: factory from A to the network of the means (`partial(MLP, (256, 256))`).
+        features: A, the number of entries of an action.
+        log_std: initial log standard deviation of every entry; it does not depend on the observation.
     """
 
     mean: Callable[[int], nn.Module]
@@ -76,13 +86,21 @@ class GaussianPolicy(nn.Module):
 
     @nn.compact
     def __call__(self, obs: Any) -> Gaussian:
-        """The policy at one observation."""
+        """The policy for one observation."""
         log_std = self.param("log_std", nn.initializers.constant(self.log_std), (self.features,))
         return Gaussian(mean=self.mean(self.features)(obs), log_std=log_std)
 
 
 class Conv(nn.Module):
-    """3x3 convolutions over the leaves `[height, width, channels]`, then ReLU layers; other leaves join there."""
+    """3x3 convolutions over the leaves `[height, width, channels]`, followed by an MLP; ReLU activations.
+
+    Leaves of lower rank are concatenated to the flattened output of the convolutions.
+
+    Attributes:
+        channels: output channels of the convolutions.
+        hidden: widths of the MLP's hidden layers.
+        features: the number of outputs.
+    """
 
     channels: Sequence[int]
     hidden: Sequence[int]
@@ -121,15 +139,28 @@ def reverse_gru(
     wh: Float[Array, "H H3"],
     bn: Float[Array, " H"],
 ) -> Float[Array, "T *b H"]:
-    """Hidden states of a GRU that runs from the last step to the first, from a state of zeros.
+    """Hidden states of a GRU that runs from the last step to the first, starting from zeros.
 
-    h = 0 where reset, g = x wi + bi, and with the gates r, z, n along the columns:
-    r = sigmoid(g_r + h wh_r), z = sigmoid(g_z + h wh_z), n = tanh(g_n + r (h wh_n + bn)), h' = n + z (h - n).
+    With h = 0 where reset, g = x wi + bi, and the gates r, z, n along the columns:
 
-    The backward pass is written out. It keeps r, z, n, h and h wh_n + bn of every step; its loop carries d h alone, and
-    the gradients of the weights are products over all steps at once, after it. Reverse mode only.
+        r = sigmoid(g_r + h wh_r)
+        z = sigmoid(g_z + h wh_z)
+        n = tanh(g_n + r (h wh_n + bn))
+        h' = n + z (h - n)
 
-    Paper: arXiv 1406.1078; the reset gate acts after the product, as in `flax.linen.GRUCell`.
+    The backward pass is hand-written. It stores r, z, n, h and h wh_n + bn of every step; its loop carries dh alone,
+    and the gradients of the weights are computed after it, as products over all steps at once. Reverse mode only.
+
+    Args:
+        x: inputs.
+        reset: where the state is set to zero before the step's input is read.
+        wi: input weights; H3 = 3 H.
+        bi: input biases.
+        wh: recurrent weights.
+        bn: recurrent bias of n.
+
+    Paper: arXiv 1406.1078.
+    Differs: the reset gate multiplies h wh_n + bn and not h, as in `flax.linen.GRUCell`.
     """
     return _reverse_gru_forward(x, reset, wi, bi, wh, bn)[0]
 
@@ -151,8 +182,8 @@ def _reverse_gru_forward(x, reset, wi, bi, wh, bn):
     return states, (x, reset, wi, wh, gates)
 
 
-def _reverse_gru_backward(kept, d_states):
-    x, reset, wi, wh, gates = kept
+def _reverse_gru_backward(residuals, d_states):
+    x, reset, wi, wh, gates = residuals
     size = wh.shape[0]
 
     def body(dh, step):
@@ -175,11 +206,14 @@ reverse_gru.defvjp(_reverse_gru_forward, _reverse_gru_backward)
 
 
 class ReverseGRU(nn.Module):
-    """A GRU that runs from the last step to the first; its state is zeroed at a `reset` step before its input.
+    """A GRU that runs from the last step to the first; the state is zeroed at a `reset` step before its input.
 
-    The weights are shared by everything the caller vmaps, so that a batch of agents is one matrix product per step.
-    The input's projection stays inside the loop: its operand is a few numbers wide, and writing the projected
+    The weights are shared by all that the caller vmaps over, so that a batch of agents is one matrix product per step.
+    The input projection is computed inside the loop: its operand is a few numbers wide, and writing the projected
     `[T, ..., 3H]` to memory and reading it back costs more than the product (2x, measured on CPU).
+
+    Attributes:
+        size: H, the width of the state.
     """
 
     size: int
@@ -202,7 +236,11 @@ class ReverseGRU(nn.Module):
 
 
 class ReverseLSTM(nn.Module):
-    """An LSTM that runs from the last step to the first; its state is zeroed at a `reset` step before its input."""
+    """An LSTM that runs from the last step to the first; the state is zeroed at a `reset` step before its input.
+
+    Attributes:
+        size: H, the width of the state.
+    """
 
     size: int
 
@@ -232,5 +270,5 @@ class ReverseLSTM(nn.Module):
 
 
 def _like(bias, x):
-    """`bias` with leading axes of one, up to the rank of `x`: rank promotion is an error in our tests."""
+    """`bias` reshaped to the rank of `x` with leading axes of one (the tests forbid implicit rank promotion)."""
     return bias.reshape((1,) * (x.ndim - 1) + bias.shape)

@@ -1,4 +1,4 @@
-"""Policies: categorical ones given by logits `[..., A]`, and Gaussian ones given by a `Gaussian`."""
+"""Functions of policies: categorical ones given by logits `[..., A]`, and diagonal Gaussian ones (`Gaussian`)."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from lopt.types import Gaussian, Key, Policy
 
 
 def sample(key: Key, policy: Policy) -> Int[Array, "*b"] | Float[Array, "*b A"]:
-    """Actions. Discrete ones by inversion of the cumulative distribution: one uniform number each, whatever A is."""
+    """Sample actions; discrete ones by inverse-transform sampling, with one uniform number per action for any A."""
     if isinstance(policy, Gaussian):
         return policy.mean + jnp.exp(policy.log_std) * jax.random.normal(key, policy.mean.shape)
     cumulative = jnp.cumsum(jax.nn.softmax(policy), axis=-1)
@@ -17,15 +17,15 @@ def sample(key: Key, policy: Policy) -> Int[Array, "*b"] | Float[Array, "*b A"]:
     return (cumulative[..., :-1] <= uniform).sum(-1, dtype=jnp.int32)
 
 
-def executed(action: Int[Array, "*b"] | Float[Array, "*b A"]) -> Int[Array, "*b"] | Float[Array, "*b A"]:
-    """What the environment is given of an action: real ones are clipped to [-1, 1], others are as they are."""
+def clip_action(action: Int[Array, "*b"] | Float[Array, "*b A"]) -> Int[Array, "*b"] | Float[Array, "*b A"]:
+    """The action passed to the environment: a real vector is clipped to [-1, 1], an index is unchanged."""
     return jnp.clip(action, -1.0, 1.0) if jnp.issubdtype(action.dtype, jnp.floating) else action
 
 
 def log_prob(policy: Policy, action: Int[Array, "*b"] | Float[Array, "*b A"]) -> Float[Array, "*b"]:
-    """log pi(a), of a density where actions are real.
+    """log pi(a): a log-probability for discrete actions, a log-density for real ones.
 
-    Among logits it is a masked sum: for few actions its transpose is cheaper than a gather's.
+    For discrete actions it is a masked sum over A, whose transpose is cheaper than that of a gather for small A.
     """
     if isinstance(policy, Gaussian):
         deviation = (action - policy.mean) * jnp.exp(-policy.log_std)
@@ -35,7 +35,7 @@ def log_prob(policy: Policy, action: Int[Array, "*b"] | Float[Array, "*b A"]) ->
 
 
 def entropy(policy: Policy) -> Float[Array, "*b"]:
-    """H(pi) in nats, differential where actions are real."""
+    """Entropy H(pi) in nats; differential entropy for real actions."""
     if isinstance(policy, Gaussian):
         return (policy.log_std + 0.5 * np.log(2 * np.pi * np.e)).sum(-1)
     log_p = jax.nn.log_softmax(policy)
@@ -43,6 +43,6 @@ def entropy(policy: Policy) -> Float[Array, "*b"]:
 
 
 def kl(logits: Float[Array, "*b A"], other: Float[Array, "*b A"]) -> Float[Array, "*b"]:
-    """KL(p || q) in nats, of the distributions with these logits."""
+    """KL(p || q) in nats, of the categorical distributions p and q with the logits `logits` and `other`."""
     log_p, log_q = jax.nn.log_softmax(logits), jax.nn.log_softmax(other)
     return (jnp.exp(log_p) * (log_p - log_q)).sum(-1)

@@ -1,8 +1,8 @@
-"""Returns and advantages over a trajectory, time first; trailing axes are batch.
+"""Returns and advantages over a trajectory `[T, ...]`; trailing axes are batch axes.
 
-All of them take the environment's `discount` (0 where the episode terminated) and `truncated` apart: a termination
-ends the sum, a truncation ends the trajectory but not the future, which is bootstrapped from `next_value`, the value
-of the observation before the reset.
+The functions take the environment's `discount` (0 where the episode terminated) and `truncated` separately. At a
+termination the return ends. At a truncation it is bootstrapped from `next_value`, the value of the observation before
+the reset.
 """
 
 import jax
@@ -20,9 +20,19 @@ def gae(
     gamma: float,
     lam: float,
 ) -> Float[Array, "T *b"]:
-    """Generalised advantage estimates, as one reverse scan.
+    """Generalised advantage estimates GAE(gamma, lam), as one reverse scan.
 
-    delta_t = r_t + gamma d_t V(s'_t) - V(s_t),   A_t = delta_t + gamma lam (1 - last_t) A_{t+1},   A_T = 0 beyond.
+        delta_t = r_t + gamma d_t V(s'_t) - V(s_t)
+        A_t = delta_t + gamma lam (1 - last_t) A_{t+1},   with A_{T+1} = 0
+
+    Args:
+        reward: r_t.
+        discount: d_t, 0 where the episode terminated, else 1.
+        truncated: where a time limit ended the episode; last_t is true there and where d_t = 0.
+        value: V(s_t).
+        next_value: V(s'_t), at the observation before any reset.
+        gamma: discount factor.
+        lam: GAE's lambda.
 
     Paper: arXiv 1506.02438, eq. 16.
     """
@@ -45,7 +55,11 @@ def discounted_returns(
     *,
     gamma: float,
 ) -> Float[Array, "T *b"]:
-    """G_t = r_t + gamma d_t G_{t+1}, bootstrapped from `next_value` at truncations and at the end."""
+    """Discounted returns G_t = r_t + gamma d_t G_{t+1}.
+
+    G_{t+1} is replaced by `next_value` at truncations and at the end of the trajectory. The arguments are those of
+    `gae`.
+    """
 
     def body(following, x):
         reward, discount, truncated, next_value = x
@@ -57,11 +71,18 @@ def discounted_returns(
 
 
 def running_returns(
-    reward: Float[Array, "T *b"], last: Bool[Array, "T *b"], start: Float[Array, "*b"]
+    reward: Float[Array, "T *b"], last: Bool[Array, "T *b"], initial: Float[Array, "*b"]
 ) -> tuple[Float[Array, "*b"], Float[Array, "T *b"]]:
-    """Undiscounted return of the episode up to and including each step; `start` is what was earned before.
+    """Undiscounted return of the current episode up to and including each step.
 
-    Returns the sums of the episodes still open at the end, and the sums `[T, ...]` (where `last`, an episode's return).
+    Args:
+        reward: r_t.
+        last: where an episode ended.
+        initial: return before the first step of the episodes in progress.
+
+    Returns:
+        The returns so far of the episodes in progress after the last step, `[...]`, and the sums `[T, ...]`; where
+        `last`, a sum is the return of a complete episode.
     """
 
     def body(total, x):
@@ -69,9 +90,9 @@ def running_returns(
         total = total + reward
         return jnp.where(last, 0.0, total), total
 
-    return jax.lax.scan(body, start, (reward, last))
+    return jax.lax.scan(body, initial, (reward, last))
 
 
 def normalise(x: Float[Array, "*b"], epsilon: float = 1e-8) -> Float[Array, "*b"]:
-    """Zero mean and unit standard deviation over all entries."""
+    """`x` shifted and scaled to zero mean and unit standard deviation over all entries."""
     return (x - x.mean()) / (x.std() + epsilon)

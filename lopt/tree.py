@@ -1,4 +1,4 @@
-"""Helpers for pytrees whose leaves share a leading axis."""
+"""Functions of pytrees whose leaves share a leading axis."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool
 
 
 def where(mask: Bool[Array, "*n"], new: Any, old: Any) -> Any:
-    """Leaf-wise `new` where `mask`, else `old`; `mask` runs along the leading axes of every leaf."""
+    """Leaf-wise `jnp.where(mask, new, old)`; the axes of `mask` are the leading axes of every leaf."""
 
     def select(a, b):
         return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
@@ -18,26 +18,32 @@ def where(mask: Bool[Array, "*n"], new: Any, old: Any) -> Any:
 
 
 def take(tree: Any, index: Any) -> Any:
-    """Rows `index` of every leaf."""
+    """Every leaf indexed by `index` along its leading axes."""
     return jax.tree.map(lambda x: x[index], tree)
 
 
 def all_finite(tree: Any) -> Bool[Array, ""]:
-    """Whether every number in the tree is finite."""
+    """Whether all entries of all leaves are finite."""
     return jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
 
 
 def canonical(tree: Any) -> Any:
-    """The same values as arrays that are not weakly typed, so that a carried state compiles once."""
+    """The same values as arrays without weak types, so that a step that carries them is compiled once."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)
 
 
 def masked_map(f: Callable[..., Any], mask: Bool[Array, " N"], init: Any, *args: Any, pack: int = 8) -> Any:
-    """`vmap(f)(*args)` for the rows where `mask`, the rows of `init` elsewhere, without work for the others.
+    """`vmap(f)(*args)` in the rows where `mask` is true, `init` in the others, which are not computed.
 
-    The selected rows are gathered into packs of `pack`; a while loop runs as many packs as are needed, so that the
-    cost follows the number of selected rows and not N. `f` maps rows of `args` to a row of the same structure as
-    `init`'s.
+    The selected rows are gathered into packs of `pack`, and a while loop runs as many packs as are needed: the cost is
+    proportional to the number of selected rows, rounded up to a multiple of `pack`, and not to N.
+
+    Args:
+        f: function of one row of each of `args`; its result has the structure of a row of `init`.
+        mask: the rows to compute.
+        init: result of the other rows, leaves `[N, ...]`.
+        *args: trees with leaves `[N, ...]`.
+        pack: rows computed at once.
     """
     num = mask.shape[0]
     pack = min(pack, num)

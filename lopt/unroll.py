@@ -1,4 +1,4 @@
-"""Repeating a keyed step, the one loop that lives inside jit."""
+"""Repeated application of a keyed step function, as one scan."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,18 @@ from lopt.types import Key
 def unroll(
     step: Callable[[Key, Any], tuple[Any, Any]], key: Key, state: Any, num_steps: int, *, remat: bool = False
 ) -> tuple[Any, Any]:
-    """`num_steps` times `state, out = step(key_i, state)`; returns the last state and the stacked outputs.
+    """Apply `state, out = step(key_i, state)` `num_steps` times.
 
-    With `remat` only the carried state, and what `step` marks by `checkpoint_name(x, "keep")`, is stored for the
-    backward pass: memory is one step's, at the price of one more forward pass.
+    Args:
+        step: function from a key and the state to the new state and an output.
+        key: split into one key per step.
+        state: initial state.
+        num_steps: number of steps.
+        remat: recompute each step in the backward pass. Only the carried state, and what `step` marks by
+            `checkpoint_name(x, "keep")`, is stored; this costs one more forward pass.
+
+    Returns:
+        The last state, and the outputs `[num_steps, ...]`.
     """
 
     def body(carry, key):

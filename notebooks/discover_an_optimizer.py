@@ -15,10 +15,10 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/lopt/blob/main/notebooks/discover_an_optimizer.ipynb)
 #
-# Lion was not invented: it was *found*, by evolution among programs that began with AdamW
-# ([arXiv 2302.06675](https://arxiv.org/abs/2302.06675)). Here we look at such programs, see what it takes to try many
-# of them a second, and let a small evolution run. A few minutes on a CPU; `python -m experiments.lion_search` is the
-# same with baselines, a funnel and a report.
+# Lion was discovered by a symbolic search: regularised evolution of programs that started from AdamW
+# ([arXiv 2302.06675](https://arxiv.org/abs/2302.06675)). This notebook shows such programs, evaluates many of them per
+# second, and runs a small search. It takes a few minutes on a CPU. `python -m experiments.lion_search` adds baselines,
+# funnel selection and a report.
 
 # %%
 import sys
@@ -26,7 +26,7 @@ import sys
 if "google.colab" in sys.modules:
     # !pip install -q "lopt @ git+https://github.com/OWNER/lopt"
     # !test -d lopt-source || git clone -q --depth 1 https://github.com/OWNER/lopt lopt-source
-    sys.path.insert(0, "lopt-source")  # experiments live beside the library
+    sys.path.insert(0, "lopt-source")  # the experiments are not part of the installed package
 
 # %%
 import os
@@ -40,20 +40,21 @@ import optax
 
 from lopt import search, tasks
 from lopt.search import published
-from lopt.search.evolution import Memory, Search, Tournament
+from lopt.search.evolution import FitnessCache, Search, Tournament
 from lopt.search.population import Evaluator, Proxy, Rung
 
-FAST = os.environ.get("LOPT_FAST") == "1"  # the tests' switch: the same steps, but too few of them to find anything
-CYCLES, BATCH, STEPS = (2, 8, 8) if FAST else (25, 128, 100)
+FAST = os.environ.get("LOPT_FAST") == "1"  # set by the tests: the same code with too few steps to find anything
+SEARCH_STEPS, BATCH, STEPS = (2, 8, 8) if FAST else (25, 128, 100)
 BLUE, RED, GREY = "#0072B2", "#D55E00", "#808080"
 plt.rcParams.update({"font.size": 9, "legend.frameon": False, "figure.dpi": 110})
 
 # %% [markdown]
 # ## 1. Optimizers as programs
 #
-# A program sees the weights `w`, the gradient `g`, its own extra variables (they begin as zeros), and the schedule's
-# value `lr` in [0, 1]. It returns the update, which is subtracted from the weights, and the new extra variables. This
-# is where the search begins, and what the paper's search came back with:
+# The inputs of a program are the weights `w`, the gradient `g`, its extra variables (which start at zero), and the
+# value `lr` of a learning-rate schedule in [0, 1]. It returns the update, which is subtracted from the weights, and the
+# new extra variables. These are the initial program of the search, AdamW, and the program that the paper's search
+# found:
 
 # %%
 adamw, raw = search.parse(published.ADAMW), search.parse(published.LION_RAW)
@@ -61,23 +62,23 @@ print(adamw)
 print(raw)
 
 # %% [markdown]
-# Most of that is *dead*: what no update ever depends on can go. Algebra does the rest, for m / sqrt(m m) is the sign
-# of m, and two interpolations make one:
+# Most statements of the second program are *dead*: no update depends on them, so they are pruned. Algebra simplifies
+# the rest: m / sqrt(m m) is the sign of m, and two interpolations of the same values are one:
 
 # %%
 print(search.prune_loop(raw))
 print(search.simplify(raw))
 
 # %% [markdown]
-# ## 2. Trying many programs
+# ## 2. Evaluation of many programs
 #
-# A candidate is worth what the network scores that it trains. Compiling a training loop for every candidate would
-# take a second each. Instead *one* computation is compiled that interprets programs: they are data. It trains 64
-# learners at a time, each by a program of its own, all from the same newborn on the same minibatches.
+# The fitness of a candidate is the score of a network that it trains. Compilation of a training loop takes a second or
+# more per candidate. Instead, one interpreter is compiled, and programs are its input data. It trains 64 learners at a
+# time, each by its own program, all from the same initial weights and on the same minibatches.
 
 # %%
 digits = tasks.digits()
-task = tasks.DatasetTask(digits, tasks.Perceptron((16,), 10), tasks.cross_entropy)
+task = tasks.DatasetTask(data=digits, net=tasks.Perceptron((16,), 10), criterion=tasks.cross_entropy)
 held_out = (jnp.asarray(digits.held_out.inputs), jnp.asarray(digits.held_out.targets))
 proxy = Proxy(
     init=lambda key: task.init(key, ()),
@@ -93,11 +94,11 @@ rng, mutate = np.random.default_rng(0), search.Mutation()
 children = [mutate(rng, adamw) for _ in range(BATCH)]
 start = time.perf_counter()
 fitness = evaluator(children).fitness
-print(f"{BATCH / (time.perf_counter() - start):.0f} programs a second")
+print(f"{BATCH / (time.perf_counter() - start):.0f} programs per second")
 
 # %% [markdown]
-# Most mutations change nothing, and most of the others do harm. A few of a single change are better already (AdamW's
-# rate of 0.001 is a little low for so short a life):
+# Most mutations do not change the fitness, and most of the others lower it. A few programs with one mutation have a
+# higher fitness than AdamW, whose learning rate of 0.001 is low for so short a lifetime:
 
 # %%
 figure, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
@@ -111,59 +112,60 @@ plt.show()
 # %% [markdown]
 # ## 3. Evolution
 #
-# *Ageing* evolution: of two random individuals the fitter has a child, with one mutation, and the oldest individual
-# dies, however good it is. What is known is not tried again: programs have a name by what is written, the same for
-# whatever names and order they are written in, and another by what they *do* in a few steps. Beside it, the same search
-# may change AdamW's constants only.
+# *Regularised evolution*: the fitter of two random individuals is mutated, and the child replaces the oldest
+# individual. Fitness is cached by two hashes: a structural hash, which does not depend on names and on the order of
+# statements, and a behavioural hash of the updates in a few steps. The baseline is the same search with mutations of
+# AdamW's constants only.
 
 
 # %%
 def evolve(mutate, seed=0):
-    """A search, and its best fitness after every cycle."""
-    rng, memory = np.random.default_rng(seed), Memory(search.canonical_hash, search.fingerprint)
-    evolution = Search(Tournament(mutate), adamw, memory, rng, size=8 if FAST else 200, batch=BATCH)
-    told = [evolution.cycle(lambda programs: evaluator(programs).fitness) for _ in range(CYCLES)]
-    return evolution, told
+    """A search after SEARCH_STEPS steps, and the metrics of each step."""
+    rng, cache = np.random.default_rng(seed), FitnessCache(search.canonical_hash, search.fingerprint)
+    evolution = Search(Tournament(mutate), adamw, cache, rng, size=8 if FAST else 200, batch=BATCH)
+    metrics = [evolution.step(lambda programs: evaluator(programs).fitness) for _ in range(SEARCH_STEPS)]
+    return evolution, metrics
 
 
-free, told = evolve(search.Mutation(longest=40))
-tuned, told_tuned = evolve(search.tune)
-last = told[-1]
-print(f"{last['proposed']:.0f} programs proposed, {last['tried']:.0f} tried; {100 * last['redundant']:.0f} % of")
-print(f"the statements of the last children have no effect, and {100 * last['known_now']:.0f} % of them were known")
+evolution, metrics = evolve(search.Mutation(longest=40))
+_, constant_metrics = evolve(search.mutate_constant)
+last = metrics[-1]
+print(f"{last['proposed']:.0f} programs proposed, {last['evaluated']:.0f} evaluated. In the last step,")
+print(f"{100 * last['redundant']:.0f} % of the statements had no effect, and the fitness of")
+print(f"{100 * last['frac_cached']:.0f} % of the programs was cached.")
 
 figure, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
-for rows, name, color in ((told, "evolution", BLUE), (told_tuned, "AdamW's constants only", RED)):
-    ax.step([row["tried"] for row in rows], [row["best"] for row in rows], color=color, label=name)
-ax.set(xlabel="programs tried", ylabel="best fitness")
+for rows, name, color in ((metrics, "evolution", BLUE), (constant_metrics, "constant search", RED)):
+    ax.step([row["evaluated"] for row in rows], [row["best"] for row in rows], color=color, label=name)
+ax.set(xlabel="evaluated programs", ylabel="best fitness")
 ax.spines[["top", "right"]].set_visible(False)
 ax.legend()
 plt.show()
 
 # %% [markdown]
-# What it found, without what has no effect, then shortened by algebra:
+# The best program, pruned and then simplified by algebra:
 
 # %%
-print(search.prune_loop(free.best.program))
-print(search.simplify(free.best.program))
+print(search.prune_loop(evolution.best.program))
+print(search.simplify(evolution.best.program))
 
 # %% [markdown]
-# ## 4. Into optax
+# ## 4. Use in optax
 #
-# A program is an optax transformation like any other. Does it hold where it was not found, on tumours instead of digits
-# and with other seeds? Everybody gets a factor on the update or a rate that suits the new task, out of as many.
+# `from_program` makes an optax transformation of a program. We test it on another task (tumours instead of digits) with
+# other seeds. AdamW's learning rate and a factor on the program's update are tuned over equally many values.
 
 # %%
 cancer = tasks.breast_cancer()
-other = tasks.DatasetTask(cancer, tasks.Perceptron((16,), 2), tasks.cross_entropy)
+other = tasks.DatasetTask(data=cancer, net=tasks.Perceptron((16,), 2), criterion=tasks.cross_entropy)
 unseen = (jnp.asarray(cancer.held_out.inputs), jnp.asarray(cancer.held_out.targets))
-wave = optax.cosine_decay_schedule(1.0, STEPS)
+schedule = optax.cosine_decay_schedule(1.0, STEPS)
 
 
-def final_loss(make, key, size):
-    """The held-out loss of a learner that `make(size)` has trained."""
-    tx = make(size)
-    key_birth, key_life = jax.random.split(key)
+def final_loss(make, key, scale):
+    """The held-out loss of a learner trained by `make(scale)`."""
+    tx = make(scale)
+    key_init, key_train = jax.random.split(key)
 
     def step(carry, key):
         params, state = carry
@@ -171,26 +173,26 @@ def final_loss(make, key, size):
         updates, state = tx.update(grads, state, params)
         return (optax.apply_updates(params, updates), state), None
 
-    params = other.init(key_birth, ())
-    (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), jax.random.split(key_life, STEPS))
+    params = other.init(key_init, ())
+    (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), jax.random.split(key_train, STEPS))
     return other.loss((), params, unseen)[0]
 
 
-contenders = {
-    "AdamW": (lambda rate: optax.adamw(lambda i: rate * wave(i)), np.geomspace(1e-3, 0.1, 8)),
-    "found": (
-        lambda size: optax.chain(search.from_program(free.best.program, wave), optax.scale(size)),
+optimizers = {
+    "AdamW": (lambda rate: optax.adamw(lambda i: rate * schedule(i)), np.geomspace(1e-3, 0.1, 8)),
+    "best program": (
+        lambda scale: optax.chain(search.from_program(evolution.best.program, schedule), optax.scale(scale)),
         np.geomspace(0.1, 10, 8),
     ),
 }
-for name, (make, sizes) in contenders.items():
-    judge = jax.jit(jax.vmap(lambda key, size, make=make: final_loss(make, key, size), (0, None)))
-    keys, others = jax.random.split(jax.random.key(0), (2, 8))
-    best = min(sizes, key=lambda size, judge=judge, keys=keys: float(np.nan_to_num(judge(keys, size), nan=9.0).mean()))
-    losses = judge(others, best)
+tuning_keys, test_keys = jax.random.split(jax.random.key(0), (2, 8))
+for name, (make, scales) in optimizers.items():
+    losses_of = jax.jit(jax.vmap(lambda key, scale, make=make: final_loss(make, key, scale), (0, None)))
+    tuning_losses = [float(np.nan_to_num(losses_of(tuning_keys, scale), nan=9.0).mean()) for scale in scales]
+    losses = losses_of(test_keys, scales[int(np.argmin(tuning_losses))])
     print(f"{name}: held-out loss {losses.mean():.3f} +- {losses.std() / 8**0.5:.3f}")
 
 # %% [markdown]
-# A proxy that is this small is easily fooled: what wins on it in a hundred updates need not win elsewhere. That is why
-# the paper, and `python -m experiments.lion_search`, send what is found through a funnel of larger tasks, and why the
-# report shows what becomes of it there, whichever way that goes.
+# A program that is best on so small a proxy after a hundred updates need not be best elsewhere. Therefore the paper and
+# `python -m experiments.lion_search` select programs by a funnel of larger tasks, and the report compares the selected
+# program with tuned optimizers on several tasks.

@@ -71,7 +71,7 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    """What a worker told."""
+    """The peak of a worker."""
     PEAKS.append(getattr(node, "workeroutput", {}).get("peak", 0))
 
 

@@ -1,10 +1,14 @@
-"""The rules of the house that a machine can check: which part may import which, sizes, banned names, clean text."""
+"""Rules that a program can check: imports between parts, sizes of files, banned names, and the vocabulary."""
 
 import ast
+import fnmatch
+import functools
+import io
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tokenize
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +20,91 @@ LEVELS = [  # a part of lopt imports itself and the levels above this line's, ne
     {"unroll", "returns", "policies", "nets"},
     {"optimizers", "objectives", "incontext"},
     {"meta", "search", "agents", "tasks", "curriculum"},
+    {"evaluation"},
 ]
 ALLOWED = {part: set().union(*LEVELS[:i]) for i, level in enumerate(LEVELS) for part in level}
+ALLOWED["training"] = {"types", "tree"}  # it knows a learner's `init` and `step` alone
+ALLOWED["evaluation"] |= {"training"}  # reports read a run's folder
+ALLOWED["recipes"] = set().union(*LEVELS)  # functions that put parts of every level together
 ALLOWED["export"] = set().union(*LEVELS[:4]) | {"search"}
 ALLOWED[""] = {*ALLOWED}  # lopt/__init__.py
 HEAVY = {"matplotlib", "wandb", "gymnax", "evosax", "brax", "orbax", "rich", "tyro"}
 HOSTS = {"arxiv.org", "github.com", "colab.research.google.com", "www.apache.org", "img.shields.io", "example.com"}
 PATHS = re.compile(r"(?<![\w.])/(?:home|root|Users|work|mnt|scratch|workspace)/\w|[A-Z]:\\\\?Users")
 NUMERIC_HOST = re.compile(r"(?<![\d.])(?!127\.0\.0\.1|0\.0\.0\.0)\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
+# The vocabulary (CONTRIBUTING.md, "Glossary"): retired words (regular expressions) and their replacements. Underscores
+# and capitals separate words: `born` is found in `born_at` and in `BornAt`, but not in `stubborn`.
+RETIRED = {
+    "anywhere": {
+        r"newborns?|unborn|births?|born": "initial learner; initial, at initialisation; seed",
+        r"newcomers?": "random program",
+        r"life|lives|lived": "lifetime, lifetimes; is trained",
+        r"careers?": "lifetime",
+        r"told": "metrics, info; extra_args",
+        r"heed(s|ed|ing)?|hears?|heard": "sensitivity; depends on",
+        r"deaf": "zero initial time weights (time_init_scale = 0)",
+        r"teach(es|ing)?|taught": "train; baseline; meta-test",
+        r"pupils?|students(?!'s)": "learners",
+        r"judge[sd]?|judging": "evaluate, measure",
+        r"gauges?": "MetaTester",
+        r"players?": "environments, EnvBatch",
+        r"earnings": "RewardScaling",
+        r"grown (agents?|learners?|networks?|weights)": "trained ...",
+        r"uphill|polish(es|ed|ing)?": "pattern_search; improve",
+        r"programs( that are| were)? tried|tried programs": "evaluated programs",
+        r"nothing but chance|all chance|chance alone": "random",
+        r"hand[- ]made": "hand-designed, baseline",
+        r"mend(s|ed|ing)?": "correct; strip_weak_type",
+        r"bowls?": "quadratic, QuadraticParams",
+        r"population loss(es)?": "closed-form expected loss, closed_form_loss",
+        r"turns? in every coordinate": "diagonal unitary AR sequences",
+        r"(?<!grid[\s-])worlds?(?! (size|models?))": "environment, EnvSetup",
+        r"law of (?!large)|log-uniform law": "distribution of",
+        r"held clocks?|clocks?( is| are)? held|clocks? stands? still|clocks? standing still": "frozen progress",
+        r"what (it )?has (become of|come to)": "metrics; final ...",
+        r"see names\.py": "the full sentence",
+        r"experiments[./]common": "lopt.training, lopt.evaluation, experiments.cli",
+        r"experiments[./]mirror": "experiments.drift",
+    },
+    "in identifiers": {
+        r"students?": "learner; SupervisedLearnerState",
+        r"grown": "trained",
+        r"tried": "evaluated",
+        r"chances?": "random, probability",
+        r"questions?": "query",
+        r"ordinary": "classical, least_squares",
+        r"proceed": "auto_reset",
+        r"(?<!power )laws?": "distribution, IntDistribution",
+        r"who": "the noun: rule, method, baseline",
+    },
+    "as a class": {  # also in text after a dot or a backquote
+        "Chance": "RandomSearch",
+        "Designed": "FromOptax",
+        "Finite": "FrozenSet",
+        "Head": "Trainable",
+        "HeadFactory": "TrainableFactory",
+        "HeadState": "TrainableState",
+        "HeldTime": "FrozenProgress",
+        "Judged": "ReturnAccumulator",
+        "Late": "PowerLossWeight",
+        "NetHead": "TrainableNet",
+        "Reader": "InContextLearnerState",
+        "Rotations": "DiagonalUnitaryAR",
+        "Start": "InitialDistribution",
+        "TableHead": "TrainableTable",
+        "Together": "MultiEnvLifetime",
+    },
+}
+RETIRED_ALLOWED = {  # (files, word): reason
+    ("lopt/export/parts.py", "HeldTime"): "rule files of version 0.1.0 hold this name",
+    ("lopt/export/parts.py", "Designed"): "rule files of version 0.1.0 hold this name",
+    ("tests/export/test_load.py", "HeldTime"): "the same rule files are read",
+    ("tests/*.py", "law"): "a law that every implementation of a contract satisfies",
+    ("tests/*.py", "laws"): "the laws that every implementation of a contract satisfies",
+}
+RECORDED = re.compile(r"results/[\w./-]+")  # recorded results keep the names of their folders and files
+VOCABULARY_FOLDERS = ("lopt", "envs", "experiments", "tests", "notebooks")
+VOCABULARY_TEXTS = ("README.md", "CONTRIBUTING.md")
 FILES = sorted(path for top in ("lopt", "envs", "experiments") for path in (ROOT / top).rglob("*.py"))
 
 
@@ -94,9 +175,9 @@ def check_arrows(path: Path, modules: set[str]) -> None:
         ("lopt/types.py", "lopt.tree"),
         ("lopt/optimizers/lion.py", "lopt.meta.learner"),
         ("lopt/tree.py", "envs.chain"),
-        ("lopt/newcomer.py", "lopt.types"),
+        ("lopt/unknown.py", "lopt.types"),
         ("envs/chain.py", "lopt.tree"),
-        ("experiments/groove/train.py", "tests.experiments.toy"),
+        ("experiments/groove/train.py", "tests.training.toy"),
     ],
 )
 def test_the_arrows_have_teeth(path, module):
@@ -123,6 +204,120 @@ def test_no_machine_paths_or_hosts():
             if hosts or PATHS.search(line) or NUMERIC_HOST.search(line):
                 wrong.append(f"{name(path)}:{number}: {line.strip()[:100]}")
     assert not wrong, "\n".join(wrong)
+
+
+def pieces(path: str, source: str) -> Iterator[tuple[bool, int, str]]:
+    """`(is an identifier, first line, text)` of every identifier, comment and string; of the whole text elsewhere."""
+    if not path.endswith(".py"):
+        yield False, 1, source
+        return
+    text_tokens = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.NAME or token.type in text_tokens:
+            yield token.type == tokenize.NAME, token.start[0], token.string
+
+
+def any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    """One regular expression for whole words; the number of a match's last group identifies its pattern."""
+    spaced = [pattern.replace(" ", "[ \n]") for pattern in patterns]
+    return re.compile(
+        r"(?<![a-z])(?:" + "|".join(f"(?P<_{i}>{pattern})" for i, pattern in enumerate(spaced)) + ")(?![a-z])"
+    )
+
+
+IN_TEXT = RETIRED["anywhere"]
+IN_IDENTIFIERS = RETIRED["in identifiers"] | RETIRED["anywhere"]
+CLASSES = "|".join(RETIRED["as a class"])
+WORDS = {False: (any_of(IN_TEXT), [*IN_TEXT.values()]), True: (any_of(IN_IDENTIFIERS), [*IN_IDENTIFIERS.values()])}
+
+
+@functools.cache
+def matches(is_identifier: bool, text: str) -> list[tuple[int, str, str]]:
+    """`(lines below the first, retired word, replacement)` for each retired word of a piece."""
+    text = RECORDED.sub("", text)
+    found = [
+        (text.count("\n", 0, match.start()), match[0], RETIRED["as a class"][match[0]])
+        for match in re.finditer(rf"{'^' if is_identifier else '(?<=[.`])'}({CLASSES})(?!\w)", text)
+    ]
+    words = re.sub(r"\\[nt]", "  ", text)  # an escape sequence separates words, too
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_", " ", words).lower()
+    words = re.sub(r"[ \t]*\n[ \t]*", "\n", words)  # a line break is one character, as a space is
+    pattern, replacements = WORDS[is_identifier]
+    return found + [
+        (words.count("\n", 0, match.start()), match[0], replacements[int(match.lastgroup[1:])])
+        for match in pattern.finditer(words)
+    ]
+
+
+def retired_words(path: str, source: str) -> list[tuple[str, str]]:
+    """`(word, message)` for each retired word of a file; the message names file, line and replacement."""
+    return [
+        (word, f"{path}:{line + below}: {' '.join(word.split())!r}; say: {instead}")
+        for is_identifier, line, text in pieces(path, source)
+        for below, word, instead in matches(is_identifier, text)
+    ]
+
+
+def check_words(files: Iterable[tuple[str, str]]) -> None:
+    wrong, used = [], set()
+    for path, source in files:
+        for word, message in retired_words(path, source):
+            allowed = {key for key in RETIRED_ALLOWED if fnmatch.fnmatch(path, key[0]) and key[1] == word}
+            used |= allowed
+            wrong += [] if allowed else [message]
+    unused = [f"RETIRED_ALLOWED: {key} is not needed any more" for key in RETIRED_ALLOWED.keys() - used]
+    assert not wrong + unused, f"{len(wrong)} retired words:\n" + "\n".join(wrong + unused)
+
+
+def test_the_vocabulary():
+    """The field's words: no retired word in identifiers, docstrings, comments, strings, README and CONTRIBUTING."""
+    paths = [
+        path
+        for path in text_files()
+        if path != Path(__file__)  # it holds the table
+        and (name(path) in VOCABULARY_TEXTS or (path.suffix == ".py" and name(path).startswith(VOCABULARY_FOLDERS)))
+    ]
+    assert len(paths) > 20
+    check_words((name(path), path.read_text(encoding="utf-8")) for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "word"),
+    [
+        ("def f(x):\n    newborns = x\n    return newborns", 2, "newborns"),
+        ("class BornAt: ...", 1, "born"),
+        ("KEY_LIVES = 3", 1, "lives"),
+        ("x = 1  # what the optimizer is told", 1, "told"),
+        ('"""One line.\n\n    A learner that is Judged.\n    """', 3, "judged"),
+        ('"""The mean over a whole\n    life."""', 2, "life"),
+        ("x = f'{y} lives of {z} updates'", 1, "lives"),
+        ("x = 'learners\\nborn'", 1, "born"),
+        ('"""Programs of nothing but\n    chance."""', 1, "nothing but chance"),
+        ("def teach(student): ...", 1, "student"),
+        ("from lopt.optimizers import Designed", 1, "Designed"),
+        ("x = 'lopt.objectives.HeldTime'", 1, "HeldTime"),
+        ("WORLD = 1", 1, "world"),
+        ("x = 1  # the small worlds", 1, "worlds"),
+        ("import experiments.cli  # formerly experiments.common", 1, "experiments.common"),
+    ],
+)
+def test_the_vocabulary_has_teeth(source, line, word):
+    with pytest.raises(AssertionError, match=rf"lopt/synthetic\.py:{line}: '{word}'; say: "):
+        check_words([("lopt/synthetic.py", source)])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class GridWorld: ...\ngrid_world = stubborn = lifetime = storyteller = 1",
+        '"""A grid\n    world, and grid-worlds."""',
+        '"""Student\'s t; a lifetime; the law of large numbers."""',
+        "x = 'results/horizons_deaf/report.md'",
+        "x = 'Designed to start late, in finite time'",
+    ],
+)
+def test_the_vocabulary_allows_the_fields_words(source):
+    assert not retired_words("lopt/synthetic.py", source)
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Bad calls of the public functions end in a ValueError that says what was got and what is expected."""
+"""Invalid arguments of public functions raise a ValueError with the value given and the one expected."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ import pytest
 import lopt
 from lopt import objectives as lobj
 from lopt import optimizers as lo
-from lopt.objectives import A2C, DPO, LPG, LPO, Clip, FractionAndLogLifetime, LPGPenalty
+from lopt.objectives import A2C, DPO, LPG, LPO, Clip, FractionAndLogNumUpdates, LPGRegulariser
 
 NAN = float("nan")
 PARAMS = {"w": jnp.ones(2)}
@@ -22,7 +22,7 @@ ADAM = lo.LearnableAdam()
 
 
 def adam(params, gradients):
-    """A learned optimizer's update."""
+    """One update of a learned optimizer."""
     tx = ADAM.as_optax(ADAM.init(jax.random.key(0)))
     return tx.update(gradients, tx.init(params), params)
 
@@ -70,8 +70,8 @@ BAD = {
     "A2C, value_weight": (lambda: A2C(value_weight=NAN), "A2C: value_weight must be finite"),
     "A2C, gamma": (lambda: A2C(gamma=NAN), "A2C: gamma must be in"),
     "PPO, lam": (lambda: lobj.PPO(lam=NAN), "PPO: lam must be in"),
-    "LPGPenalty": (lambda: LPGPenalty(pi_hat_l2=NAN), r"LPGPenalty: pi_hat_l2 must be finite \(got nan\)"),
-    "a reference of NaN": (lambda: FractionAndLogLifetime(NAN), "reference must be positive"),
+    "LPGRegulariser": (lambda: LPGRegulariser(pi_hat_l2=NAN), r"LPGRegulariser: pi_hat_l2 must be finite \(got nan\)"),
+    "a reference of NaN": (lambda: FractionAndLogNumUpdates(NAN), "reference must be positive"),
     "ppo_loss broadcasting": (
         lambda: lopt.ppo_loss(ones(4), ones(4), ones(4, 1)),
         r"one shape \(got log_prob \(4,\), old_log_prob \(4,\), advantage \(4, 1\)\)",
@@ -86,8 +86,8 @@ BAD = {
 
 
 @pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_told(call, message, monkeypatch):
-    """As users call it: without the tests' checks of annotations, which would be first."""
+def test_invalid_arguments_raise(call, message, monkeypatch):
+    """As users call it: without the type checks of the test suite, which would raise first."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         call()
@@ -99,18 +99,18 @@ RATES = [
     jnp.float32(0.1),
     lambda count: 0.1,
     optax.linear_schedule(0.0, 0.1, 10),
-    lambda count: 0.1 if count < 3 else 0.01,  # not to be traced
+    lambda count: 0.1 if count < 3 else 0.01,  # cannot be traced
 ]
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_numbers_arrays_and_schedules_are_rates(rate):
+def test_numbers_arrays_and_schedules_are_learning_rates(rate):
     for tx in (lopt.lion(rate, weight_decay=rate), lopt.from_program(SGD, rate)):
         updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
         assert np.isfinite(updates["w"]).all()
 
 
-def injected(rate, compiled, **others):
+def with_injected_hyperparams(rate, compiled, **others):
     """The parameters after three updates."""
     tx = optax.inject_hyperparams(lopt.lion)(learning_rate=rate, **others)
     update = jax.jit(tx.update) if compiled else tx.update
@@ -124,13 +124,15 @@ def injected(rate, compiled, **others):
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("rate", [0.1, lambda count: 0.1 + 0.0 * count], ids=["number", "schedule"])
-def test_hyperparameters_may_be_injected(rate, compiled):
-    """Three steps of 0.1 against the signs of x + 0.5."""
-    np.testing.assert_allclose(injected(rate, compiled, weight_decay=0.0), [0.7, -1.7], rtol=1e-5)
-    np.testing.assert_allclose(injected(rate, compiled, b1=0.9, weight_decay=1.0), [0.458, -1.187], rtol=1e-5)
+def test_hyperparameters_can_be_injected(rate, compiled):
+    """Three steps of size 0.1 along - sign(x + 0.5)."""
+    np.testing.assert_allclose(with_injected_hyperparams(rate, compiled, weight_decay=0.0), [0.7, -1.7], rtol=1e-5)
+    np.testing.assert_allclose(
+        with_injected_hyperparams(rate, compiled, b1=0.9, weight_decay=1.0), [0.458, -1.187], rtol=1e-5
+    )
 
 
-def test_traced_numbers_are_rates():
+def test_traced_numbers_are_learning_rates():
     def step(rate, decay, b1):
         tx = lopt.lion(rate, b1, weight_decay=decay)
         return tx.update(PARAMS, tx.init(PARAMS), PARAMS)[0]["w"]
@@ -139,7 +141,7 @@ def test_traced_numbers_are_rates():
     assert jax.vmap(partial(step, decay=0.5, b1=0.9))(jnp.array([0.1, 0.2])).shape == (2, 2)
 
 
-def test_integers_beside_floating_parameters_stay():
+def test_integer_parameters_are_not_updated():
     params = {"n": jnp.array([3]), "w": ones(2)}
     gradients = jax.grad(lambda p: jnp.sum(p["w"] ** 2), allow_int=True)(params)
     updates, _ = adam(params, gradients)
@@ -147,6 +149,6 @@ def test_integers_beside_floating_parameters_stay():
     assert bool((updates["w"] < 0).all())
 
 
-def test_good_drifts_stay_good():
+def test_valid_drifts_are_accepted():
     for drift in (Clip(0.1), DPO(1.0, 0.3)):
         assert lopt.bind_drift(drift)(ones(3), ones(3)).shape == (3,)

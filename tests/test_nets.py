@@ -1,4 +1,4 @@
-"""Networks against plain NumPy loops, and what each output may depend on."""
+"""Networks compared with NumPy loops, and the inputs that each output depends on."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ for_recurrences = pytest.mark.parametrize("name", RECURRENCES)
 
 
 def batch(name, seed=0):
-    """`(module, reference, params, x, reset)` in double precision, with biases that are not zero."""
+    """`(module, reference, params, x, reset)` in double precision, with non-zero biases."""
     module, reference, shapes = RECURRENCES[name]
     shapes |= {"bias": shapes["input"][1:]} | ({"bias_candidate": (H,)} if name == "gru" else {})
     rng = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ def batch(name, seed=0):
 
 
 @for_recurrences
-def test_recurrence_equals_a_loop_and_its_weights_are_shared(name):
+def test_recurrence_equals_a_loop_and_shares_its_weights_under_vmap(name):
     module, reference, params, x, reset = batch(name)
     with jax.enable_x64(True):
 
@@ -40,14 +40,14 @@ def test_recurrence_equals_a_loop_and_its_weights_are_shared(name):
 
         (_, h), grads = jax.jit(jax.value_and_grad(total, has_aux=True))(params, x, jnp.array(reset))
         np.testing.assert_allclose(h, reference(params, x, reset), rtol=1e-12)
-        # one sequence at a time, as a vmap over agents would do, has the same sum of gradients
-        each = jax.vmap(jax.grad(total, has_aux=True), (None, 1, 1))
-        many, _ = jax.jit(each)(params, x[:, :, None], jnp.array(reset)[:, :, None])
+        # the gradients of single sequences, as under a vmap over agents, sum to the gradient of the batch
+        per_sequence = jax.vmap(jax.grad(total, has_aux=True), (None, 1, 1))
+        many, _ = jax.jit(per_sequence)(params, x[:, :, None], jnp.array(reset)[:, :, None])
     chex.assert_trees_all_close(grads, jax.tree.map(lambda g: np.asarray(g).sum(0), many), rtol=1e-10)
 
 
 @for_recurrences
-def test_a_step_depends_on_itself_and_what_follows_in_its_episode(name):
+def test_an_output_depends_on_its_own_and_later_steps_of_its_episode(name):
     module, _, params, x, _ = batch(name)
     reset = np.array([0, 1, 0, 0, 1], bool)[:, None]
     with jax.enable_x64(True):
@@ -60,19 +60,19 @@ def test_a_step_depends_on_itself_and_what_follows_in_its_episode(name):
 @for_recurrences
 def test_recurrence_is_initialised_with_orthogonal_blocks(name):
     module, _, params, x, reset = batch(name)
-    made = jax.jit(module.init)(jax.random.key(0), jnp.array(x, jnp.float32), jnp.array(reset))["params"]
-    assert {k: v.shape for k, v in made.items()} == {k: v.shape for k, v in params.items()}
-    for block in np.split(np.asarray(made["state"]), made["state"].shape[1] // H, -1):
+    initial = jax.jit(module.init)(jax.random.key(0), jnp.array(x, jnp.float32), jnp.array(reset))["params"]
+    assert {k: v.shape for k, v in initial.items()} == {k: v.shape for k, v in params.items()}
+    for block in np.split(np.asarray(initial["state"]), initial["state"].shape[1] // H, -1):
         np.testing.assert_allclose(block.T @ block, np.eye(H), atol=1e-5)
-    blocks = np.split(np.asarray(made["state"]), made["state"].shape[1] // H, -1)
+    blocks = np.split(np.asarray(initial["state"]), initial["state"].shape[1] // H, -1)
     assert not np.allclose(blocks[0], blocks[1])
 
 
-@pytest.mark.parametrize("each", [False, True], ids=["together", "vmapped"])
-def test_reverse_gru_has_the_gradient_of_its_formula(each):
-    """Against automatic differentiation of the plain loop, in everything; weights shared under vmap too."""
+@pytest.mark.parametrize("vmapped", [False, True], ids=["batch", "vmapped"])
+def test_reverse_gru_has_the_gradient_of_its_formula(vmapped):
+    """Compared with automatic differentiation of an unrolled loop, in all arguments, also under vmap."""
 
-    def plain(x, reset, wi, bi, wh, bn):
+    def unrolled(x, reset, wi, bi, wh, bn):
         h, states = jnp.zeros((x.shape[1], H)), []
         for t in reversed(range(T)):
             h = jnp.where(reset[t][:, None], 0.0, h)
@@ -88,17 +88,19 @@ def test_reverse_gru_has_the_gradient_of_its_formula(each):
     with jax.enable_x64(True):
 
         @partial(jax.jit, static_argnums=0)
-        def both(f, x, *weights):
+        def value_and_vjp(f, x, *weights):
             def apply(x, *weights):
-                if not each:
+                if not vmapped:
                     return f(x, jnp.array(reset), *weights)
-                one = jax.vmap(lambda x, reset: f(x[:, None], reset[:, None], *weights)[:, 0], 1, 1)
-                return one(x, jnp.array(reset))
+                mapped = jax.vmap(lambda x, reset: f(x[:, None], reset[:, None], *weights)[:, 0], 1, 1)
+                return mapped(x, jnp.array(reset))
 
-            out, pull = jax.vjp(apply, x, *weights)
-            return out, pull(jnp.asarray(cotangent))
+            out, vjp = jax.vjp(apply, x, *weights)
+            return out, vjp(jnp.asarray(cotangent))
 
-        chex.assert_trees_all_close(both(nets.reverse_gru, x, *weights), both(plain, x, *weights), rtol=1e-10)
+        chex.assert_trees_all_close(
+            value_and_vjp(nets.reverse_gru, x, *weights), value_and_vjp(unrolled, x, *weights), rtol=1e-10
+        )
 
 
 def test_tabular_is_a_linear_map_of_the_one_hot_state():
@@ -122,29 +124,29 @@ def test_tabular_is_a_linear_map_of_the_one_hot_state():
 
 
 @pytest.mark.parametrize("net", [nets.MLP((6,), 3), nets.Conv((4,), (6,), 3)], ids=["mlp", "conv"])
-def test_networks_read_every_part_of_an_observation(net):
+def test_networks_depend_on_every_leaf_of_an_observation(net):
     rng = np.random.default_rng(0)
     obs = PlaneObs(jnp.array(rng.normal(size=(4, 5, 2)), jnp.float32), jnp.float32(0.5))
 
     @jax.jit
-    def reads(key):
+    def input_jacobian(key):
         params = net.init(key, obs)
         return jax.jacrev(lambda o: net.apply(params, o))(obs)
 
-    jacobian = reads(jax.random.key(1))
+    jacobian = input_jacobian(jax.random.key(1))
     chex.assert_shape(jacobian.planes, (3, 4, 5, 2))
     assert (np.abs(jacobian.planes).max(0) > 0).mean() > 0.9
     assert (np.abs(jacobian.time) > 0).all()
 
 
-def test_networks_take_tables_and_integers():
+def test_mlp_accepts_tabular_observations():
     obs = TabularObs(jnp.int32(2), jnp.float32(0.5))
     out, _ = jax.jit(lambda key: nets.MLP((4,), 3).init_with_output(key, obs))(jax.random.key(0))
     chex.assert_shape(out, (3,))
     assert out.dtype == jnp.float32
 
 
-def test_a_gaussian_policy_of_a_tanh_network():
+def test_gaussian_policy_with_ppos_network():
     orthogonal = jax.nn.initializers.orthogonal
     mean = partial(nets.MLP, (8, 8), activation=jnp.tanh, hidden_init=orthogonal(2**0.5), output_init=orthogonal(0.01))
     net = nets.GaussianPolicy(mean, 2, log_std=-0.5)
@@ -155,8 +157,8 @@ def test_a_gaussian_policy_of_a_tanh_network():
     x = np.asarray(obs)
     for name, scale in (("Dense_0", 2**0.5), ("Dense_1", 2**0.5), ("Dense_2", 0.01)):
         kernel = np.asarray(layers[name]["kernel"])
-        small = kernel.T @ kernel if kernel.shape[0] >= kernel.shape[1] else kernel @ kernel.T
-        np.testing.assert_allclose(small, scale**2 * np.eye(len(small)), atol=1e-5)
+        gram = kernel.T @ kernel if kernel.shape[0] >= kernel.shape[1] else kernel @ kernel.T
+        np.testing.assert_allclose(gram, scale**2 * np.eye(len(gram)), atol=1e-5)
         x = x @ kernel
         x = np.tanh(x) if name != "Dense_2" else x
     np.testing.assert_allclose(policy.mean, x, rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The notebooks: stripped, the same as their sources, and they run from start to end."""
+"""The notebooks: without outputs, equal to their sources, and executable from start to end."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 
 
-def test_there_is_one():
+def test_every_source_has_a_notebook():
     assert SOURCES
     assert [path.with_suffix(".ipynb") for path in SOURCES] == sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -25,11 +25,11 @@ def test_notebook_is_its_source_without_outputs(path):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert not cell.outputs and cell.execution_count is None, "strip it: jupyter nbconvert --clear-output"
-    made = jupytext.read(path)
-    same = [(cell.cell_type, cell.source) for cell in made.cells] == [
+    source = jupytext.read(path)
+    same = [(cell.cell_type, cell.source) for cell in source.cells] == [
         (cell.cell_type, cell.source) for cell in notebook.cells
     ]
-    assert same, f"make it again: jupytext --to ipynb --update {path.relative_to(ROOT)}"
+    assert same, f"not up to date: jupytext --to ipynb --update {path.relative_to(ROOT)}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
@@ -40,10 +40,10 @@ def test_first_code_cell_installs_in_colab(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_runs(path):
-    # a few steps of everything: what takes time is compiling, not computing
-    hurry = {"LOPT_FAST": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    switches = hurry | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(
-        [sys.executable, str(path)], cwd=ROOT, env=os.environ | switches, capture_output=True, text=True, timeout=900
+    # a few steps of each part, with compilation, which dominates the time, made fast
+    fast = {"LOPT_FAST": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    variables = fast | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
+    process = subprocess.run(
+        [sys.executable, str(path)], cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, timeout=900
     )
-    assert ran.returncode == 0, ran.stderr[-4000:]
+    assert process.returncode == 0, process.stderr[-4000:]

@@ -1,4 +1,4 @@
-"""Policies: closed forms, sampling, and logits at the edge."""
+"""Policies: sampling, closed forms, and extreme logits."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ sample = jax.jit(policies.sample)
 
 
 @jax.jit
-def everything(x, y, action):
+def all_functions(x, y, action):
     return policies.log_prob(x, action), policies.entropy(x), policies.kl(x, y)
 
 
@@ -22,36 +22,36 @@ def logits(seed=0, shape=(4, 3, 5)):
     return np.random.default_rng(seed).normal(0, 2, shape)
 
 
-def test_samples_have_the_right_frequencies():
+def test_sample_frequencies_match_the_probabilities():
     p, num = np.array([0.5, 0.02, 0.18, 0.3]), 20_000
-    drawn = sample(jax.random.key(0), jnp.broadcast_to(jnp.log(p) + 3.0, (num, 4)).astype(jnp.float32))
-    counts = np.bincount(drawn, minlength=4)
-    assert drawn.dtype == jnp.int32
-    # 27.9 is exceeded once in 250,000 times with three degrees of freedom
+    actions = sample(jax.random.key(0), jnp.broadcast_to(jnp.log(p) + 3.0, (num, 4)).astype(jnp.float32))
+    counts = np.bincount(actions, minlength=4)
+    assert actions.dtype == jnp.int32
+    # a chi-squared variable with three degrees of freedom exceeds 27.9 with probability 4e-6
     assert ((counts - num * p) ** 2 / (num * p)).sum() < 27.9
 
 
 def test_samples_of_different_rows_and_keys_are_independent():
-    fair = jnp.zeros((4000, 2))
-    a, b = (np.asarray(sample(jax.random.key(k), fair)) for k in (0, 1))
+    logits = jnp.zeros((4000, 2))
+    a, b = (np.asarray(sample(jax.random.key(k), logits)) for k in (0, 1))
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.08
     assert abs(np.corrcoef(a[:-1], a[1:])[0, 1]) < 0.08
 
 
 @pytest.mark.parametrize("uniform", [0.0, 0.5, 1 - 2**-23])
-def test_impossible_actions_are_never_drawn(uniform, monkeypatch):
+def test_actions_of_probability_zero_are_never_sampled(uniform, monkeypatch):
     monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.full(shape, uniform, jnp.float32))
     rng = np.random.default_rng(1)
     impossible = rng.random((500, 6)) < 0.5
     impossible[np.arange(500), rng.integers(6, size=500)] = False
     rows = jnp.array(np.where(impossible, -1e4, rng.normal(size=(500, 6))), jnp.float32)
-    drawn = np.asarray(jax.jit(lambda rows: policies.sample(jax.random.key(0), rows))(rows))
-    assert not impossible[np.arange(500), drawn].any()
+    actions = np.asarray(jax.jit(lambda rows: policies.sample(jax.random.key(0), rows))(rows))
+    assert not impossible[np.arange(500), actions].any()
 
 
-def test_extreme_logits_sample_the_certain_action():
-    drawn = sample(jax.random.key(0), jnp.broadcast_to(EXTREME[0], (1000, 3)))
-    np.testing.assert_array_equal(drawn, np.zeros(1000))
+def test_extreme_logits_sample_the_action_of_probability_one():
+    actions = sample(jax.random.key(0), jnp.broadcast_to(EXTREME[0], (1000, 3)))
+    np.testing.assert_array_equal(actions, np.zeros(1000))
 
 
 def test_closed_forms():
@@ -59,12 +59,12 @@ def test_closed_forms():
     action = np.random.default_rng(2).integers(5, size=x.shape[:-1])
     p, q = naive.softmax(x), naive.softmax(y)
     entropy, kl = -(p * np.log(p)).sum(-1), (p * np.log(p / q)).sum(-1)
-    chosen = np.log(np.take_along_axis(p, action[..., None], -1)[..., 0])
-    found = everything(jnp.array(x, jnp.float32), jnp.array(y, jnp.float32), jnp.array(action))
-    for value, expected in zip(found, (chosen, entropy, kl), strict=True):
+    log_prob = np.log(np.take_along_axis(p, action[..., None], -1)[..., 0])
+    values = all_functions(jnp.array(x, jnp.float32), jnp.array(y, jnp.float32), jnp.array(action))
+    for value, expected in zip(values, (log_prob, entropy, kl), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
-    flat = everything(jnp.zeros(x.shape), jnp.full(x.shape, 3.0), jnp.array(action))
-    for value, expected in zip(flat, (-np.log(5), np.log(5), 0), strict=True):
+    uniform = all_functions(jnp.zeros(x.shape), jnp.full(x.shape, 3.0), jnp.array(action))
+    for value, expected in zip(uniform, (-np.log(5), np.log(5), 0), strict=True):
         np.testing.assert_allclose(value, np.full(kl.shape, expected), rtol=1e-6, atol=1e-6)
 
 
@@ -72,7 +72,7 @@ def test_gradients_are_finite_at_extreme_logits():
     action, other = jnp.array([1, 2, 2]), EXTREME[:, ::-1]
 
     def total(x, y):
-        return sum(value.sum() for value in everything.__wrapped__(x, y, action))
+        return sum(value.sum() for value in all_functions.__wrapped__(x, y, action))
 
     value, grads = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(EXTREME, other)
     assert np.isfinite(value)
@@ -95,10 +95,10 @@ def test_gaussian_closed_forms():
     action = np.random.default_rng(5).normal(size=policy.mean.shape)
     mean, std = np.float64(policy.mean), np.exp(np.float64(policy.log_std))
     density = np.exp(-(((action - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi))
-    found = jax.jit(policies.log_prob)(policy, jnp.array(action, jnp.float32))
-    assert found.shape == (4,)
-    np.testing.assert_allclose(found, np.log(density).sum(-1), rtol=1e-4, atol=1e-5)
-    # H = - E[log pi], by quadrature, entry by entry
+    log_prob = jax.jit(policies.log_prob)(policy, jnp.array(action, jnp.float32))
+    assert log_prob.shape == (4,)
+    np.testing.assert_allclose(log_prob, np.log(density).sum(-1), rtol=1e-4, atol=1e-5)
+    # H = - E[log pi], by quadrature for each entry
     z = np.linspace(-8, 8, 4001)
     p = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     unit = -(p * np.log(p)).sum() * (z[1] - z[0])
@@ -116,15 +116,15 @@ def test_gaussian_score_function():
 
 def test_gaussian_samples():
     policy = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], (20_000, 3)), gaussian())
-    drawn = np.asarray(sample(jax.random.key(1), policy))
-    assert drawn.shape == (20_000, 3) and drawn.dtype == np.float32
+    actions = np.asarray(sample(jax.random.key(1), policy))
+    assert actions.shape == (20_000, 3) and actions.dtype == np.float32
     std = np.exp(np.asarray(policy.log_std[0]))
-    np.testing.assert_allclose(drawn.mean(0), policy.mean[0], atol=0.03 * std.max())
-    np.testing.assert_allclose(drawn.std(0), std, rtol=0.02)
-    assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.03
+    np.testing.assert_allclose(actions.mean(0), policy.mean[0], atol=0.03 * std.max())
+    np.testing.assert_allclose(actions.std(0), std, rtol=0.02)
+    assert np.abs(np.corrcoef(actions.T) - np.eye(3)).max() < 0.03
 
 
-def test_what_the_environment_is_given():
-    np.testing.assert_array_equal(policies.executed(jnp.array([-3.0, 0.25, 1.5])), [-1, 0.25, 1])
+def test_clip_action_clips_real_actions_only():
+    np.testing.assert_array_equal(policies.clip_action(jnp.array([-3.0, 0.25, 1.5])), [-1, 0.25, 1])
     index = jnp.array([0, 5, -2])
-    assert policies.executed(index) is index
+    assert policies.clip_action(index) is index

@@ -1,4 +1,4 @@
-"""The test suite's own strictness: shapes are checked, records survive JAX, our warnings are errors."""
+"""The test suite's own checks: shapes are checked, records pass through JAX transformations, warnings are errors."""
 
 import warnings
 
@@ -11,11 +11,11 @@ from lopt.tree import where
 from lopt.types import Progress, TimeStep
 
 
-def build(step, lifetime):
-    """A record as a function of lopt would build it."""
+def build(step, num_updates):
+    """A record as built by a function of lopt."""
     scope = {"__name__": "lopt.example", "Progress": Progress}
-    exec("def make(step, lifetime): return Progress(step=step, lifetime=lifetime)", scope)
-    return scope["make"](step, lifetime)
+    exec("def make(step, num_updates): return Progress(step=step, num_updates=num_updates)", scope)
+    return scope["make"](step, num_updates)
 
 
 def test_signatures_are_checked():
@@ -23,7 +23,7 @@ def test_signatures_are_checked():
         where(jnp.ones(3), jnp.ones(3), jnp.zeros(3))
 
 
-def test_records_built_by_our_code_are_checked():
+def test_records_built_by_lopt_are_checked():
     build(jnp.int32(1), jnp.int32(2))
     with pytest.raises(TypeCheckError):
         build(jnp.float32(1), jnp.int32(2))
@@ -31,7 +31,7 @@ def test_records_built_by_our_code_are_checked():
         build(jnp.zeros((2,), jnp.int32), jnp.zeros((3,), jnp.int32))
 
 
-def test_records_may_hold_what_jax_carries():
+def test_records_accept_the_leaves_that_jax_passes():
     record = build(jnp.arange(3), jnp.arange(3))
     for leaf in (None, 0, object(), "x"):
         jax.tree.map(lambda x, leaf=leaf: leaf, record)
@@ -45,7 +45,7 @@ def test_records_may_hold_what_jax_carries():
     jax.tree.unflatten(treedef, [jax.ShapeDtypeStruct((), jnp.int32), 3])
 
 
-def test_records_survive_transformations():
+def test_records_pass_through_transformations():
     step = TimeStep(obs=1.0, reward=jnp.ones(2), discount=jnp.ones(2), truncated=jnp.zeros(2, bool), final_obs=1.0)
     grad = jax.grad(lambda s: s.reward.sum(), allow_int=True)(step)
     assert grad.reward.shape == (2,)
@@ -58,12 +58,12 @@ def test_rank_promotion_raises():
 
 
 @pytest.mark.parametrize("module", ["lopt.tree", "envs.chain", "experiments.groove"])
-def test_our_warnings_are_errors(module):
+def test_warnings_of_our_packages_are_errors(module):
     with pytest.raises(UserWarning):
         exec("import warnings; warnings.warn('ours', UserWarning)", {"__name__": module})
 
 
-def test_other_warnings_are_not():
+def test_warnings_of_other_packages_are_not_errors():
     with warnings.catch_warnings(record=True) as caught:
         exec("import warnings; warnings.warn('theirs', UserWarning)", {"__name__": "elsewhere"})
     assert len(caught) == 1

@@ -1,4 +1,7 @@
-"""Brax's tasks behind our contract; Brax is the optional extra `lopt[brax]`, imported when a task is first used."""
+"""Brax's tasks as `lopt.protocols.ContinuousEnvironment`.
+
+Brax is the optional extra `lopt[brax]`, imported when a task is first used.
+"""
 
 from envs.brax.names import BACKENDS, BRAX_TASKS, Registered, brax_env
 from envs.brax.task import Brax, BraxLevel

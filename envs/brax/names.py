@@ -20,19 +20,19 @@ BRAX_TASKS = (
     "swimmer",
     "walker2d",
 )
-"""The tasks of Brax 0.14. Fetch, grasp and ur5e, on which LPO was also tested, left Brax with version 0.9."""
+"""The tasks of Brax 0.14. Fetch, grasp and ur5e, on which the paper of LPO also tests, were removed in Brax 0.9."""
 BACKENDS = ("generalized", "mjx", "positional", "spring")
-"""Brax's physics: "spring" is the fastest on a CPU, "generalized" Brax's own default, "mjx" the maintained one."""
+"""Physics backends of Brax: "spring" is the fastest on a CPU, "generalized" is Brax's default, "mjx" is maintained."""
 
 
 @dataclass(frozen=True)
 class Registered:
-    """The factory of a name in Brax's registry."""
+    """Factory of a registered Brax environment."""
 
     name: str
 
     def __call__(self, **options: Any) -> Any:
-        """The raw environment."""
+        """Construct the raw environment, without Brax's training wrappers."""
         from brax import envs
 
         return envs.get_environment(self.name, **options)
@@ -46,17 +46,17 @@ def brax_env(
     action_repeat: int = 1,
     **options: Any,
 ) -> Brax:
-    """The Brax task of a name; Brax itself, slow to import, is loaded when the task is first used.
+    """A Brax task by name; Brax is imported when the task is first used.
 
     Example:
         env = brax_env("reacher", action_repeat=4, max_steps=250)
 
     Args:
         name: one of `BRAX_TASKS`.
-        backend: one of `BACKENDS`. Returns under different backends do not compare.
-        max_steps: the step limit, in actions.
+        backend: one of `BACKENDS`. Returns under different backends are not comparable.
+        max_steps: the step limit of an episode, in actions.
         action_repeat: physics steps per action.
-        **options: of the task's constructor.
+        **options: keyword arguments of the task's constructor.
 
     Raises:
         ValueError: an unknown name or backend (with near matches).

@@ -1,4 +1,4 @@
-"""Brax tasks behind our contract: our own episodes around the raw physics."""
+"""Brax tasks as `lopt.protocols.ContinuousEnvironment`, with episodes, resets and truncation of our own."""
 
 import copy
 import functools
@@ -13,53 +13,58 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from envs.draws import uniforms
-from envs.episodes import EpisodeState, begin, proceed, strong
-from envs.laws import Fixed, Law
+from envs.episodes import EpisodeState, auto_reset, start_episode, strip_weak_type
+from envs.int_distributions import Fixed, IntDistribution
 from lopt.types import Key, Level, TimeStep
 
 Options = tuple[tuple[str, Any], ...]
-"""Keyword arguments of a factory, as pairs, so that they can be hashed."""
+"""Keyword arguments of a factory as hashable pairs `(name, value)`."""
 
 
 class BraxLevel(struct.PyTreeNode):
-    """A task's level: its gravity in units of the task's own, and the step limit."""
+    """The parameters of a task.
+
+    Attributes:
+        gravity: relative to the task's own.
+        max_steps: step limit of an episode, in actions.
+    """
 
     gravity: Float[Array, "*n"]
     max_steps: Int[Array, "*n"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Brax:
-    """A Brax task; also the distribution that gives its default level.
+    """A Brax task; also the distribution that returns its default level.
 
     Actions are clipped to [-1, 1]; Brax scales them to the actuators where a task asks for it. An action is applied
     `action_repeat` times, and the reward is the sum over those until the episode terminates. An episode is truncated
-    after `params.max_steps` actions, but never later than `max_steps`. Every episode has a start of its own.
+    after `params.max_steps` actions, but never later than `max_steps`. Every episode starts in its own random state.
 
     Example:
         env = brax_env("ant")
         levels = Ranges(env, (("gravity", 0.17, 1.0),))  # from the moon's to the task's own
 
     Attributes:
-        factory: makes the raw Brax environment: its class, or anything hashable that can be called.
-        options: keyword arguments of the factory, as pairs.
-        max_steps: the step limit, in actions, and that of the levels.
+        factory: a hashable callable that returns the raw Brax environment, for instance its class.
+        options: keyword arguments of the factory as pairs.
+        max_steps: the step limit of an episode, in actions, and the default of the levels.
         action_repeat: physics steps per action.
-        lifetime: law of the number of inner updates.
+        num_updates: distribution of the lifetime's length, in inner updates.
 
     Raises:
-        ValueError: a limit or a repeat below 1; when first used, an environment that wraps another one.
+        ValueError: `max_steps` or `action_repeat` below 1; on first use, an environment that wraps another one.
 
-    Differs: Brax's training wrappers need untyped keys, start every episode of an environment in the same state, return
-        the observation after the reset, keep adding rewards after an episode has terminated within a repeated action,
-        and count the limit in repeats.
+    Differs: Brax's training wrappers need untyped keys, reset an environment to the same state in every episode, return
+        the observation after the reset, add rewards after an episode has terminated within a repeated action, and
+        count the limit in physics steps.
     """
 
     factory: Callable[..., Any]
     options: Options = ()
     max_steps: int = 1000
     action_repeat: int = 1
-    lifetime: Law = Fixed(1000)
+    num_updates: IntDistribution = Fixed(1000)
 
     def __post_init__(self) -> None:
         if self.max_steps < 1 or self.action_repeat < 1:
@@ -69,7 +74,7 @@ class Brax:
 
     @property
     def action_size(self) -> int:
-        """D: how many numbers an action has."""
+        """D, the number of components of an action."""
         return self._task.action_size
 
     @property
@@ -84,30 +89,30 @@ class Brax:
 
     @property
     def environment(self) -> "Brax":
-        """The task itself, which is also a distribution of levels."""
+        """The task itself; it is also the distribution that returns its default level."""
         return self
 
     def __call__(self, key: Key) -> Level:
-        """The default level."""
+        """The default level, with a random length of its lifetime."""
         (u,) = uniforms(key, 1)
-        return Level(params=self.default_params, lifetime=self.lifetime(u))
+        return Level(params=self.default_params, num_updates=self.num_updates(u))
 
     def reset(self, key: Key, params: BraxLevel) -> tuple[Float[Array, " features"], EpisodeState]:
-        """A fresh episode."""
+        """Start an episode: `(obs, state)`."""
         with jax.numpy_rank_promotion("allow"):
-            inner = _under(self._task, params).reset(key)
-        return begin(_obs(inner), inner)
+            inner = _with_level(self._task, params).reset(key)
+        return start_episode(_obs(inner), inner)
 
     def step(
         self, key: Key, state: EpisodeState, action: Float[Array, " D"], params: BraxLevel
     ) -> tuple[TimeStep, EpisodeState]:
-        """One step, and the reset when it ends the episode."""
-        task = _under(self._task, params)
+        """Take one step, and reset if it ends the episode: `(timestep, state)`."""
+        task = _with_level(self._task, params)
         action = jnp.clip(action.astype(jnp.float32), -1, 1)
         with jax.numpy_rank_promotion("allow"):
             inner, reward = self._repeat(task, state.inner, action)
             fresh = task.reset(key)
-        return proceed(
+        return auto_reset(
             state.time,
             reached=(_obs(inner), inner),
             fresh=(_obs(fresh), fresh),
@@ -117,18 +122,18 @@ class Brax:
         )
 
     def _repeat(self, task: Any, inner: Any, action: Float[Array, " D"]) -> tuple[Any, Float[Array, ""]]:
-        """The state after the action and its reward, both as of termination if that comes between two repeats."""
+        """The state after `action_repeat` physics steps and the summed reward; both stop at termination."""
 
-        def once(carry: tuple[Any, Array], _: None) -> tuple[tuple[Any, Array], None]:
+        def physics_step(carry: tuple[Any, Array], _: None) -> tuple[tuple[Any, Array], None]:
             before, total = carry
-            # Brax writes its metrics into the state it is given: `strong` makes that a copy
-            after = strong(task.step(strong(before), action))
-            over = before.done > 0
-            kept = jax.tree.map(lambda a, b: jax.lax.select(over, a, b), before, after)
-            return (kept, total + jnp.where(over, 0.0, after.reward)), None
+            # Brax writes its metrics into the state it is given: `strip_weak_type` makes a copy
+            after = strip_weak_type(task.step(strip_weak_type(before), action))
+            terminated = before.done > 0
+            kept = jax.tree.map(lambda a, b: jax.lax.select(terminated, a, b), before, after)
+            return (kept, total + jnp.where(terminated, 0.0, after.reward)), None
 
         start = (inner, jnp.zeros((), jnp.float32))
-        return jax.lax.scan(once, start, None, length=self.action_repeat)[0]
+        return jax.lax.scan(physics_step, start, None, length=self.action_repeat)[0]
 
     @property
     def _task(self) -> Any:
@@ -137,7 +142,7 @@ class Brax:
 
 @functools.cache
 def _build(factory: Callable[..., Any], options: Options) -> Any:
-    """The one raw task of a factory and its options, made outside any trace, without Brax's notice of low upkeep."""
+    """The cached raw task of a factory and its options, built outside any trace, without Brax's maintenance warning."""
     with jax.ensure_compile_time_eval(), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         task = factory(**dict(options))
@@ -154,11 +159,11 @@ def _obs_shape(factory: Callable[..., Any], options: Options) -> tuple[int, ...]
         return jax.eval_shape(_build(factory, options).reset, jax.random.key(0)).obs.shape
 
 
-def _under(task: Any, params: BraxLevel) -> Any:
-    """The task with the level's gravity; MJX keeps it in its options, the other backends in the system."""
-    task, own = copy.copy(task), task.sys
-    task.sys = own.tree_replace(
-        {"gravity": params.gravity * own.gravity, "opt.gravity": params.gravity * own.opt.gravity}
+def _with_level(task: Any, params: BraxLevel) -> Any:
+    """A copy of the task with the level's gravity: in `sys.opt` for MJX, in `sys` for the other backends."""
+    task, system = copy.copy(task), task.sys
+    task.sys = system.tree_replace(
+        {"gravity": params.gravity * system.gravity, "opt.gravity": params.gravity * system.opt.gravity}
     )
     return task
 

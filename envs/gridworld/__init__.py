@@ -1,6 +1,6 @@
-"""The grid worlds of LPG and GROOVE: the environment, level distributions, exact returns and pictures.
+"""The grid worlds of LPG and GROOVE: the environment, level distributions, exact returns and plots.
 
-Hand-made sets are in `envs.gridworld.sets`, drawings of mazes in `envs.gridworld.drawings`.
+The hand-designed sets of LPG are in `envs.gridworld.sets`, hand-drawn mazes in `envs.gridworld.drawings`.
 """
 
 from envs.gridworld.grid import GridState, GridWorld

@@ -1,4 +1,4 @@
-"""Our own drawings of 13 x 13 mazes: rooms, labyrinths, mazes, and a corridor with dead ends (`#` wall, `.` floor)."""
+"""Hand-drawn 13 x 13 mazes: rooms, labyrinths, mazes, and a corridor with dead ends (`#` wall, `.` floor)."""
 
 SIXTEEN_ROOMS = (
     "...#..#..#...",
@@ -146,4 +146,4 @@ DRAWINGS = (
     STANDARD_MAZE_3,
     SMALL_CORRIDOR,
 )
-"""All nine."""
+"""All nine mazes."""

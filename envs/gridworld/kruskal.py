@@ -1,4 +1,4 @@
-"""Random perfect mazes by Kruskal's algorithm, as a function that can be jitted and vmapped."""
+"""Random perfect mazes by Kruskal's algorithm, for jit and vmap."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Int
 from lopt.types import Key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KruskalMaze:
-    """A maze whose rooms are the cells with even row and column, and whose passages a random spanning tree opens.
+    """A random maze: rooms at even rows and columns, with passages along a random spanning tree.
 
     The walls between neighbouring rooms are visited in random order; one is opened if its rooms are not connected yet.
     Any two free cells are then joined by exactly one path. Each remaining wall is opened too with probability `loops`.
@@ -23,7 +23,7 @@ class KruskalMaze:
     Attributes:
         height: rows, odd.
         width: columns, odd.
-        loops: probability that a wall the tree leaves standing is opened, which makes loops.
+        loops: probability that a wall outside the spanning tree is opened, which adds a loop.
 
     Raises:
         ValueError: even sizes, fewer than two rooms, or a probability outside [0, 1].
@@ -42,9 +42,9 @@ class KruskalMaze:
             raise ValueError(f"KruskalMaze: loops must be in [0, 1] (got {self.loops})")
 
     def __call__(self, key: Key) -> Bool[Array, " C"]:
-        """The free cells of one maze."""
+        """Draw a maze: which cells are free."""
         cells, rooms, num_rooms = _walls(self.height, self.width)
-        rank, chance = jax.random.uniform(key, (2, len(cells)))
+        rank, u_loop = jax.random.uniform(key, (2, len(cells)))
         order = jnp.argsort(rank).astype(jnp.int32)
 
         def visit(component: Int[Array, " R"], wall: Int[Array, ""]) -> tuple[Int[Array, " R"], Bool[Array, ""]]:
@@ -54,7 +54,7 @@ class KruskalMaze:
         _, joins = jax.lax.scan(visit, jnp.arange(num_rooms, dtype=jnp.int32), order)
         row, column = np.divmod(np.arange(self.height * self.width), self.width)
         is_room = jnp.asarray((row % 2 == 0) & (column % 2 == 0))
-        return is_room.at[jnp.asarray(cells)[order]].set(joins | (chance < self.loops))
+        return is_room.at[jnp.asarray(cells)[order]].set(joins | (u_loop < self.loops))
 
 
 def _walls(height: int, width: int) -> tuple[np.ndarray, np.ndarray, int]:

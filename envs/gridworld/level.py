@@ -7,22 +7,22 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class GridLevel(struct.PyTreeNode):
-    """One grid-world level, padded to the static sizes of the `GridWorld` it is played in.
+    """The parameters of a grid-world level, padded to the static sizes of its `GridWorld`.
 
     A cell is `row * width + column` with the environment's width. C = height * width cells and O objects are static;
     a smaller level is one whose remaining cells are not free, and one with fewer objects marks them not present.
 
     Attributes:
         free: cells the agent can stand on; walls, borders and padding are all just "not free".
-        free_cells: the free cells in ascending order, then the others; random placement draws from its head.
-        num_free: how many cells are free.
-        start: where every episode starts.
-        object_cell: where each object is (its first place, under random placement); `start` for an absent one.
+        free_cells: the free cells in ascending order, then the others; for random placement.
+        num_free: number of free cells.
+        start: the agent's cell at the start of every episode.
+        object_cell: the cell of each object (unused under random placement); `start` for an absent one.
         present: which of the O objects the level has.
-        reward: what collecting an object gives.
+        reward: for collecting an object.
         p_terminate: probability that collecting it ends the episode.
-        p_respawn: probability per step that a collected object comes back.
-        max_steps: time limit of an episode.
+        p_respawn: probability per step that a collected object respawns.
+        max_steps: time limit of an episode, in steps.
     """
 
     free: Bool[Array, "*n C"]
@@ -47,7 +47,7 @@ def make_level(
     p_respawn: Float[Array, " O"],
     max_steps: Int[Array, ""],
 ) -> GridLevel:
-    """A level in canonical dtypes, its redundant fields filled in and its absent objects parked at the start."""
+    """A `GridLevel` from its independent fields; absent objects get the start cell, reward 0 and probabilities 0."""
     start = jnp.asarray(start, jnp.int32)
     num_free = jnp.sum(free, dtype=jnp.int32)
     rank = jnp.where(free, jnp.cumsum(free), num_free + jnp.cumsum(~free)) - 1
@@ -70,8 +70,8 @@ def scatter_objects(
 ) -> tuple[Int[Array, ""], Int[Array, " O"], Bool[Array, " O"]]:
     """`(start, object_cell, present)`: the start and O = `num_objects` objects on distinct random free cells.
 
-    The first `wanted` objects are present, but no more than there are free cells beside the start: a level that
-    its walls leave too little room has fewer objects rather than objects on walls. `u` are uniform numbers.
+    The first `wanted` objects are present, but at most as many as there are free cells besides the start: a level with
+    too few free cells has fewer objects, not objects on walls. `u` are uniform random numbers.
     """
     cells = jax.lax.top_k(jnp.where(free, u, -1.0), num_objects + 1)[1]
     room = jnp.minimum(wanted, jnp.sum(free, dtype=jnp.int32) - 1)

@@ -1,6 +1,6 @@
 """GROOVE's procedural grid worlds: random size, walls, objects, time limit and lifetime.
 
-`All` is the class; `small`, `medium`, `large`, `debug` and `rand_all` are it with other fields (`changes` override).
+`small`, `medium`, `large`, `debug` and `rand_all` return `All` with other fields; their keyword arguments override.
 """
 
 from dataclasses import dataclass
@@ -16,36 +16,36 @@ from envs.gridworld.level import make_level, scatter_objects
 from envs.gridworld.moves import FOUR_MOVES, Moves
 from envs.gridworld.placement import FixedPlacement, RandomPlacement
 from envs.gridworld.views import PlaneView, TabularView
-from envs.laws import Fixed, Law, LogUniform, Uniform, log_uniform
+from envs.int_distributions import Fixed, IntDistribution, LogUniform, Uniform, log_uniform
 from lopt.types import Key, Level
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class All:
-    """GROOVE's level distribution "all", as a function of a key; its fields are the parameters.
+    """GROOVE's level distribution "all"; called with a key, it draws a level.
 
     Square grids of side g; `num_walls` distinct indices in [0, wall_range^2) are walls where they lie in the level,
     index i being the cell (i // g, i % g), which makes about num_walls (g / wall_range)^2 walls; the start and the
     objects on distinct free cells; the first object's reward U(0, 1), the others' U(-1, 1).
 
     Example:
-        dist = All(lifetime=LogUniform(10, 250))
+        dist = All(num_updates=LogUniform(10, 250))
         levels = jax.vmap(dist)(jax.random.split(key, 64))
         dist.environment.num_states
 
     Attributes:
-        sizes: least and greatest side g, uniform.
-        objects: least and greatest number of objects, uniform.
-        num_walls: how many wall indices are drawn.
-        wall_range: the side of the index range they are drawn from.
-        max_steps: law of the episodes' time limit.
-        lifetime: law of the number of inner updates. `Fixed(250)` is groove's all_shortlife, its default;
-            `Fixed(1000)` all, `LogUniform(50, 250)` all_randlife, `LogUniform(10, 250)` all_vrandlife.
+        sizes: smallest and largest side g, uniform.
+        objects: smallest and largest number of objects, uniform.
+        num_walls: number of wall indices drawn.
+        wall_range: square root of the number of indices they are drawn from.
+        max_steps: distribution of the time limit of an episode, in steps.
+        num_updates: distribution of the length of a lifetime, in updates. `Fixed(250)` is groove's all_shortlife, its
+            default; `Fixed(1000)` is all, `LogUniform(50, 250)` all_randlife, `LogUniform(10, 250)` all_vrandlife.
         p_terminate: bounds of the log-uniform termination probability of an object.
         p_respawn: bounds of its log-uniform respawn probability.
         moves: the action set.
-        placement: fixed object places, or random ones.
-        view: what the agent sees.
+        placement: of the objects: `FixedPlacement()`, or `RandomPlacement()` at every reset and respawn.
+        view: the observation, `TabularView()` or `PlaneView()`.
 
     Raises:
         ValueError: empty ranges, walls that can fill the smallest level, or probabilities outside (0, 1].
@@ -59,8 +59,8 @@ class All:
     objects: tuple[int, int] = (1, 5)
     num_walls: int = 15
     wall_range: int = 10
-    max_steps: Law = LogUniform(20, 750)
-    lifetime: Law = Fixed(250)
+    max_steps: IntDistribution = LogUniform(20, 750)
+    num_updates: IntDistribution = Fixed(250)
     p_terminate: tuple[float, float] = (0.01, 1.0)
     p_respawn: tuple[float, float] = (0.001, 0.1)
     moves: Moves = FOUR_MOVES
@@ -78,18 +78,25 @@ class All:
             )
         if self.wall_range**2 < self.num_walls:
             raise ValueError(f"All: wall_range^2 must be >= num_walls (got {self.wall_range}, {self.num_walls})")
-        for name, (low, high) in {"p_terminate": self.p_terminate, "p_respawn": self.p_respawn}.items():
-            if not 0 < low <= high <= 1:
-                raise ValueError(f"All: {name} must be (low, high) with 0 < low <= high <= 1 (got {low}, {high})")
+        for name, (least, most) in {"p_terminate": self.p_terminate, "p_respawn": self.p_respawn}.items():
+            if not 0 < least <= most <= 1:
+                raise ValueError(f"All: {name} must be (low, high) with 0 < low <= high <= 1 (got {least}, {most})")
 
     @property
     def environment(self) -> GridWorld:
-        """The grid world these levels are played in."""
+        """The grid world that takes these levels as parameters."""
         side = self.sizes[1]
-        return GridWorld(side, side, self.objects[1], self.moves, self.placement, self.view)
+        return GridWorld(
+            height=side,
+            width=side,
+            num_objects=self.objects[1],
+            moves=self.moves,
+            placement=self.placement,
+            view=self.view,
+        )
 
     def __call__(self, key: Key) -> Level:
-        """One level and its lifetime."""
+        """Draw a level, with the length of its lifetime."""
         num = self.objects[1]
         parts = (self.wall_range**2, self.sizes[1] ** 2, num, num, num, 4)
         u = jax.random.uniform(key, (sum(parts),))
@@ -107,10 +114,10 @@ class All:
             p_respawn=log_uniform(respawn, *self.p_respawn),
             max_steps=self.max_steps(rest[2]),
         )
-        return Level(params=params, lifetime=self.lifetime(rest[3]))
+        return Level(params=params, num_updates=self.num_updates(rest[3]))
 
     def _free(self, u: Float[Array, " R"], size: Int[Array, ""]) -> Bool[Array, " C"]:
-        """The free cells of a level of side `size`; the wall indices are those with the largest u."""
+        """The free cells of a level of side `size`; the `num_walls` indices with the largest u are walls."""
         wall = jnp.zeros(u.shape, bool).at[jax.lax.top_k(u, self.num_walls)[1]].set(True)
         side = self.sizes[1]
         row, column = jnp.divmod(jnp.arange(side**2, dtype=jnp.int32), side)
@@ -121,27 +128,27 @@ class All:
 def small(**changes: Any) -> All:
     """GROOVE's "small": sides 4-6, at most 3 objects, 7 walls of 6 x 6, 20-100 steps, lifetime 250."""
     sizes = {"sizes": (4, 6), "objects": (1, 3), "num_walls": 7, "wall_range": 6}
-    return All(**(sizes | {"max_steps": LogUniform(20, 100), "lifetime": Fixed(250)} | changes))
+    return All(**{**sizes, "max_steps": LogUniform(20, 100), "num_updates": Fixed(250), **changes})
 
 
 def medium(**changes: Any) -> All:
     """GROOVE's "medium": sides 6-8, 2-4 objects, 10 walls of 8 x 8, 100-250 steps, lifetime 1000."""
     sizes = {"sizes": (6, 8), "objects": (2, 4), "num_walls": 10, "wall_range": 8}
-    return All(**(sizes | {"max_steps": LogUniform(100, 250), "lifetime": Fixed(1000)} | changes))
+    return All(**{**sizes, "max_steps": LogUniform(100, 250), "num_updates": Fixed(1000), **changes})
 
 
 def large(**changes: Any) -> All:
     """GROOVE's "large": sides 8-10, 2-5 objects, 15 walls of 10 x 10, 250-750 steps, lifetime 2500."""
     sizes = {"sizes": (8, 10), "objects": (2, 5), "num_walls": 15, "wall_range": 10}
-    return All(**(sizes | {"max_steps": LogUniform(250, 750), "lifetime": Fixed(2500)} | changes))
+    return All(**{**sizes, "max_steps": LogUniform(250, 750), "num_updates": Fixed(2500), **changes})
 
 
 def debug(**changes: Any) -> All:
     """GROOVE's "debug": sides 3-4, 1-2 objects, 4 walls of 4 x 4, 5-10 steps, lifetime 4."""
     sizes = {"sizes": (3, 4), "objects": (1, 2), "num_walls": 4, "wall_range": 4}
-    return All(**(sizes | {"max_steps": LogUniform(5, 10), "lifetime": Fixed(4)} | changes))
+    return All(**{**sizes, "max_steps": LogUniform(5, 10), "num_updates": Fixed(4), **changes})
 
 
 def rand_all(**changes: Any) -> All:
-    """GROOVE's "rand_all": `All` with random object places seen as planes, lifetime 25,000."""
-    return All(**({"placement": RandomPlacement(), "view": PlaneView(), "lifetime": Fixed(25_000)} | changes))
+    """GROOVE's "rand_all": `All` with random placement and plane observations, lifetime 25,000."""
+    return All(**{"placement": RandomPlacement(), "view": PlaneView(), "num_updates": Fixed(25_000), **changes})

@@ -1,4 +1,4 @@
-"""Walls written as text."""
+"""Walls of grid worlds as text."""
 
 import numpy as np
 from jaxtyping import Bool
@@ -7,7 +7,7 @@ WALL, FLOOR = "#", "."
 
 
 def parse_map(rows: tuple[str, ...]) -> Bool[np.ndarray, "height width"]:
-    """The free cells of a drawing: one string per row, `#` a wall and `.` a free cell.
+    """The free cells of a map: one string per row, `#` a wall and `.` a free cell.
 
     Raises:
         ValueError: rows of unequal length, other characters, or no free cell.
@@ -23,5 +23,5 @@ def parse_map(rows: tuple[str, ...]) -> Bool[np.ndarray, "height width"]:
 
 
 def open_map(height: int, width: int) -> tuple[str, ...]:
-    """A drawing without walls."""
+    """A map without walls."""
     return (FLOOR * width,) * height

@@ -1,4 +1,4 @@
-"""Mazes with objects: hand-drawn ones for testing, and an endless supply of random ones."""
+"""Mazes with objects: hand-drawn ones for meta-testing, and random ones."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,16 @@ from envs.gridworld.maps import parse_map
 from envs.gridworld.moves import FOUR_MOVES, Moves
 from envs.gridworld.placement import FixedPlacement, RandomPlacement
 from envs.gridworld.views import PlaneView, TabularView
-from envs.laws import Fixed, Law, LogUniform, log_uniform
+from envs.int_distributions import Fixed, IntDistribution, LogUniform, log_uniform
 from lopt.types import Key, Level
 
 
 @dataclass(frozen=True)
 class DrawnMaze:
-    """One of several drawings of the same size, each equally often.
+    """A maze drawn uniformly from hand-drawn maps of one size.
+
+    Attributes:
+        drawings: the maps (see `parse_map`).
 
     Raises:
         ValueError: no drawings, drawings that cannot be read, or of different sizes.
@@ -37,35 +40,35 @@ class DrawnMaze:
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return len(self.drawings[0])
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Number of columns."""
         return len(self.drawings[0][0])
 
     def __call__(self, key: Key) -> Bool[Array, " C"]:
-        """The free cells of one drawing."""
+        """Draw a maze: which cells are free."""
         free = np.stack([parse_map(rows).reshape(-1) for rows in self.drawings])
         (u,) = uniforms(key, 1)
         return jnp.asarray(free)[jnp.minimum((u * len(free)).astype(jnp.int32), len(free) - 1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mazes:
     """Mazes with `num_objects` rewarding objects on random cells: rewards U(0, 1), probabilities log-uniform.
 
     Attributes:
-        maze: where the walls come from: `DrawnMaze()`, `DrawnMaze((LABYRINTH_RINGS,))`, `KruskalMaze(13, 13)`.
+        maze: the generator of the walls: `DrawnMaze()`, `DrawnMaze((LABYRINTH_RINGS,))`, `KruskalMaze(13, 13)`.
         num_objects: objects per level.
-        max_steps: law of the time limit of an episode.
-        lifetime: law of the number of inner updates.
+        max_steps: distribution of the time limit of an episode, in steps.
+        num_updates: distribution of the lifetime's length, in inner updates.
         p_terminate: bounds of the log-uniform termination probability of an object.
         p_respawn: bounds of its log-uniform respawn probability.
         moves: the action set.
-        placement: fixed object places, or random ones.
-        view: what the agent sees.
+        placement: of the objects: `FixedPlacement()`, or `RandomPlacement()` at every reset and respawn.
+        view: the observation, `TabularView()` or `PlaneView()`.
 
     Raises:
         ValueError: no objects, or probabilities outside (0, 1].
@@ -77,8 +80,8 @@ class Mazes:
 
     maze: DrawnMaze | KruskalMaze = DrawnMaze()
     num_objects: int = 3
-    max_steps: Law = LogUniform(25, 50)
-    lifetime: Law = Fixed(2500)
+    max_steps: IntDistribution = LogUniform(25, 50)
+    num_updates: IntDistribution = Fixed(2500)
     p_terminate: tuple[float, float] = (0.01, 1.0)
     p_respawn: tuple[float, float] = (0.001, 0.1)
     moves: Moves = FOUR_MOVES
@@ -94,11 +97,18 @@ class Mazes:
 
     @property
     def environment(self) -> GridWorld:
-        """The grid world these levels are played in."""
-        return GridWorld(self.maze.height, self.maze.width, self.num_objects, self.moves, self.placement, self.view)
+        """The grid world that takes these levels as parameters."""
+        return GridWorld(
+            height=self.maze.height,
+            width=self.maze.width,
+            num_objects=self.num_objects,
+            moves=self.moves,
+            placement=self.placement,
+            view=self.view,
+        )
 
     def __call__(self, key: Key) -> Level:
-        """One level and its lifetime."""
+        """Draw a level, with the length of its lifetime."""
         key_maze, key_numbers = jax.random.split(key)
         free, num = self.maze(key_maze), self.num_objects
         parts = (free.size, num, num, num, 2)
@@ -115,4 +125,4 @@ class Mazes:
             p_respawn=log_uniform(respawn, *self.p_respawn),
             max_steps=self.max_steps(rest[0]),
         )
-        return Level(params=params, lifetime=self.lifetime(rest[1]))
+        return Level(params=params, num_updates=self.num_updates(rest[1]))

@@ -1,4 +1,4 @@
-"""What an agent can do in a grid world: which neighbour an action points at, and whether it moves or collects."""
+"""Action sets of grid worlds: the neighbour of each action, and whether it moves or collects."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ import numpy as np
 class Moves:
     """An action set: action i points at the neighbour `offsets[i]` = (rows down, columns right).
 
-    Without `collect`, every action is a move, and the agent collects whatever lies on the cell it ends up on.
-    With `collect` there are twice as many actions: the first half moves without collecting, the second half stays and
-    collects what lies on the cell it points at.
+    Without `collect`, every action is a move, and the agent collects the object on its new cell.
+    With `collect` there are twice as many actions: the first half moves without collecting, the second half collects
+    the object on the neighbouring cell without moving.
 
     Raises:
         ValueError: no offsets, a repeated offset, or one that points further than a neighbour.
@@ -28,11 +28,11 @@ class Moves:
 
     @property
     def num_actions(self) -> int:
-        """A: the number of actions."""
+        """A, the number of discrete actions."""
         return len(self.offsets) * (2 if self.collect else 1)
 
     def targets(self, height: int, width: int) -> np.ndarray:
-        """`[height * width, A]` int32: the cell each action points at, height * width where that is off the grid."""
+        """The cell that each action points at, height * width if it is off the grid: `[height * width, A]` int32."""
         row, column = np.divmod(np.arange(height * width), width)
         offsets = np.asarray(self.offsets * (2 if self.collect else 1))
         to_row, to_column = row[:, None] + offsets[:, 0], column[:, None] + offsets[:, 1]

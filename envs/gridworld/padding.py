@@ -1,4 +1,4 @@
-"""Levels of a small grid world, played in a larger one."""
+"""Levels of a small grid world, padded to a larger one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,17 @@ from lopt.types import Key, Level
 
 @dataclass(frozen=True)
 class Padded:
-    """A grid-world distribution in a larger environment, so that it can be mixed with others.
+    """A distribution of grid-world levels padded to a larger environment, for use in a `Mixture`.
 
     The level sits in the upper left corner; cells and objects beyond its own are not free and not present.
 
     Example:
-        world = GridWorld(13, 13, num_objects=7, moves=NINE_MOVES)
-        dist = Mixture(tuple(Padded(make(), world) for make in TABULAR_SETS))
+        env = GridWorld(height=13, width=13, num_objects=7, moves=NINE_MOVES)
+        dist = Mixture(tuple(Padded(make(), env) for make in TABULAR_SETS))
+
+    Attributes:
+        part: the distribution.
+        environment: the larger environment.
 
     Raises:
         ValueError: an environment that is smaller, or that has other moves, placement or view.
@@ -42,13 +46,13 @@ class Padded:
                 )
 
     def __call__(self, key: Key) -> Level:
-        """One level of the part, padded."""
+        """Draw a level of `part`, padded."""
         level = self.part(key)
         return level.replace(params=pad_level(level.params, self.part.environment, self.environment))
 
 
 def pad_level(level: GridLevel, inner: GridWorld, outer: GridWorld) -> GridLevel:
-    """The same level, with the sizes of `outer` instead of `inner`."""
+    """The same level with the sizes of `outer` instead of `inner`."""
     more_objects = (0, outer.num_objects - inner.num_objects)
     free = level.free.reshape(inner.height, inner.width)
     free = jnp.pad(free, ((0, outer.height - inner.height), (0, outer.width - inner.width)))

@@ -1,4 +1,4 @@
-"""Where a grid world's objects are: fixed by the level, or drawn anew at every reset and respawn."""
+"""Placement of a grid world's objects: fixed by the level, or random at every reset and respawn."""
 
 from dataclasses import dataclass
 
@@ -12,91 +12,91 @@ from envs.gridworld.objects import Draws, pack, unpack
 
 @dataclass(frozen=True)
 class FixedPlacement:
-    """Objects lie where the level says, for the whole lifetime; nothing to remember and nothing to draw."""
+    """Every object stays on the level's `object_cell`; there is no state and no randomness."""
 
     def num_draws(self, num_objects: int) -> int:
-        """How many uniform numbers `reset` and `respawn` each take: none."""
+        """Number of uniform random numbers that `reset` and `respawn` each need: none."""
         return 0
 
     def reset(self, u: Draws, level: GridLevel) -> tuple[()]:
-        """The memory at the start of an episode: nothing."""
+        """The placement's state at the start of an episode: `()`."""
         return ()
 
     def respawn(
         self,
         u: Draws,
         level: GridLevel,
-        memory: tuple[()],
+        places: tuple[()],
         agent: Int[Array, ""],
         kept: Int[Array, ""],
-        back: Int[Array, ""],
+        respawned: Int[Array, ""],
     ) -> tuple[()]:
-        """The memory after the objects `back` returned: nothing."""
+        """The placement's state after the objects `respawned`: `()`."""
         return ()
 
-    def cells(self, level: GridLevel, memory: tuple[()]) -> Int[Array, " O"]:
-        """Where each object is."""
+    def cells(self, level: GridLevel, places: tuple[()]) -> Int[Array, " O"]:
+        """The cell of each object."""
         return level.object_cell
 
 
 @dataclass(frozen=True)
 class RandomPlacement:
-    """Objects get a uniformly random place at every reset and at every respawn, and the state remembers it.
+    """Every object gets a uniformly random cell at every reset and every respawn; the state holds the cells.
 
-    A place is a free cell that holds neither the agent nor an object that exists; so never a wall, and never two
-    objects on one cell. A level has more free cells than objects, so there is always room.
+    The cell is free and holds neither the agent nor an existing object. A level has more free cells than objects, so
+    there always is one.
 
     Paper: arXiv 2007.08794, appendix A ("random grid worlds").
-    Differs: EmptyJackson/groove also keeps respawning objects off the last places of absent ones, never uses cells
+    Differs: EmptyJackson/groove also keeps respawning objects off the former cells of absent ones, never uses cells
         0 and 1, and can put objects on walls.
     """
 
     def num_draws(self, num_objects: int) -> int:
-        """How many uniform numbers `reset` and `respawn` each take: one per object."""
+        """Number of uniform random numbers that `reset` and `respawn` each need: one per object."""
         return num_objects
 
     def reset(self, u: Draws, level: GridLevel) -> Int[Array, " O"]:
-        """Places for all present objects, with the agent at the level's start."""
-        nobody = jnp.zeros((), jnp.int32)
-        return self.respawn(u, level, level.object_cell, level.start, nobody, pack(level.present))
+        """Random cells for all present objects, with the agent at the level's start."""
+        none_kept = jnp.zeros((), jnp.int32)
+        return self.respawn(u, level, level.object_cell, level.start, none_kept, pack(level.present))
 
     def respawn(
         self,
         u: Draws,
         level: GridLevel,
-        memory: Int[Array, " O"],
+        places: Int[Array, " O"],
         agent: Int[Array, ""],
         kept: Int[Array, ""],
-        back: Int[Array, ""],
+        respawned: Int[Array, ""],
     ) -> Int[Array, " O"]:
-        """New places for the objects `back`, one after the other, off the agent and off the objects `kept`.
+        """New cells for the objects `respawned`, one after the other, apart from the agent and the objects `kept`.
 
-        An object that must find a place draws the j-th free cell that is not taken, j uniform.
+        Each gets the j-th free cell that is not taken, with j uniform.
         """
-        num_objects = memory.shape[-1]
-        returns = unpack(back, num_objects)
-        nowhere = level.free.shape[-1]
+        num_objects = places.shape[-1]
+        moves = unpack(respawned, num_objects)
+        no_cell = level.free.shape[-1]
 
         def place(taken: Int[Array, " K"], draw: tuple) -> tuple[Int[Array, " K"], None]:
-            i, u_i, returns_i = draw
-            cell = jnp.where(returns_i, _free_cell(u_i, level, taken), taken[i + 1])
+            i, u_i, moves_i = draw
+            cell = jnp.where(moves_i, _free_cell(u_i, level, taken), taken[i + 1])
             return taken.at[i + 1].set(cell), None
 
-        others = jnp.where(unpack(kept, num_objects), memory, nowhere)
-        draws = (jnp.arange(num_objects, dtype=jnp.int32), jnp.stack(u), returns)
+        others = jnp.where(unpack(kept, num_objects), places, no_cell)
+        draws = (jnp.arange(num_objects, dtype=jnp.int32), jnp.stack(u), moves)
         taken, _ = jax.lax.scan(place, jnp.concatenate([agent[None], others]), draws)
-        return jnp.where(returns, taken[1:], memory)
+        return jnp.where(moves, taken[1:], places)
 
-    def cells(self, level: GridLevel, memory: Int[Array, " O"]) -> Int[Array, " O"]:
-        """Where each object is."""
-        return memory
+    def cells(self, level: GridLevel, places: Int[Array, " O"]) -> Int[Array, " O"]:
+        """The cell of each object."""
+        return places
 
 
 def _free_cell(u: Float[Array, ""], level: GridLevel, taken: Int[Array, " K"]) -> Int[Array, ""]:
-    """The j-th of the free cells that are not `taken`, j = floor(u * how many there are).
+    """The j-th free cell that is not `taken`, j = floor(u * number of such cells).
 
     Its rank among all free cells is the least r with r = j + #{taken cells <= free_cells[r]}; starting from j,
-    that is reached in at most as many rounds as cells are taken, without a pass over the grid.
+    the iteration converges in at most as many rounds as cells are taken, without a pass over the grid.
     """
     room = level.num_free - jnp.sum(taken < level.free.shape[-1], dtype=jnp.int32)
     j = jnp.clip((u * room).astype(jnp.int32), 0, room - 1)

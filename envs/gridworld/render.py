@@ -1,4 +1,4 @@
-"""Pictures of grid-world levels: walls, start, objects, and what a policy does in them."""
+"""Plots of grid-world levels with matplotlib: walls, start, objects, policies, visits and trajectories."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,17 +18,17 @@ def render(
 ) -> Any:
     """Draw a level on matplotlib axes (new ones if `ax` is None) and return them.
 
-    Objects are discs, green for a positive and red for a negative reward, the stronger the larger it is, with the
-    reward written on them. The dark arc around a disc is the probability that collecting it ends the episode; the
-    dots on it say how soon it comes back (one to four: in about 1000, 100 or 10 steps, or at once; none: never).
-    The picture is cut to the part of the grid that has free cells.
+    An object is a disc with its reward, green if positive and red if negative, darker for larger rewards.
+    The dark arc around it is the probability that collecting it ends the episode. The dots on it show the mean time to
+    its respawn (one to four: about 1000, 100, 10 steps, or 1 step; none: never). The plot is cropped to the part of the
+    grid that has free cells.
     """
     import matplotlib.pyplot as plt
 
     level = jax.tree.map(np.asarray, level)
     height, width = environment.height, environment.width
-    free = level.free.reshape(height, width)
-    rows, columns = free.any(1).nonzero()[0], free.any(0).nonzero()[0]
+    free = np.asarray(level.free).reshape(height, width)
+    rows, columns = np.flatnonzero(free.any(1)), np.flatnonzero(free.any(0))
     if ax is None:
         _, ax = plt.subplots(figsize=(0.5 * (columns[-1] + 1), 0.5 * (rows[-1] + 1)), layout="constrained")
     points = _draw_floor(ax, free, int(rows[-1]) + 1, int(columns[-1]) + 1)
@@ -53,10 +53,10 @@ def render_grid(
     size: float = 2.4,
     annotate: bool = True,
 ) -> Any:
-    """A contact sheet of stacked levels; returns the figure.
+    """Draw stacked levels in a grid of axes, `columns` per row of `size` inches each, and return the figure.
 
     Raises:
-        ValueError: titles that are neither absent nor one per level.
+        ValueError: a number of titles that is neither zero nor the number of levels.
     """
     import matplotlib.pyplot as plt
 
@@ -83,7 +83,7 @@ def draw_visits(ax: Any, visits: Float[np.ndarray, " C"] | Int[np.ndarray, " C"]
 
 
 def draw_policy(ax: Any, policy: Float[np.ndarray, "C A"], environment: GridWorld) -> None:
-    """Draw an arrow per cell in the policy's mean direction, the longer the more decided it is; a dot means it stays.
+    """Draw the mean move of the policy in each cell as an arrow; a dot is a mean move of about zero.
 
     `policy` holds the action probabilities in each cell; of a tabular policy `[S, A]`, the rows of one set of existing
     objects, for instance `policy.reshape(-1, C, A)[-1]` with all of them. Cells with a row of zeros stay empty.
@@ -101,7 +101,7 @@ def draw_policy(ax: Any, policy: Float[np.ndarray, "C A"], environment: GridWorl
 
 
 def draw_path(ax: Any, cells: Int[np.ndarray, " T"], environment: GridWorld) -> None:
-    """Draw a trajectory through the cells, thin and dark at its start, thick and light at its end."""
+    """Draw a trajectory `[T]` of cells: thin and dark at its start, thick and light at its end."""
     import matplotlib.pyplot as plt
     from matplotlib.collections import LineCollection
 
@@ -109,16 +109,16 @@ def draw_path(ax: Any, cells: Int[np.ndarray, " T"], environment: GridWorld) -> 
     if len(row) < 2:
         return
     age = np.linspace(0, 1, len(row))
-    # Shifted a little with time, so that going back and forth stays visible.
+    # Shifted slightly with time, so that repeated visits stay visible.
     points = np.stack([column, row], -1) + 0.16 * (age - 0.5)[:, None]
     segments = np.stack([points[:-1], points[1:]], 1)
     colors = plt.get_cmap("plasma")(0.1 + 0.75 * age[:-1])
-    ax.add_collection(LineCollection(segments, colors=colors, linewidths=1.2 + 1.6 * age[:-1], zorder=6))
+    ax.add_collection(LineCollection(list(segments), colors=colors, linewidths=1.2 + 1.6 * age[:-1], zorder=6))
     ax.scatter(*points[-1], s=28, color=[colors[-1]], edgecolor=INK, linewidth=0.8, zorder=7)
 
 
 def _draw_floor(ax: Any, free: np.ndarray, rows: int, columns: int) -> float:
-    """Draw walls and lines; returns the side of a cell in points (1/72 inch), about."""
+    """Draw walls and grid lines; returns the approximate side of a cell in points (1/72 inch)."""
     from matplotlib.colors import ListedColormap
 
     ax.imshow(free, cmap=ListedColormap([WALL, FLOOR]), vmin=0, vmax=1, zorder=1)

@@ -1,4 +1,4 @@
-"""What an agent sees of a grid world: the index of the state, or planes."""
+"""Observations of a grid world: the index of the state, or planes."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from envs.gridworld.objects import unpack
 from lopt.types import PlaneObs, TabularObs
 
 TIME_SCALE = 0.001
-"""The time feature is the number of steps in the episode times this."""
+"""Factor from the number of steps in the episode to the time feature."""
 
 
 @dataclass(frozen=True)
 class TabularView:
     """The state as one index, `cell + C * sum_i 2^i [object i exists]`, in [0, C * 2^O).
 
-    It is the whole state where objects have fixed places; with random placement it hides where they are.
+    It is the full state under `FixedPlacement`; under `RandomPlacement` it lacks the cells of the objects.
     """
 
     def __call__(
@@ -28,7 +28,7 @@ class TabularView:
         object_cell: Int[Array, " O"],
         time: Int[Array, ""],
     ) -> TabularObs:
-        """The observation."""
+        """The observation: the index, and the scaled time."""
         return TabularObs(index=cell + height * width * exists, time=TIME_SCALE * time.astype(jnp.float32))
 
 
@@ -45,7 +45,7 @@ class PlaneView:
         object_cell: Int[Array, " O"],
         time: Int[Array, ""],
     ) -> PlaneObs:
-        """The observation."""
+        """The observation: the planes, and the scaled time."""
         # A scatter: comparing cells with an index would fuse the whole step into every element of the planes.
         num_planes = object_cell.shape[-1] + 1
         visible = jnp.where(unpack(exists, num_planes - 1), object_cell, height * width)

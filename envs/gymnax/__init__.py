@@ -1,4 +1,4 @@
-"""gymnax's environments behind our contract: MinAtar, classic control, bsuite and others."""
+"""gymnax's environments as `lopt.protocols.Environment`: MinAtar, classic control, bsuite and others."""
 
 from envs.gymnax.continuous import ContinuousGymnax
 from envs.gymnax.discrete import Gymnax

@@ -1,15 +1,15 @@
-"""gymnax environments by name, and the ones that need a warning."""
+"""gymnax environments by name, with those that are unavailable or unusual."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from envs.gymnax.adapter import build
 from envs.gymnax.continuous import ContinuousGymnax
 from envs.gymnax.discrete import Gymnax
-from envs.gymnax.game import build
 from envs.names import unknown_name
 
-UNAVAILABLE = {"MNISTBandit-bsuite": "it downloads its images when it is made"}
-"""What gymnax lists and `gymnax_env` refuses, and why."""
+UNAVAILABLE = {"MNISTBandit-bsuite": "it downloads its images on construction"}
+"""Environments that gymnax lists and `gymnax_env` refuses, with the reason."""
 CAVEATS = {
     "DiscountingChain-bsuite": "the chain's end is its time limit: a truncation in gymnax, the end in bsuite",
     "Freeway-MinAtar": "the game's end is its time limit: a truncation in gymnax, the end in MinAtar",
@@ -18,39 +18,39 @@ CAVEATS = {
     "MetaMaze-misc": "the goal moves the agent to a random cell, and ends the episode only if that is the goal again",
     "Seaquest-MinAtar": "thirty to three hundred times slower than the other MinAtar games on a CPU",
 }
-"""What works, but not as one may expect."""
+"""Environments that work but behave unexpectedly, and how."""
 
 
 @dataclass(frozen=True)
 class Registered:
-    """The factory of a name in gymnax's registry; `gymnax.register` adds names."""
+    """Factory of a registered gymnax environment; `gymnax.register` adds names."""
 
     name: str
 
     def __call__(self, **options: Any) -> Any:
-        """The gymnax environment."""
+        """Construct the gymnax environment."""
         import gymnax
 
         return gymnax.make(self.name, **options)[0]
 
 
 def gymnax_names() -> tuple[str, ...]:
-    """The names that work offline."""
+    """The names that `gymnax_env` accepts: all registered ones that need no download."""
     import gymnax
 
     return tuple(name for name in gymnax.registered_envs if name not in UNAVAILABLE)
 
 
 def gymnax_env(name: str, *, max_steps: int | None = None, **options: Any) -> Gymnax | ContinuousGymnax:
-    """The environment of a name, `Gymnax` or `ContinuousGymnax` as its actions are.
+    """A gymnax environment by name: `Gymnax` for discrete actions, `ContinuousGymnax` for continuous ones.
 
     Example:
         env = gymnax_env("Breakout-MinAtar", use_minimal_action_set=False)
 
     Args:
         name: as in `gymnax.registered_envs`.
-        max_steps: the step limit; None for the environment's own.
-        **options: of the environment's constructor.
+        max_steps: the step limit of an episode; None for the environment's own.
+        **options: keyword arguments of the environment's constructor.
 
     Raises:
         ValueError: an unknown name (with near matches), one that is not available offline (with the reason), or options
@@ -65,9 +65,9 @@ def gymnax_env(name: str, *, max_steps: int | None = None, **options: Any) -> Gy
         hash(pairs)
     except TypeError as error:
         raise ValueError(f"{name}: options must be hashable (got {options}); or give `Gymnax` a factory") from error
-    game = build(factory, pairs)
-    limit = int(game.params.max_steps_in_episode) if max_steps is None else max_steps
-    kind = Gymnax if game.num_actions else ContinuousGymnax
+    adapter = build(factory, pairs)
+    limit = int(adapter.params.max_steps_in_episode) if max_steps is None else max_steps
+    kind = Gymnax if adapter.num_actions else ContinuousGymnax
     return kind(factory=factory, max_steps=limit, options=pairs)
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import tyro
 
-from experiments.common.cli import choose, report_errors
-from experiments.common.config import write_json
-from experiments.common.memory import low_fault_memory
-from experiments.common.report import table
+from experiments.cli.command_line import choose, report_errors
+from experiments.cli.memory import low_fault_memory
 from experiments.learned_optimizer.names import ESTIMATORS
+from lopt.evaluation import table
+from lopt.training import write_json
 
-BENCHMARKS = {
+SCORES = {
     "lpg": "uniform",
     "groove": "alg_regret",
     "rl": "",
@@ -28,44 +28,47 @@ BENCHMARKS = {
     "search": "",
     "incontext": "",
 }
+"""Score of the level curriculum in `lpg` and `groove`, by benchmark; empty for the other benchmarks."""
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """Measures what is named: `lpg`, `groove` (meta-steps at the official code's defaults), `rl` (whole lives under
-    evolution strategies, and PPO beside a plain PPO), `start` (start-up), `optimizers` (lopt.lion beside optax.lion),
-    `learned` (learned optimizers' steps beside Adam's, and their meta-training), `search` (programs tried a second,
-    beside compiling each) and `incontext` (a meta-training step of a Transformer on GPICL's tasks beside its products,
-    and beside PyTorch where that is installed)."""
+    """Measures speed against named baselines: `lpg` and `groove` (meta-steps at the official code's defaults), `rl`
+    (evolution strategies over full lifetimes, and PPO against a single-file PPO), `start` (start-up time), `optimizers`
+    (lopt.lion against optax.lion), `learned` (steps of learned optimizers against Adam's, and their meta-training),
+    `search` (programs evaluated per second, against compilation of each program) and `incontext` (a meta-training step
+    of a Transformer on GPICL's tasks against its matrix products and, if it is installed, PyTorch)."""
 
-    what: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start", "optimizers", "learned")
-    """Which benchmarks."""
+    benchmarks: tyro.conf.Positional[tuple[str, ...]] = ("lpg", "groove", "start", "optimizers", "learned")
+    """Benchmarks to run: lpg, groove, rl, start, optimizers, learned, search or incontext."""
     lifetimes: int = 64
-    """Lifetimes side by side."""
+    """Number of lifetimes side by side in `lpg` and `groove`."""
     envs: int = 64
-    """Environments per lifetime."""
+    """Number of parallel environments per lifetime in `lpg` and `groove`."""
     hidden: int = 256
-    """Width of the rule's GRU."""
+    """Width of the rule's GRU in `lpg` and `groove`."""
     chunk: int = 16
-    """Lifetimes differentiated at once."""
+    """Number of lifetimes differentiated at once in `lpg` and `groove`."""
     repeats: int = 5
-    """Timed meta-steps (the median is reported)."""
+    """Number of timed repetitions in `lpg`, `groove`, `rl`, `search` and the meta-training of `learned`. In `incontext`
+    it is three times as large."""
     pairs: tuple[int, ...] = (2, 16)
-    """rl: pairs of rules per meta-step of evolution strategies."""
+    """Numbers of antithetic pairs per meta-step of evolution strategies in `rl`."""
     sizes: tuple[int, ...] = (100_000, 10_000_000)
-    """Numbers of parameters for `optimizers`; 100000000 takes some 3 GiB."""
+    """Numbers of parameters in `optimizers`; 100000000 takes some 3 GiB."""
     rounds: int = 21
-    """Rounds of `optimizers`, two at least, in which each takes its turn (medians are reported)."""
+    """Number of rounds, at least two, in which the steps of `optimizers` and `learned` are timed; medians are
+    reported."""
     programs: int = 512
-    """search: programs that are tried."""
+    """Number of programs evaluated in `search`."""
     steps: int = 200
-    """search: updates of a learner's life."""
+    """Number of updates in a lifetime in `search`."""
     out: str = ""
-    """If given, the figures are also written to this JSON file."""
+    """JSON file to which the figures are written. By default they are only printed."""
 
 
 def worker(config: BenchmarkConfig, score: str) -> dict:
-    """One measurement in a fresh process without a compilation cache."""
+    """Figures of `lpg` or `groove`, measured in a new process without a compilation cache."""
     job = {
         "score": score,
         "lifetimes": config.lifetimes,
@@ -75,95 +78,103 @@ def worker(config: BenchmarkConfig, score: str) -> dict:
         "repeats": config.repeats,
         "buffer": max(4000, 2 * config.lifetimes),
     }
-    return fresh("worker", job)
+    return run_process("worker", job)
 
 
 def reinforcement(config: BenchmarkConfig) -> dict[str, list[dict]]:
-    """Evolution strategies at several sizes, and PPO in two environments, each in a process of its own."""
-    evolved = [{"what": "evolution", "pairs": pairs, "repeats": config.repeats} for pairs in config.pairs]
-    played = [
-        {"what": "ppo", "name": name, "updates": updates, "repeats": config.repeats}
+    """Figures of evolution strategies at several sizes and of PPO in two environments, each in a new process."""
+    es_jobs = [{"kind": "evolution", "pairs": pairs, "repeats": config.repeats} for pairs in config.pairs]
+    ppo_jobs = [
+        {"kind": "ppo", "name": name, "updates": updates, "repeats": config.repeats}
         for name, updates in (("CartPole-v1", 100), ("Breakout-MinAtar", 6))
     ]
     return {
-        "evolution": [fresh("rl", job) for job in evolved],
+        "evolution": [run_process("rl", job) for job in es_jobs],
         "ppo": [
-            {"threads": threads or "all", **fresh("rl", job, **({"NPROC": threads} if threads else {}))}
-            for job in played
+            {"threads": threads or "all", **run_process("rl", job, **({"NPROC": threads} if threads else {}))}
+            for job in ppo_jobs
             for threads in ("1", "")
         ],
     }
 
 
-def fresh(module: str, job: dict, **env: str) -> dict:
-    """What a module of this package reports of a job, in a process of its own; NPROC bounds the compiler's threads."""
+def run_process(module: str, job: dict, **env: str) -> dict:
+    """The figures that a module of this package prints for a job in a new process; NPROC bounds XLA's threads."""
     command = [sys.executable, "-m", f"experiments.benchmark.{module}", json.dumps(job)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=low_fault_memory(os.environ | env))
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def optimizers(config: BenchmarkConfig) -> dict[str, dict]:
-    """Times and peak memory of Lion, ours and optax's, for every number of parameters."""
+    """Times and peak memory of lopt's and optax's Lion for each number of parameters."""
     if config.rounds < 2:
         raise ValueError(f"--rounds must be at least 2 (got {config.rounds})")
     if min(config.sizes, default=0) < 10:
-        raise ValueError(f"--sizes must be numbers from 10 up (got {config.sizes})")
+        raise ValueError(f"--sizes must be at least 10 (got {config.sizes})")
     figures = {}
     for size in config.sizes:
-        figures[str(size)] = fresh("optimizers", {"size": size, "repeats": config.rounds})
+        figures[str(size)] = run_process("optimizers", {"size": size, "repeats": config.rounds})
         figures[str(size)]["peak_gib"] = {
-            name: fresh("optimizers", {"size": size, "name": name})["peak_gib"] for name in ("lopt.lion", "optax.lion")
+            name: run_process("optimizers", {"size": size, "name": name})["peak_gib"]
+            for name in ("lopt.lion", "optax.lion")
         }
     return figures
 
 
 def learned(config: BenchmarkConfig) -> dict[str, Any]:
-    """Steps of learned optimizers, and meta-training by every estimator, each in a process of its own."""
+    """Figures of learned optimizers' steps, and of meta-training by each estimator in a new process."""
     return {
-        "steps": fresh("learned", {"size": 100_000, "repeats": config.rounds}),
-        "training": [fresh("learned", {"estimator": name, "repeats": config.repeats}) for name in ESTIMATORS],
+        "steps": run_process("learned", {"size": 100_000, "repeats": config.rounds}),
+        "training": [run_process("learned", {"estimator": name, "repeats": config.repeats}) for name in ESTIMATORS],
     }
 
 
 def learned_tables(figures: dict[str, Any]) -> str:
     """Both tables of `learned`."""
-    found = figures["steps"]
-    rows = [(name, 1e3 * seconds, found["ratio"][name]) for name, seconds in found["seconds"].items()]
-    text = table(("a step on 1e5 parameters", "milliseconds", "x Adam"), rows)
+    steps = figures["steps"]
+    rows = [(name, 1e3 * seconds, steps["ratio"][name]) for name, seconds in steps["seconds"].items()]
+    text = table(("step on 1e5 parameters", "milliseconds", "relative to Adam"), rows)
     columns = ("estimator", "updates", "inner_steps_per_second", "adam_steps_per_second", "ratio", "peak_gib")
-    header = ("meta-training by", "updates at once", "inner steps/s", "as many learners by Adam", "ratio", "peak GiB")
+    header = ("estimator", "updates per meta-step", "inner steps/s", "Adam's inner steps/s", "ratio", "peak GiB")
     return text + "\n\n" + table(header, [[row[c] for c in columns] for row in figures["training"]])
 
 
 def programs(config: BenchmarkConfig) -> dict:
-    """Programs tried a second by the population interpreter and by others, on the proxy of lion_search."""
+    """Figures of `search`: programs evaluated per second by the interpreter and by its alternatives."""
     for name in ("programs", "steps", "repeats"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name} must be at least 1 (got {getattr(config, name)})")
     job = {"task": "digits", "steps": config.steps, "number": config.programs, "rounds": config.repeats}
-    return fresh("search", job)
+    return run_process("search", job)
 
 
 def search_text(data: dict) -> str:
-    """The table of `search`, and what else it measured."""
+    """The table of `search`, with the other figures."""
     rows = [(name, rate, data["per_second"]["interpreter"] / rate) for name, rate in data["per_second"].items()]
     return (
-        f"{table(('way to try programs', 'programs/s', 'the interpreter is x'), rows)}\n\n{data['task']}: "
+        f"{table(('evaluation by', 'programs/s', 'speedup of the interpreter'), rows)}\n\n{data['task']}: "
         f"{data['parameters']} parameters, {data['steps']} updates, {data['statements']:.1f} statements on average; "
-        f"the interpreter's first program came after {data['first_seconds']:.1f} s. One core mutates "
-        f"{data['mutated']:.0f} programs a second, and {data['mutated_and_named']:.0f} with the names that they are "
-        "remembered by."
+        f"the interpreter evaluated its first program after {data['first_seconds']:.1f} s. One core mutates "
+        f"{data['mutations_per_second']:.0f} programs per second, or mutates and hashes "
+        f"{data['mutations_and_hashes_per_second']:.0f}."
     )
 
 
 def optimizer_table(figures: dict[str, dict]) -> str:
     """The table of `optimizers`."""
-    header = ("parameters", "step of", "milliseconds", "x optax (quartiles)", "x read and write", "peak GiB")
+    header = (
+        "parameters",
+        "step of",
+        "milliseconds",
+        "relative to optax (quartiles)",
+        "relative to read and write",
+        "peak GiB",
+    )
     return table(header, optimizer_rows(figures))
 
 
 def optimizer_rows(figures: dict[str, dict]) -> list[tuple]:
-    """One row per number of parameters and contender."""
+    """One row per number of parameters and timed step."""
     rows = []
     for size, data in figures.items():
         floor = data["seconds"]["read and write"]
@@ -179,30 +190,37 @@ IN_CONTEXT = (
     {"length": 32, "features": 32, "width": 64, "layers": 2, "heads": 4, "batch": 64},
     {"length": 100, "features": 64, "width": 256, "layers": 4, "heads": 8, "batch": 16},
 )
-"""Sizes of `incontext`: the default preset's, and GPICL's model on digits."""
+"""Sizes of `incontext`: those of the default preset of experiments.gpicl, and GPICL's model on digits."""
 
 
 def in_context(config: BenchmarkConfig) -> list[dict]:
-    """A step at several sizes, on one thread and on all."""
+    """Figures of `incontext` for each of the sizes, on one thread and on all."""
     jobs = [{**sizes, "repeats": 3 * config.repeats} for sizes in IN_CONTEXT]
-    one = {"OMP_NUM_THREADS": "1", "NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
-    threads: dict[str, dict[str, str]] = {"1": one, "all": {}}
-    return [{"threads": name, **fresh("in_context", job, **env)} for job in jobs for name, env in threads.items()]
+    single = {"OMP_NUM_THREADS": "1", "NPROC": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+    threads: dict[str, dict[str, str]] = {"1": single, "all": {}}
+    return [{"threads": name, **run_process("in_context", job, **env)} for job in jobs for name, env in threads.items()]
 
 
 def in_context_table(figures: list[dict]) -> str:
     """The table of `incontext`."""
-    header = ("width", "layers", "T", "batch", "threads", "sequences/s", "x products", "part of tasks", "x PyTorch")
-    columns = ("width", "layers", "length", "batch", "threads", "sequences_per_second", "over_floor", "task_part")
-    return table(header, [[*(row[c] for c in columns), row.get("times_as_fast_as_torch", "")] for row in figures])
+    header = (
+        *("width", "layers", "T", "batch", "threads", "sequences/s", "relative to products"),
+        *("fraction for task sampling", "speedup over PyTorch"),
+    )
+    columns = (
+        *("width", "layers", "length", "batch", "threads", "sequences_per_second", "over_floor"),
+        "task_sampling_fraction",
+    )
+    return table(header, [[*(row[c] for c in columns), row.get("speedup_over_torch", "")] for row in figures])
 
 
 def start_up() -> dict[str, float]:
-    """Seconds to import, and until the first meta-steps of the quick preset, without and with a compilation cache."""
+    """Seconds to import lopt, and until the first meta-step of groove's default preset with an empty ("cold") and with
+    a filled ("warm") compilation cache."""
 
     def timed(code: str, **env: str) -> float:
-        measured = f"import time; t = time.perf_counter()\n{code}\nprint(time.perf_counter() - t)"
-        command = [sys.executable, "-c", measured]
+        script = f"import time; t = time.perf_counter()\n{code}\nprint(time.perf_counter() - t)"
+        command = [sys.executable, "-c", script]
         times = []
         for _ in range(3):
             done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | env)
@@ -219,7 +237,7 @@ def start_up() -> dict[str, float]:
 
 
 def _first_step(command: list[str], folder: str) -> float:
-    """Seconds from starting the command to its first logged meta-step."""
+    """Seconds from the start of the command to its first logged meta-step."""
     import time
 
     start = time.perf_counter()
@@ -239,28 +257,31 @@ def _first_step(command: list[str], folder: str) -> float:
 
 def reinforcement_tables(figures: dict[str, list[dict]]) -> str:
     """Both tables of `rl`."""
-    columns = ("pairs", "seconds", "lives_per_second", "training_steps_per_second", "saved", "peak_gib")
+    columns = (
+        *("pairs", "seconds", "lifetimes_per_second", "training_steps_per_second", "frac_updates_skipped"),
+        "peak_gib",
+    )
     header = (
         "TA-LPG by ES: pairs",
         "seconds per meta-step",
-        "lives/s",
+        "lifetimes/s",
         "training steps/s",
-        "saved by packing",
+        "fraction of updates skipped by packing",
         "peak GiB",
     )
     text = table(header, [[row[c] for c in columns] for row in figures["evolution"]])
-    columns = ("env", "threads", "ours", "plain", "ratio", "peak_gib")
-    header = ("PPO", "threads", "steps/s", "a plain PPO's", "ratio", "peak GiB")
+    columns = ("env", "threads", "lopt", "baseline", "ratio", "peak_gib")
+    header = ("PPO", "threads", "lopt, steps/s", "single-file PPO, steps/s", "ratio", "peak GiB")
     return text + "\n\n" + table(header, [[row[c] for c in columns] for row in figures["ppo"]])
 
 
 def main() -> None:
-    """Measure, print a table, and perhaps write it."""
+    """Run the benchmarks, print their tables, and write the figures if `--out` is given."""
     config = tyro.cli(BenchmarkConfig, prog="python -m experiments.benchmark")
-    for name in config.what:
-        choose("benchmark", name, BENCHMARKS)
+    for name in config.benchmarks:
+        choose("benchmark", name, SCORES)
     figures: dict = {}
-    for name in config.what:
+    for name in config.benchmarks:
         special = {
             "start": start_up,
             "rl": lambda: reinforcement(config),
@@ -269,26 +290,31 @@ def main() -> None:
             "search": lambda: programs(config),
             "incontext": lambda: in_context(config),
         }
-        figures[name] = special[name]() if name in special else worker(config, BENCHMARKS[name])
+        figures[name] = special[name]() if name in special else worker(config, SCORES[name])
     show(figures)
     if config.out:
         write_json(Path(config.out), figures)
 
 
 def show(figures: dict) -> None:
-    """The tables."""
+    """Print the tables of the figures."""
     rows = []
     for name in ("lpg", "groove"):
         if name in figures:
             data = figures[name]
             floor = data["floor_products"] + data["floor_gates"]
-            rows.append((name, data["seconds"], data["seconds"] / data["floor_products"], data["seconds"] / floor))
-            rows[-1] += (data["peak_gib"], data["first_step_after"], data["matmul_gflops"])
+            ratios = data["seconds"] / data["floor_products"], data["seconds"] / floor
+            others = data["peak_gib"], data["first_step_seconds"], data["matmul_gflops"]
+            rows.append((name, data["seconds"], *ratios, *others))
     if rows:
-        header = ("meta-step", "seconds", "x products", "x products and gates", "peak GiB", "first after s", "GFLOP/s")
+        header = (
+            *("meta-step", "seconds", "relative to products", "relative to products and gates", "peak GiB"),
+            *("first step done after s", "GFLOP/s"),
+        )
         print(table(header, rows))
     if "lpg" in figures and "groove" in figures:
-        print(f"\nGROOVE costs {figures['groove']['seconds'] / figures['lpg']['seconds']:.2f} LPG meta-steps")
+        ratio = figures["groove"]["seconds"] / figures["lpg"]["seconds"]
+        print(f"\nA GROOVE meta-step takes {ratio:.2f} times as long as an LPG meta-step")
     tables: dict[str, Callable[[Any], str]] = {
         "rl": reinforcement_tables,
         "start": lambda data: table(("start-up", "seconds"), list(data.items())),

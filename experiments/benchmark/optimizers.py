@@ -1,6 +1,6 @@
-"""An optimizer's step beside optax's and beside the memory's own speed; prints one line of JSON.
+"""Time of an optimizer's step against optax's and against memory bandwidth; prints one line of JSON.
 
-A process measures either the times of all, in turn, or the peak memory of one.
+A process measures either the times of all optimizers, in turns, or the peak memory of one.
 """
 
 import json
@@ -32,7 +32,10 @@ def leaves(size: int, value: float) -> list[jax.Array]:
 
 
 def advancing(step: Callable[..., Any], state: Any, *constant: Any) -> Advance:
-    """A function that takes that many steps in place; the first has been compiled and taken."""
+    """A function `count -> None` that makes `count` steps in place.
+
+    The step is compiled and made once before this function returns.
+    """
     compiled = jax.jit(step, donate_argnums=0).lower(state, *constant).compile()
     carry = [jax.block_until_ready(compiled(state, *constant))]
 
@@ -45,7 +48,7 @@ def advancing(step: Callable[..., Any], state: Any, *constant: Any) -> Advance:
 
 
 def steps_of(name: str, size: int) -> Advance:
-    """Steps of an optimizer on that many parameters."""
+    """Steps of an optimizer on `size` parameters."""
     tx = OPTIMIZERS[name]()
     params = leaves(size, 1.0)
 
@@ -58,32 +61,32 @@ def steps_of(name: str, size: int) -> Advance:
 
 
 def passes(size: int) -> Advance:
-    """Passes that read and write, once and in place, as many bytes as a step has to move."""
+    """Steps that read and write, in place, as many bytes as an optimizer's step must transfer."""
     return advancing(lambda x: [leaf + 1 for leaf in x], leaves(size * BYTES // 8, 0.0))
 
 
 def in_turn(size: int, repeats: int) -> dict[str, list[float]]:
-    """Seconds per step of each, `repeats` times; every repetition lasts some hundredths of a second at least."""
-    contenders = {name: steps_of(name, size) for name in OPTIMIZERS} | {"read and write": passes(size)}
+    """Seconds per step of each, `repeats` times in turns; a repetition makes enough steps to last at least 0.03 s."""
+    steps = {name: steps_of(name, size) for name in OPTIMIZERS} | {"read and write": passes(size)}
     start = time.perf_counter()
-    contenders["read and write"](3)
+    steps["read and write"](3)
     count = max(1, int(0.03 / ((time.perf_counter() - start) / 3)))
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    order = list(steps)
     for _ in range(repeats):
         for name in order:
             start = time.perf_counter()
-            contenders[name](count)
+            steps[name](count)
             times[name].append((time.perf_counter() - start) / count)
-        order.append(order.pop(0))  # nobody always goes first
+        order.append(order.pop(0))  # rotate the order
     return times
 
 
 def times(size: int, repeats: int) -> dict[str, Any]:
-    """Medians, and the median of the ratios to optax's time in the same repetition."""
+    """Median times, and median and quartiles of the ratios to optax's time in the same repetition."""
     measured = in_turn(size, repeats)
-    ours, theirs = (measured[name] for name in OPTIMIZERS)
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    lopt_times, optax_times = (measured[name] for name in OPTIMIZERS)
+    ratios = [a / b for a, b in zip(lopt_times, optax_times, strict=True)]
     return {
         "seconds": {name: statistics.median(values) for name, values in measured.items()},
         "ratio": statistics.median(ratios),
@@ -93,7 +96,7 @@ def times(size: int, repeats: int) -> dict[str, Any]:
 
 
 def peak(size: int, name: str) -> dict[str, float]:
-    """Peak resident memory of a process that takes some steps, in GiB."""
+    """Peak resident memory in GiB of this process after three steps of one optimizer."""
     steps_of(name, size)(3)
     return {"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 

@@ -1,7 +1,7 @@
-"""How fast programs are tried: by the population interpreter, by compiling each, by running each eagerly; prints one
-line of JSON.
+"""Programs evaluated per second by the population interpreter, by compilation of each program and by eager numpy;
+prints one line of JSON.
 
-All train learners of the same proxy, one for each program, from the same newborn on the same minibatches.
+Each program trains one learner on the same proxy, from the same initial weights and on the same minibatches.
 """
 
 import json
@@ -11,49 +11,52 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common.compiling import often
 from experiments.learned_optimizer.names import TASKS
 from experiments.lion_search.build import proxy
 from lopt.search import Mutation, Program, canonical_hash, fingerprint, interpret, parse, prune_loop, published
 from lopt.search.population import Evaluator, Proxy, Skeleton, encode, layout_of, stack
-from lopt.search.population.training import newborns, training
+from lopt.search.population.training import init_learners, make_train
+from lopt.training import jit_repeated
 
+INTERPRETER, GRADIENTS, COMPILATION, NUMPY = "interpreter", "gradients only", "compiling each program", "eager numpy"
+"""Names of the methods in figures and tables."""
 COMPILED, EAGER = 4, 1
-"""Programs per round of the slow ways."""
+"""Number of programs per round of the two slow methods."""
 
 
 def candidates(number: int) -> list[Program]:
-    """Different programs, one to eight mutations from AdamW, pruned; all of them can be told apart."""
-    rng, mutate, known = np.random.default_rng(0), Mutation(), {}
-    while len(known) < number:
+    """Pruned programs, one to eight mutations from AdamW, with distinct canonical hashes."""
+    rng, mutate, distinct = np.random.default_rng(0), Mutation(), dict[str, Program]()
+    while len(distinct) < number:
         program = parse(published.ADAMW)
         for _ in range(int(rng.integers(1, 9))):
             program = mutate(rng, program)
-        known.setdefault(canonical_hash(program), prune_loop(program))
-    return list(known.values())
+        distinct.setdefault(canonical_hash(program), prune_loop(program))
+    return list(distinct.values())
 
 
-def nothing(layout: Any, codes: Any, w: Any, g: Any, extras: Any, lr: Any) -> Any:
-    """An interpreter that only descends the gradient: what is left is the floor."""
+def gradient_descent(layout: Any, codes: Any, w: Any, g: Any, extras: Any, lr: Any) -> Any:
+    """An interpreter that makes steps of gradient descent: the floor, which is the time of the gradients."""
     return 1e-3 * g, extras
 
 
 def eager(task: Proxy, programs: Sequence[Program]) -> None:
-    """One program after another, statement by statement in numpy; the gradient alone is compiled."""
-    key_birth, key_life = jax.random.split(jax.random.key(0))
+    """Train by each program in turn, statement by statement in numpy; only the gradient is compiled."""
+    key_init, key_train = jax.random.split(jax.random.key(0))
     gradient = _gradient(task)
     for program in programs:
-        params, structure = jax.tree.flatten(task.init(key_birth))
+        params, structure = jax.tree.flatten(task.init(key_init))
         w = tuple(np.asarray(x, np.float64) for x in params)
         extras = [tuple(np.zeros_like(x) for x in w) for _ in program.extras]
         for i in range(task.steps):
-            g = gradient(jax.tree.unflatten(structure, [jnp.asarray(x, jnp.float32) for x in w]), key_life, i)
+            g = gradient(jax.tree.unflatten(structure, [jnp.asarray(x, jnp.float32) for x in w]), key_train, i)
             lr = 0.5 * (1 + np.cos(np.pi * i / task.steps))
             update, after = interpret(program, w, [np.asarray(x) for x in jax.tree.leaves(g)], extras, lr)
             with np.errstate(all="ignore"):
@@ -62,7 +65,9 @@ def eager(task: Proxy, programs: Sequence[Program]) -> None:
 
 def _gradient(task: Proxy) -> Any:
     if task not in _gradients:
-        _gradients[task] = often(lambda w, key, i: jax.grad(task.loss)(w, task.batch(jax.random.fold_in(key, i))))
+        _gradients[task] = jit_repeated(
+            lambda w, key, i: jax.grad(task.loss)(w, task.batch(jax.random.fold_in(key, i)))
+        )
     return _gradients[task]
 
 
@@ -70,72 +75,76 @@ _gradients: dict[Proxy, Any] = {}
 
 
 def compiling(task: Proxy, programs: Sequence[Program]) -> None:
-    """Each program compiled into a training loop of its own, and run once; as many at a time as there are cores."""
+    """Compile a training loop for each program and run it once; one thread per core."""
     layout = layout_of(jax.eval_shape(task.init, jax.random.key(0)), 2)
-    newborn = newborns(task, layout, jax.random.key(0), 1)
+    initial = init_learners(task, layout, jax.random.key(0), 1)
 
-    def one(program: Program) -> Any:
-        train = often(training(task, layout, Skeleton(program)))
+    def train_by(program: Program) -> Any:
+        train = jit_repeated(make_train(task, layout, Skeleton(program)))
         codes = stack([encode(program, layout)])
-        return jax.block_until_ready(train(jax.random.key(0), codes, newborn, jnp.int32(0), jnp.int32(task.steps)))
+        return jax.block_until_ready(train(jax.random.key(0), codes, initial, jnp.int32(0), jnp.int32(task.steps)))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(one, programs))
+        list(pool.map(train_by, programs))
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Of one call."""
+    """Seconds of one call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def mutations(number: int = 1000) -> dict[str, float]:
-    """Programs a second on one core: mutated and valid, and with both of the names by which they are remembered."""
+    """Programs per second on one core: mutated, and mutated and hashed by structure and behaviour."""
     rng, mutate, program = np.random.default_rng(0), Mutation(), parse(published.ADAMW)
     children = [program]
 
-    def breed() -> None:
+    def mutate_all() -> None:
         for _ in range(number):
             children.append(mutate(rng, children[int(rng.integers(max(0, len(children) - 300), len(children)))]))
 
-    bred = seconds(breed)
-    named = seconds(lambda: [(canonical_hash(p), fingerprint(p)) for p in children[-number:]])
-    return {"mutated": number / bred, "mutated_and_named": number / (bred + named)}
+    mutation_seconds = seconds(mutate_all)
+    hash_seconds = seconds(lambda: [(canonical_hash(p), fingerprint(p)) for p in children[-number:]])
+    return {
+        "mutations_per_second": number / mutation_seconds,
+        "mutations_and_hashes_per_second": number / (mutation_seconds + hash_seconds),
+    }
 
 
 def measure(task: str, steps: int, number: int, rounds: int) -> dict[str, Any]:
-    """Programs a second of each way, `rounds` times in turn."""
-    small, programs = proxy(TASKS[task](), steps), candidates(number)
-    ours = Evaluator(small, compile=often)
-    floor = Evaluator(small, interpreter=nothing, compile=often)
-    ways: dict[str, tuple[int, Callable[[Sequence[Program]], Any]]] = {
-        "interpreter": (number, ours),
-        "gradients alone": (number, floor),
-        "compiling each": (COMPILED, lambda them: compiling(small, them)),
-        "eager, in numpy": (EAGER, lambda them: eager(small, them)),
+    """Programs per second of each method: medians over `rounds` rounds in which the methods take turns."""
+    task_proxy, programs = proxy(TASKS[task](), steps), candidates(number)
+    evaluator = Evaluator(task_proxy, compile=jit_repeated)
+    floor = Evaluator(task_proxy, interpreter=gradient_descent, compile=jit_repeated)
+    methods: dict[str, tuple[int, Callable[[Sequence[Program]], Any]]] = {
+        INTERPRETER: (number, evaluator),
+        GRADIENTS: (number, floor),
+        COMPILATION: (COMPILED, lambda programs: compiling(task_proxy, programs)),
+        NUMPY: (EAGER, lambda programs: eager(task_proxy, programs)),
     }
-    first = seconds(lambda: ours(programs[:1]))
-    floor(programs[:1]), eager(small, programs[:1])
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    first = seconds(lambda: evaluator(programs[:1]))
+    floor(programs[:1])
+    eager(task_proxy, programs[:1])
+    rates: dict[str, list[float]] = {name: [] for name in methods}
     for turn in range(rounds):
-        for name, (count, way) in ways.items():
-            at = turn * count % number
-            some = (programs + programs)[at : at + count]
-            rates[name].append(count / seconds(lambda way=way, some=some: way(some)))
-    middle = {name: statistics.median(values) for name, values in rates.items()}
+        for name, (count, method) in methods.items():
+            first_index = turn * count % number
+            batch = (programs + programs)[first_index : first_index + count]
+            rates[name].append(count / seconds(partial(method, batch)))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
     return {
         "task": task,
-        "parameters": ours.layout.width,
+        "parameters": evaluator.layout.width,
         "steps": steps,
         "programs": number,
         "statements": float(np.mean([len(p.statements) for p in programs])),
         "first_seconds": first,
-        "per_second": middle,
-        "all": rates,
-        "times_compiling": middle["interpreter"] / middle["compiling each"],
-        "times_eager": middle["interpreter"] / middle["eager, in numpy"],
-        "over_floor": middle["gradients alone"] / middle["interpreter"],
+        "per_second": medians,
+        "all_per_second": rates,
+        "speedup_over_compiling": medians[INTERPRETER] / medians[COMPILATION],
+        "speedup_over_eager": medians[INTERPRETER] / medians[NUMPY],
+        "over_floor": medians[GRADIENTS] / medians[INTERPRETER],
         **mutations(),
     }
 

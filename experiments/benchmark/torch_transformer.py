@@ -1,4 +1,4 @@
-"""The same in-context learner, tasks and optimizer in PyTorch, for comparison; torch is installed by whoever asks."""
+"""The in-context learner, its tasks and its optimizer in PyTorch, for comparison; PyTorch is not a dependency."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from lopt.incontext import Transformer
 
 
 class Block(nn.Module):
-    """u += attention(norm(u)); u += mlp(norm(u)), by PyTorch's fused attention."""
+    """u += attention(norm(u)); u += mlp(norm(u)), with PyTorch's fused attention."""
 
     def __init__(self, model: Transformer):
         super().__init__()
@@ -31,7 +31,7 @@ class Block(nn.Module):
 
 
 class Net(nn.Module):
-    """Tokens, positions, blocks and head of `lopt.incontext.Transformer`."""
+    """The network of `lopt.incontext.Transformer`: embedding, positions, blocks and output head."""
 
     def __init__(self, model: Transformer):
         super().__init__()
@@ -46,7 +46,7 @@ class Net(nn.Module):
 
 
 def training(study: Study, batch: int) -> Callable[[], None]:
-    """A function that draws a batch of new tasks and takes one step of Adam; eager, as it is usually run on a CPU."""
+    """A function that samples a batch of tasks and makes one step of Adam; eager, as PyTorch usually runs on a CPU."""
     assert isinstance(study.model, Transformer)
     tasks, net = study.tasks, Net(study.model)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3, eps=1e-12)
@@ -56,17 +56,17 @@ def training(study: Study, batch: int) -> Callable[[], None]:
     y = torch.from_numpy(tasks.data.train.targets.astype(np.int64))
     rows = torch.arange(batch)[:, None]
 
-    def draw() -> tuple[torch.Tensor, torch.Tensor]:
+    def sample() -> tuple[torch.Tensor, torch.Tensor]:
         index = torch.rand(batch, len(x)).topk(tasks.length).indices  # distinct
         matrices = torch.randn(batch, x.shape[1], tasks.features) * x.shape[1] ** -0.5
-        places = torch.rand(batch, tasks.slots).argsort(1)
-        labels = places[rows, y[index]]
-        told = nn.functional.one_hot(labels, tasks.slots).float().roll(1, 1)
-        told[:, 0] = 0
-        return torch.cat([x[index] @ matrices, told], -1), labels
+        permutation = torch.rand(batch, tasks.slots).argsort(1)
+        labels = permutation[rows, y[index]]
+        previous_labels = nn.functional.one_hot(labels, tasks.slots).float().roll(1, 1)
+        previous_labels[:, 0] = 0
+        return torch.cat([x[index] @ matrices, previous_labels], -1), labels
 
     def advance() -> None:
-        tokens, labels = draw()
+        tokens, labels = sample()
         loss = nn.functional.cross_entropy(net(tokens).flatten(0, 1), labels.flatten())
         optimizer.zero_grad()
         loss.backward()

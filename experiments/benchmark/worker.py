@@ -1,4 +1,4 @@
-"""One measurement in a process of its own (so that its peak memory is its own): prints one line of JSON."""
+"""Time and peak memory of a meta-step in its own process; prints one line of JSON."""
 
 import json
 import resource
@@ -9,13 +9,23 @@ STARTED = time.perf_counter()
 
 
 def meta_step(score: str, lifetimes: int, envs: int, hidden: int, chunk: int, repeats: int, buffer: int) -> dict:
-    """Seconds per meta-step at the official code's defaults (T = 20, K = 5), compilation and peak memory."""
+    """Seconds per meta-step at the official code's defaults (T = 20, K = 5), start-up time, peak memory and floors.
+
+    Args:
+        score: score of the level curriculum.
+        lifetimes: number of lifetimes side by side.
+        envs: number of parallel environments per lifetime.
+        hidden: width of the rule's GRU.
+        chunk: number of lifetimes differentiated at once.
+        repeats: number of timed meta-steps.
+        buffer: capacity of the level buffer.
+    """
     import jax
 
     from experiments.benchmark.ceiling import gru_floor_seconds, matmul_gflops, tanh_nanoseconds
-    from experiments.common.compiling import often, once
     from experiments.gridworld.build import build
     from experiments.gridworld.config import AgentConfig, CurriculumConfig, MetaConfig, RuleConfig, StudyConfig
+    from lopt.training.compiling import jit_once, jit_repeated
 
     config = StudyConfig(
         score=score,
@@ -25,8 +35,8 @@ def meta_step(score: str, lifetimes: int, envs: int, hidden: int, chunk: int, re
         curriculum=CurriculumConfig(buffer=buffer),
     )
     study, key = build(config), jax.random.key(0)
-    state = once(study.init)(key)
-    step = often(study.learner.step, donate_argnums=1).lower(key, state).compile()
+    state = jit_once(study.init)(key)
+    step = jit_repeated(study.learner.step, donate_argnums=1).lower(key, state).compile()
     state, metrics = step(jax.random.fold_in(key, 0), state)
     jax.block_until_ready(metrics)
     first = time.perf_counter() - STARTED
@@ -43,7 +53,7 @@ def meta_step(score: str, lifetimes: int, envs: int, hidden: int, chunk: int, re
     return {
         "seconds": sorted(times)[len(times) // 2],
         "all_seconds": times,
-        "first_step_after": first,
+        "first_step_seconds": first,
         "peak_gib": peak,
         "matmul_gflops": gflops,
         "tanh_ns": tanh,

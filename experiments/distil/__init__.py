@@ -1,1 +1,1 @@
-"""Closed forms of learned rules, by the search that finds optimizers."""
+"""Symbolic distillation: closed forms of learned drifts and optimizers, by regularised evolution of programs."""

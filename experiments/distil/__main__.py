@@ -1,11 +1,11 @@
 """python -m experiments.distil --rule runs/lpo/rule [--preset quick|optimizer|small] [--search.steps ...] [--help]"""
 
-from experiments.common.memory import restart_with_huge_pages
+from experiments.cli.memory import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()
 
-from experiments.common.cli import launch
+from experiments.cli.command_line import launch
 from experiments.distil.config import PRESETS, DistilConfig
 from experiments.distil.train import main
 

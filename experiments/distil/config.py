@@ -1,80 +1,81 @@
-"""The configuration of a distillation; every field says its unit and where its value comes from."""
+"""Configuration of a symbolic distillation."""
 
 from dataclasses import dataclass, field
 
-from experiments.common.checks import at_least, between, positive
-from experiments.common.cli import choose
-from experiments.common.config import Run, RunConfig
+from experiments.cli.checks import at_least, between, positive
+from experiments.cli.command_line import Run, choose
 from experiments.learned_optimizer.names import TASKS
+from lopt.training import RunConfig
 
 
 @dataclass(frozen=True)
 class DriftConfig:
-    """Where a drift is fitted."""
+    """The data to which the formula of a drift is fitted."""
 
     points: int = 1024
-    """Pairs of a ratio and an advantage, and as many others for the report."""
+    """Number of points (r, A) for the fit; the report uses as many other points."""
     spread: float = 0.3
-    """Standard deviation of log r; A is a standard normal, as PPO normalises it."""
+    """Standard deviation of log r at the points. A is standard normal, as after PPO's normalisation."""
     fraction: float = 0.0
-    """n / N, the part of a life that is over, at which a drift that knows the time is taken."""
+    """Progress n / N, between 0 and 1, at which a time-aware drift is evaluated."""
     weight: float = 1.0
-    """What a violation (f < 0, f(1) or f'(1) other than 0) of one standard deviation of the drift costs."""
+    """Cost of a violation (f < 0, f(1) or f'(1) other than 0) of one standard deviation of the drift, in shares of the
+    drift's variance."""
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """What an optimizer is watched at."""
+    """The trajectory to which the program of an optimizer is fitted."""
 
     task: str = "digits"
-    """A task of experiments.learned_optimizer."""
+    """Task on which the optimizer trains a learner: digits, digits_deep, digits_conv, digits_autoencoder,
+    breast_cancer, wine, iris, diabetes, text_gru, text_transformer, quadratic or rosenbrock."""
     steps: int = 60
-    """Updates of a life; programs run through it in numpy, one update after the other."""
+    """Number of updates of the trajectory. The time to evaluate a program is proportional to it."""
     weights: int = 256
-    """Weights that are watched, drawn from all."""
+    """Number of weights, drawn from all of the learner's, whose gradients and updates are recorded."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The search, and its restarts side by side."""
+    """Regularised evolution of programs, with several independent searches side by side."""
 
     restarts: int = 4
-    """Searches that differ in their seed; the best of what all found is taken."""
+    """Number of independent searches, which differ in their seeds; the formula is chosen from all of them."""
     steps: int = 60
-    """Steps of the run, in each of which every search tries about a batch of programs."""
+    """Number of steps of the run. In each step, a search evaluates about one batch of programs."""
     batch: int = 256
-    """Programs that a search tries in a step."""
+    """Number of programs that a search evaluates in a step."""
     population: int = 200
-    """Individuals."""
+    """Number of individuals in a population."""
     tournament: int = 4
-    """Individuals of which the best has a child."""
+    """Number of individuals in a tournament, whose fittest one is mutated."""
     plateau: int | None = 2500
-    """Tried programs without progress until a search starts again, in turn from the initial program and its best."""
+    """Number of evaluated programs without improvement after which a search restarts, alternately from the initial
+    program and from its best one. None turns restarts off."""
     longest: int = 24
-    """Statements that a program may have, those without effect too."""
-    tune: float = 0.4
-    """Share of children whose constants alone change: one is rescaled by a random factor ..."""
-    polish: float = 0.01
-    """... and share of those whose constants are all moved uphill, for a few sweeps."""
+    """Number of statements, those without effect included, from which on no mutation inserts another one."""
+    constant_mutation: float = 0.4
+    """Fraction of children in which one constant is rescaled by a random factor and nothing else changes."""
+    pattern_search: float = 0.01
+    """Fraction of children in which all constants are improved by a pattern search of three sweeps."""
     parsimony: float = 1e-3
-    """What a statement costs, in shares of the target's variance."""
+    """Cost of a statement during the search, in shares of the target's variance."""
 
 
 @dataclass(frozen=True)
 class ChoiceConfig:
-    """What is made of what was found."""
+    """Selection of the formula."""
 
     sweeps: int = 150
-    """Sweeps over the constants of every finalist."""
+    """Maximum number of sweeps of the pattern search over the constants of each finalist."""
     tolerance: float = 0.01
-    """The shortest program whose cost is at most this much (in shares of the target's variance) above the best one's
-    is the formula."""
+    """Cost above the lowest one, in shares of the target's variance, within which the shortest program is chosen."""
 
 
 @dataclass(frozen=True)
 class DistilConfig:
-    """Searches for a closed form of a learned rule, a drift or an optimizer, and writes it down as a formula and as a
-    rule file.
+    """Searches for a closed form of a learned drift or optimizer, and saves it as a formula and as a rule file.
 
     Raises:
         ValueError: an unknown name, or sizes out of range.
@@ -82,7 +83,7 @@ class DistilConfig:
 
     run: Run = RunConfig(out="runs/distil")
     rule: str = "runs/lpo/rule"
-    """The rule file: of a drift or of an optimizer."""
+    """Rule file of the learned drift or optimizer, without its suffix."""
     drift: DriftConfig = field(default_factory=DriftConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -101,14 +102,18 @@ class DistilConfig:
                 "drift.weight and search.parsimony must not be negative "
                 f"(got {self.drift.weight} and {self.search.parsimony})"
             )
-        tune, polish = self.search.tune, self.search.polish
-        if not (tune >= 0 and polish >= 0 and tune + polish < 1):
-            raise ValueError(f"search: tune and polish must be >= 0 and below 1 together (got {tune} and {polish})")
+        constant, pattern = self.search.constant_mutation, self.search.pattern_search
+        if not (constant >= 0 and pattern >= 0 and constant + pattern < 1):
+            raise ValueError(
+                "search: constant-mutation and pattern-search must be >= 0 and their sum below 1 "
+                f"(got {constant} and {pattern})"
+            )
 
 
 QUICK = DistilConfig()
 SMALL = DistilConfig(search=SearchConfig(restarts=8, steps=400), choice=ChoiceConfig(sweeps=400))
 OPTIMIZER = DistilConfig(search=SearchConfig(restarts=2, steps=15), choice=ChoiceConfig(sweeps=30))
 PRESETS = {"quick": QUICK, "optimizer": OPTIMIZER, "small": SMALL}
-"""Quick takes two minutes of one core for a drift. The programs of an optimizer run step by step: its preset tries an
-eighth as many. Small tries thirteen times as many as quick; it has not been run."""
+"""`quick` takes two minutes on one core for a drift. Programs of an optimizer are slower to evaluate, since they run
+step by step: `optimizer` evaluates an eighth as many. `small` evaluates thirteen times as many as `quick`; it has not
+been run."""

@@ -1,4 +1,4 @@
-"""Programs as people write them."""
+"""Programs as compact formulas with nested expressions."""
 
 from collections import Counter
 from typing import Any
@@ -7,20 +7,22 @@ from lopt.search import Program, prune_loop
 from lopt.search.program.program import SIGNS, call_text
 
 WIDTH = 60
-"""What is written longer gets a line of its own."""
+"""Expressions of more characters than this are assigned to a variable."""
 
 
 def formula(program: Program, name: str = "train") -> str:
-    """The live part, with what is used once written where it is used; `lopt.search.parse` reads it back.
+    """The live part of a program as a Python function in which values that are used once are inlined.
 
-    def drift(r, A, t):
-        x0 = r - 1.0
-        return max(x0 * x0 * A, 0.0)
+    `lopt.search.parse` of it is a program with the same `canonical_hash`. Example:
+
+        def drift(r, A, t):
+            x0 = r - 1.0
+            return max((x0 * x0) * A, 0.0)
     """
     program = prune_loop(program)
     nodes, outputs = _nodes(program)
     uses = Counter([arg for _, args in nodes for arg in args] + outputs)
-    texts: dict[Any, tuple[str, bool]] = {}  # and whether it is a sum or a product, to be put in parentheses in others
+    texts: dict[Any, tuple[str, bool]] = {}  # text, and whether it is infix arithmetic, which is put in parentheses
     lines: list[str] = []
     for i, (function, args) in enumerate(nodes):
         infix = function in SIGNS
@@ -39,7 +41,10 @@ def formula(program: Program, name: str = "train") -> str:
 
 
 def _nodes(program: Program) -> tuple[list[tuple[str, list[Any]]], list[Any]]:
-    """Every call with its arguments, and the outputs: numbers of calls, ("parameter", name) or constants."""
+    """The calls with their arguments, and the outputs.
+
+    Arguments and outputs are indices of calls, ("parameter", name) or ("constant", value).
+    """
     values: dict[str, Any] = {name: ("parameter", name) for name in program.parameters}
     nodes: list[tuple[str, list[Any]]] = []
     for statement in program.statements:

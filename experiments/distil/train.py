@@ -1,4 +1,4 @@
-"""The searches side by side, and what becomes of what they find."""
+"""The run of a distillation: searches, selection of the formula, and report."""
 
 import time
 from functools import partial
@@ -6,85 +6,85 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.cli import command_line
-from experiments.common.folder import RunFolder, open_folder
-from experiments.common.host_loop import run_on_host
-from experiments.common.progress import status
-from experiments.common.unfinished import leave
-from experiments.distil.build import Subject, searches, subject
+from experiments.distil.build import Target, load_target, searches
 from experiments.distil.choose import choose
 from experiments.distil.config import DistilConfig
-from experiments.distil.report import searched, title, write
+from experiments.distil.report import searches_section, title, write
+from lopt.evaluation import report_unfinished
 from lopt.search import prune_loop
 from lopt.search.evolution import Individual
+from lopt.training import RunFolder, command_line, open_folder, run_on_host, status
 
 
 def main(config: DistilConfig) -> None:
-    """Search, choose, and write the formula down."""
-    rule = subject(config)
+    """Search, choose the formula, and write it with a report."""
+    target = load_target(config)
     folder = open_folder(config, command_line())
-    restarts = Restarts(config, rule)
+    restarts = Restarts(config, target)
     headline = ("best", "cost", "statements", "time/programs_per_second")
     outcome = run_on_host(config.run, folder, restarts, restarts.step, config.search.steps, headline)
     if outcome.stopped:
-        begun = outcome.step > 0
-        leave(
+        has_steps = outcome.step > 0
+        report_unfinished(
             config,
             folder,
             outcome,
-            title(rule),
-            lambda: searched(restarts.searches, folder) if begun else "",
-            partial(restarts.export, folder) if begun else None,
+            title(target),
+            lambda: searches_section(restarts.searches, folder) if has_steps else "",
+            partial(restarts.export, folder) if has_steps else None,
         )
         return
-    with status("polishing and choosing", config.run.progress):
-        choice = choose(config, rule, restarts.searches)
-    write(config, folder, rule, restarts.searches, choice)
+    with status("pattern search and selection", config.run.progress):
+        choice = choose(config, target, restarts.searches)
+    write(config, folder, target, restarts.searches, choice)
     print(f"report: {folder.path / 'report.md'}")
 
 
 class Restarts:
-    """Searches that differ in their seed, in step.
+    """Independent searches, which differ in their seeds, run side by side.
 
     Attributes:
-        searches: one for every restart.
+        searches: the searches.
+        fitness: fitness with the cost of statements, which the searches maximise.
+        fitness_without_parsimony: minus error and violation.
     """
 
-    def __init__(self, config: DistilConfig, subject: Subject):
-        self.config, self.subject, self.searches = config, subject, searches(config, subject)
-        self.goal, self.plainly = subject.goal(config.search.parsimony), subject.goal(0.0)
+    def __init__(self, config: DistilConfig, target: Target):
+        self.config, self.target, self.searches = config, target, searches(config, target)
+        self.fitness, self.fitness_without_parsimony = target.fitness(config.search.parsimony), target.fitness(0.0)
 
     def step(self, i: int) -> dict[str, float]:
-        """One cycle of every search."""
+        """Make one step of each search; returns metrics of each, by its number, and of the best program."""
         metrics: dict[str, float] = {}
-        start, before = time.perf_counter(), sum(search.tried for search in self.searches)
+        start, before = time.perf_counter(), sum(search.evaluated for search in self.searches)
         for number, search in enumerate(self.searches):
-            told = search.cycle(lambda programs: np.array([self.goal(program) for program in programs]))
-            metrics |= {f"{number}/{what}": told[what] for what in ("best", "tried", "known_now", "redundant")}
+            search_metrics = search.step(lambda programs: np.array([self.fitness(program) for program in programs]))
+            logged = ("best", "evaluated", "frac_cached", "redundant")
+            metrics |= {f"{number}/{metric}": search_metrics[metric] for metric in logged}
         seconds = time.perf_counter() - start
         best = self.best
         return metrics | {
             "best": best.fitness,
-            "cost": -self.plainly(best.program),
+            "cost": -self.fitness_without_parsimony(best.program),
             "statements": len(prune_loop(best.program).statements),
-            "time/programs_per_second": (sum(search.tried for search in self.searches) - before) / seconds,
+            "time/programs_per_second": (sum(search.evaluated for search in self.searches) - before) / seconds,
         }
 
     @property
     def best(self) -> Individual:
-        """The best of all searches so far."""
+        """The individual with the highest fitness in all searches."""
         return max((search.best for search in self.searches), key=lambda one: one.fitness)
 
     def export(self, folder: RunFolder, note: str) -> None:
-        """Write the best program so far as a rule file, with a note."""
+        """Save the best program as a rule file, with a note."""
         program, notes = prune_loop(self.best.program), f"best of the searches; {note}"
-        self.subject.save(folder.file("rule"), program, command=folder.command, seed=self.config.run.seed, notes=notes)
+        self.target.save(folder.file("rule"), program, command=folder.command, seed=self.config.run.seed, notes=notes)
 
-    def plain(self) -> dict[str, Any]:
-        """All of it, as JSON data."""
-        return {"searches": [search.plain() for search in self.searches]}
+    def state_dict(self) -> dict[str, Any]:
+        """The searches' states as JSON data."""
+        return {"searches": [search.state_dict() for search in self.searches]}
 
-    def restore(self, data: dict[str, Any]) -> None:
-        """Go on from what `plain` gave."""
-        for search, told in zip(self.searches, data["searches"], strict=True):
-            search.restore(told)
+    def load_state_dict(self, data: dict[str, Any]) -> None:
+        """Restore the state from the data of `state_dict`."""
+        for search, state in zip(self.searches, data["searches"], strict=True):
+            search.load_state_dict(state)

@@ -1,1 +1,1 @@
-"""General-purpose in-context learning: meta-training sequence models to learn classification from their context."""
+"""General-purpose in-context learning (GPICL): meta-training sequence models for in-context classification."""

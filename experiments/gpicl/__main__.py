@@ -1,11 +1,11 @@
 """python -m experiments.gpicl [--preset quick|sweep|paper] [--tasks.num-tasks N] [--model.name ...] [--help]"""
 
-from experiments.common.memory import restart_with_huge_pages
+from experiments.cli.memory import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()
 
-from experiments.common.cli import launch
+from experiments.cli.command_line import launch
 from experiments.gpicl.config import StudyConfig
 from experiments.gpicl.presets import PRESETS
 from experiments.gpicl.train import main

@@ -1,11 +1,11 @@
-"""What can be chosen by name on the command line."""
+"""Data sets and sequence models by their names on the command line."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.common.cli import choose
+from experiments.cli.command_line import choose
 from lopt import incontext, tasks
 from lopt.protocols import SequenceModel
 from lopt.tasks import Dataset, Examples
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def random_items(number: int = 20) -> Dataset:
-    """Noise images N(0, 1) of 64 numbers with random labels: what can be done is to recognise the ones seen before."""
+    """Gaussian noise inputs `[64]` with random labels: only repeated examples can be classified, by recognition."""
     rng = np.random.default_rng(0)
     items = Examples(rng.normal(size=(number, 64)).astype(np.float32), rng.integers(0, 10, number, np.int32))
     return Dataset(items, items, 10)
@@ -23,8 +23,8 @@ def random_items(number: int = 20) -> Dataset:
 
 DATASETS: dict[str, Callable[[], Dataset]] = {
     "digits": tasks.digits,
-    "digits_0_to_4": lambda: tasks.digits().of_classes(*range(5)),
-    "digits_5_to_9": lambda: tasks.digits().of_classes(*range(5, 10)),
+    "digits_0_to_4": lambda: tasks.digits().select_classes(*range(5)),
+    "digits_5_to_9": lambda: tasks.digits().select_classes(*range(5, 10)),
     "letters": tasks.letters,
     "wine": tasks.wine,
     "breast_cancer": tasks.breast_cancer,
@@ -32,16 +32,16 @@ DATASETS: dict[str, Callable[[], Dataset]] = {
     "random": random_items,
 }
 FILES: dict[str, Callable[[str], Dataset]] = {"idx": tasks.idx_images, "npz": tasks.load_npz}
-"""Kinds of files, written before their path and a colon."""
+"""Readers of data files by their prefix, as in `idx:FOLDER`."""
 REPEATED = ("random",)
-"""Data sets whose examples come again within a sequence."""
+"""Data sets whose sequences are drawn with replacement."""
 
 
 def dataset(name: str) -> Dataset:
     """A data set by its name, or from files: `idx:FOLDER` (the four files of MNIST) or `npz:FILE`.
 
     Raises:
-        ValueError: an unknown name, or files that are missing or damaged.
+        ValueError: the name is unknown, or a file is missing or damaged.
     """
     kind, colon, path = name.partition(":")
     return choose("kind of files", kind, FILES)(path) if colon else choose("data set", name, DATASETS)()
@@ -49,10 +49,10 @@ def dataset(name: str) -> Dataset:
 
 def _blocks(kind: type) -> Callable[["ModelConfig", dict[str, int], int], SequenceModel]:
     def build(config: "ModelConfig", sizes: dict[str, int], length: int) -> SequenceModel:
-        more = {"positions": length} if kind is incontext.Transformer else {}
+        positions = {"positions": length} if kind is incontext.Transformer else {}
         return kind(
             **sizes,
-            **more,
+            **positions,
             width=config.width,
             layers=config.layers,
             heads=config.heads,
@@ -76,4 +76,4 @@ MODELS: dict[str, Callable[["ModelConfig", dict[str, int], int], SequenceModel]]
     "outer_product_lstm": _recurrent(incontext.OuterProductLSTM),
     "vsml": lambda config, sizes, length: incontext.VSML(**sizes),
 }
-"""From the options, the widths of tokens and predictions, and the length of a sequence to a model."""
+"""Constructors of the models, from the options, the widths `inputs`, `targets` and `outputs`, and the length."""

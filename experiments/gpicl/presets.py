@@ -1,4 +1,4 @@
-"""The sizes at which in-context learners are trained."""
+"""Presets: the default run, the sweep over the number of tasks, and the sizes of the paper."""
 
 from experiments.gpicl.config import EvalConfig, MetaConfig, ModelConfig, StudyConfig, SweepConfig, TasksConfig
 
@@ -10,11 +10,12 @@ SWEEP = StudyConfig(
 )
 
 PAPER = StudyConfig(
-    tasks=TasksConfig(dataset="idx:data/mnist", length=100, features=0, fewest=0, centred=False),
+    tasks=TasksConfig(dataset="idx:data/mnist", length=100, features=0, min_classes=0, centred=False),
     model=ModelConfig(width=256, layers=4, heads=8, key_size=32),
     meta=MetaConfig(num_steps=100_000, batch_size=512, learning_rate=3e-4, warmup=1000),
     eval=EvalConfig(every=1000, datasets=("idx:data/fashion-mnist", "idx:data/kmnist", "random")),
 )
 
 PRESETS = {"quick": QUICK, "sweep": SWEEP, "paper": PAPER}
-"""The paper's learning rate and number of meta-steps are not known to us; replications use 2e-4 to 3e-4."""
+"""Configurations by name. The paper's learning rate and number of meta-steps are not known to us; replications use
+learning rates of 2e-4 to 3e-4."""

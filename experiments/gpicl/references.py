@@ -1,7 +1,7 @@
-"""What can be known from a context: classifiers that are trained on its first t - 1 examples and asked for the next.
+"""Reference classifiers, fitted at every position t to the first t - 1 examples of a sequence.
 
-Each takes x `[S, T, F]` and labels `[S, T]` of S sequences and gives, per position, which answers are right `[S, T]`.
-Slots of which no example was seen are never answered; with no example at all slot 0 is.
+Each takes inputs `[S, T, F]` and labels `[S, T]` of S sequences, and returns which predictions are correct `[S, T]`.
+A label that is not in the context is never predicted; with an empty context the prediction is label 0.
 """
 
 from collections.abc import Callable
@@ -10,69 +10,77 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SLOTS_UNSEEN = 1e9
+UNSEEN = 1e9
+"""Distance, or negative logit, of a label without examples in the context."""
 
 
 def class_mean(xs: np.ndarray, labels: np.ndarray, slots: int) -> np.ndarray:
-    """The class whose mean so far is nearest."""
-    told = np.eye(slots, dtype=np.float32)[labels]
-    counts = np.cumsum(told, 1) - told
-    far = np.full((*labels.shape, slots), SLOTS_UNSEEN, np.float32)
+    """The label whose mean input in the context is nearest to the query."""
+    one_hot = np.eye(slots, dtype=np.float32)[labels]
+    counts = np.cumsum(one_hot, 1) - one_hot
+    distance = np.full((*labels.shape, slots), UNSEEN, np.float32)
     for slot in range(slots):
-        mine = told[..., slot, None] * xs
-        mean = (np.cumsum(mine, 1) - mine) / np.maximum(counts[..., slot, None], 1)
-        far[..., slot] = np.where(counts[..., slot] > 0, np.square(mean - xs).sum(-1), SLOTS_UNSEEN)
-    return far.argmin(-1) == labels
+        of_slot = one_hot[..., slot, None] * xs
+        mean = (np.cumsum(of_slot, 1) - of_slot) / np.maximum(counts[..., slot, None], 1)
+        distance[..., slot] = np.where(counts[..., slot] > 0, np.square(mean - xs).sum(-1), UNSEEN)
+    return distance.argmin(-1) == labels
 
 
 def nearest_neighbour(xs: np.ndarray, labels: np.ndarray, slots: int) -> np.ndarray:
-    """The label of the nearest example so far."""
+    """The label of the nearest example in the context."""
     squares = np.square(xs).sum(-1)
-    far = squares[:, :, None] + squares[:, None] - 2 * np.einsum("stf,suf->stu", xs, xs)
+    distance = squares[:, :, None] + squares[:, None] - 2 * np.einsum("stf,suf->stu", xs, xs)
     length = labels.shape[1]
-    far = np.where(np.tri(length, k=-1, dtype=bool)[None], far, SLOTS_UNSEEN)
-    guess = np.take_along_axis(labels, far.argmin(-1), 1)
-    guess[:, 0] = 0
-    return guess == labels
+    distance = np.where(np.tri(length, k=-1, dtype=bool)[None], distance, UNSEEN)
+    prediction = np.take_along_axis(labels, distance.argmin(-1), 1)
+    prediction[:, 0] = 0
+    return prediction == labels
 
 
 def label_frequency(xs: np.ndarray, labels: np.ndarray, slots: int) -> np.ndarray:
-    """The label seen most often so far: what is known without looking at x."""
-    told = np.eye(slots)[labels]
-    return (np.cumsum(told, 1) - told).argmax(-1) == labels
+    """The most frequent label in the context, which ignores all inputs."""
+    one_hot = np.eye(slots)[labels]
+    return (np.cumsum(one_hot, 1) - one_hot).argmax(-1) == labels
 
 
 def logistic_regression(
     xs: np.ndarray, labels: np.ndarray, slots: int, decay: float = 0.1, steps: int = 60
 ) -> np.ndarray:
-    """Softmax regression with bias on all examples so far, by `steps` of accelerated gradient descent from zero.
+    """Softmax regression with bias on the context, by accelerated gradient descent from zero at every position.
 
-    It minimises the sum of the cross-entropies plus decay / 2 |W|^2, anew at every position.
+    It minimises the sum of the cross-entropies plus decay / 2 |W|^2.
+
+    Args:
+        xs: inputs.
+        labels: labels.
+        slots: number of labels.
+        decay: weight of the penalty on all weights, the bias included.
+        steps: number of gradient steps.
     """
     ones = np.ones((*labels.shape, 1), np.float32)
     return np.asarray(_logistic(slots, decay, steps)(np.concatenate([xs, ones], -1), labels))
 
 
 def _logistic(slots: int, decay: float, steps: int) -> Callable[..., jax.Array]:
-    def fit(x: jax.Array, told: jax.Array, seen: jax.Array) -> jax.Array:
-        """Weights `[F, slots]` by the examples that are `seen`."""
-        rate = 1 / (decay + 0.5 * (seen * jnp.square(x).sum(-1)).sum())
+    def fit(x: jax.Array, one_hot: jax.Array, mask: jax.Array) -> jax.Array:
+        """Weights `[F, slots]` fitted to the examples where `mask` `[T]` is one."""
+        rate = 1 / (decay + 0.5 * (mask * jnp.square(x).sum(-1)).sum())
 
         def step(i: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            weights, ahead = carry
-            error = seen[:, None] * (jax.nn.softmax(x @ ahead) - told)
-            moved = ahead - rate * (x.T @ error + decay * ahead)
-            return moved, moved + i / (i + 3) * (moved - weights)
+            weights, lookahead = carry
+            error = mask[:, None] * (jax.nn.softmax(x @ lookahead) - one_hot)
+            updated = lookahead - rate * (x.T @ error + decay * lookahead)
+            return updated, updated + i / (i + 3) * (updated - weights)
 
-        start = jnp.zeros((x.shape[1], slots))
-        return jax.lax.fori_loop(0, steps, step, (start, start))[0]
+        initial = jnp.zeros((x.shape[1], slots))
+        return jax.lax.fori_loop(0, steps, step, (initial, initial))[0]
 
     def sequence(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
         x, labels = pair
-        told = jax.nn.one_hot(labels, slots)
-        seen = jnp.tri(len(x), k=-1)
-        weights = jax.vmap(fit, (None, None, 0))(x, told, seen)
-        logits = jnp.where(seen @ told > 0, jnp.einsum("tf,tfs->ts", x, weights), -SLOTS_UNSEEN)
+        one_hot = jax.nn.one_hot(labels, slots)
+        masks = jnp.tri(len(x), k=-1)
+        weights = jax.vmap(fit, (None, None, 0))(x, one_hot, masks)
+        logits = jnp.where(masks @ one_hot > 0, jnp.einsum("tf,tfs->ts", x, weights), -UNSEEN)
         return jnp.argmax(logits, -1) == labels
 
     return jax.jit(lambda xs, labels: jax.lax.map(sequence, (xs, labels), batch_size=16))
@@ -84,3 +92,4 @@ REFERENCES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "logistic regression": logistic_regression,
     "label frequency": label_frequency,
 }
+"""Reference classifiers by their names in the report."""

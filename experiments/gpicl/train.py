@@ -1,67 +1,65 @@
-"""Meta-training an in-context learner, and measuring it."""
+"""Meta-trains an in-context learner and evaluates it."""
 
 from functools import partial
 
 import jax
 import numpy as np
 
-from experiments.common.cli import command_line
-from experiments.common.folder import RunFolder, open_folder
-from experiments.common.logging import Logger, read_metrics
-from experiments.common.loop import Hook, Outcome, run
-from experiments.common.progress import status
-from experiments.common.unfinished import join_notes, leave
 from experiments.gpicl import measure, sweep
 from experiments.gpicl.build import Study, build
 from experiments.gpicl.config import StudyConfig
-from experiments.gpicl.report import Results, learning, places, title, write
+from experiments.gpicl.report import UNSEEN, Results, curve_positions, learning_curves, title, write
+from lopt.evaluation import join_notes, report_unfinished
 from lopt.export import Card, describe, save_rule
+from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, read_metrics, run, status
 from lopt.types import Key, MetaState, Theta
 
 
 def main(config: StudyConfig) -> None:
-    """Meta-train one model, or one for every value of a sweep, and say what each has learned."""
+    """Make one run, or a sweep of runs if `sweep.option` is set, and write the report."""
     if config.sweep.option:
-        sweep.main(config, single)
+        sweep.main(config, single_run)
     else:
-        single(config)
+        single_run(config)
 
 
-def single(config: StudyConfig) -> Outcome:
-    """One run, from an open folder to its report."""
+def single_run(config: StudyConfig) -> Outcome:
+    """Make one run: open its folder, meta-train, evaluate, export the rule and write the report."""
     study = build(config)
     folder = open_folder(config, command_line())
     try:
-        return _train_and_measure(config, study, folder)
+        return _train_and_evaluate(config, study, folder)
     finally:
         folder.close()
 
 
-def _train_and_measure(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
-    measured = measure.gauges(study, config.eval.datasets)
+def _train_and_evaluate(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
+    testers = measure.meta_testers(study, config.eval.datasets)
     outcome = train(config, study, folder)
     theta = jax.device_get(outcome.state.theta)
-    keep = partial(export, config, study, folder, theta, outcome.step)
+    export_theta = partial(export, config, study, folder, theta, outcome.step)
     if outcome.stopped:
-        leave(config, folder, outcome, title(config), partial(learning, config, folder), keep)
+        report_unfinished(
+            config, folder, outcome, title(config), partial(learning_curves, config, folder), export_theta
+        )
         return outcome
     number = config.eval.final_sequences
     curves, references = {}, {}
-    for name, gauge in measured.items():
-        with status(f"measuring {name}", config.run.progress):
-            curves[name] = gauge(theta, measure.TABLE, number)
-            references[name] = gauge.references(measure.TABLE, number)
-    left = measure.plateau(read_metrics(folder.file("metrics.jsonl")), config.tasks.slots)
+    for name, tester in testers.items():
+        with status(f"evaluating {name}", config.run.progress):
+            curves[name] = tester(theta, measure.REPORT_SEED, number)
+            references[name] = tester.references(measure.REPORT_SEED, number)
+    plateau = measure.plateau(read_metrics(folder.file("metrics.jsonl")), config.tasks.slots)
     parameters = sum(x.size for x in jax.tree.leaves(theta))
-    results = Results(curves, references, left, study.model.state_size(config.tasks.length), parameters)
-    keep(results=results)
+    results = Results(curves, references, plateau, study.model.state_size(config.tasks.length), parameters)
+    export_theta(results=results)
     write(config, folder, results)
     print(f"report: {folder.path / 'report.md'}")
     return outcome
 
 
 def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
-    """The meta-training run itself."""
+    """Meta-train for `meta.num_steps` meta-steps, with a `Validation` every `eval.every`."""
     return run(
         config.run,
         folder,
@@ -77,24 +75,25 @@ def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
 
 
 class Validation:
-    """The learning curve: always the same sequences, of tasks that are trained on and of others."""
+    """A hook that logs the learning curve: losses and accuracies on fixed sequences of seen and of unseen tasks."""
 
     def __init__(self, config: StudyConfig, study: Study):
-        self.gauges = {
-            "seen": measure.Gauge(study.seen, study.model, held_out=False),
-            "unseen": measure.Gauge(study.unseen, study.model),
+        self.testers = {
+            "seen": measure.SequenceTester(study.seen, study.model, held_out=False),
+            "unseen": measure.SequenceTester(study.unseen, study.model),
         }
-        self.number, self.positions = config.eval.sequences, places(config)
+        self.number, self.positions = config.eval.sequences, curve_positions(config)
 
     def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
-        """Log the accuracy at some positions, and the mean loss."""
-        told = {}
-        for name, gauge in self.gauges.items():
-            found = gauge(state.theta, measure.CURVE, self.number)
-            told[f"{name}/loss"] = float(found.loss.mean())
-            told |= {f"{name}/accuracy_{t}": float(found.accuracy[:, t - 1].mean()) for t in self.positions}
-        logger.log(step, told)
-        first, last = (told[f"unseen/accuracy_{t}"] for t in (self.positions[0], self.positions[-1]))
+        """Log `{seen,unseen}/loss`, the mean over positions, and `{seen,unseen}/accuracy_{t}` at some positions t."""
+        metrics = {}
+        for name, tester in self.testers.items():
+            measurement = tester(state.theta, measure.CURVE_SEED, self.number)
+            metrics[f"{name}/loss"] = float(measurement.loss.mean())
+            accuracy = measurement.accuracy
+            metrics |= {f"{name}/accuracy_{t}": float(accuracy[:, t - 1].mean()) for t in self.positions}
+        logger.log(step, metrics)
+        first, last = (metrics[f"unseen/accuracy_{t}"] for t in (self.positions[0], self.positions[-1]))
         logger.message(
             f"meta-step {step}: unseen tasks, accuracy {first:.2f} at the first position, {last:.2f} at the last"
         )
@@ -109,14 +108,23 @@ def export(
     note: str | None = None,
     results: Results | None = None,
 ) -> None:
-    """Write `rule.npz` and `rule.json`, which `lopt.load` reads; `note` is where a stopped run stands, which has no
-    results."""
-    model, about = study.model, f"trained on random projections of {config.tasks.dataset}"
+    """Write `rule.npz` and `rule.json`, which `lopt.load` reads.
+
+    Args:
+        config: configuration of the run.
+        study: its parts.
+        folder: its folder.
+        theta: meta-parameters.
+        steps: meta-steps done.
+        note: progress of a stopped run, for the card.
+        results: results of a finished run, for the card's metrics.
+    """
+    model, notes = study.model, f"trained on random projections of {config.tasks.dataset}"
     metrics = {}
     if results is not None:
-        unseen = results.curves["unseen tasks"].summary()
+        unseen = results.curves[UNSEEN].summary()
         metrics = {name: float(np.round(unseen[name], 4)) for name in ("first", "last")}
-        about += "; metrics are accuracies on unseen tasks"
+        notes += "; metrics are accuracies on unseen tasks"
     card = Card(
         kind="lopt.incontext.Classifier",
         config={"model": describe(model), "length": config.tasks.length},
@@ -124,6 +132,6 @@ def export(
         seed=config.run.seed,
         meta_steps=steps,
         metrics=metrics,
-        notes=join_notes(about, note),
+        notes=join_notes(notes, note),
     )
     save_rule(folder.file("rule"), theta, card)

@@ -1,1 +1,1 @@
-"""What the studies on grid worlds (groove, lpg) share: configuration, assembly, the final table, pictures."""
+"""Meta-training on grid worlds, shared by `experiments.groove` and `experiments.lpg`."""

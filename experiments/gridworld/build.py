@@ -1,4 +1,4 @@
-"""From a configuration to the objects it stands for."""
+"""Construction of the rule, the lifetimes and the meta-learner from a configuration."""
 
 import itertools
 from dataclasses import dataclass, replace
@@ -10,22 +10,52 @@ import jax.numpy as jnp
 import optax
 
 from envs.gridworld import TabularView, optimal_return, random_return
-from envs.laws import Fixed, LogUniform
-from experiments.common.conditioning import conditioning
-from experiments.common.evolution import evolution
+from envs.int_distributions import Fixed, LogUniform
+from experiments.cli.conditioning import conditioning
+from experiments.cli.evolution import evolution
 from experiments.gridworld.config import StudyConfig
-from experiments.gridworld.names import LEVELS, PRIORITIES, RECURRENCES, TIMES
+from experiments.gridworld.names import (
+    FLAG_BUG,
+    FROZEN_BASELINE,
+    LEVELS,
+    MEAN_ADVANTAGE,
+    PRIORITIES,
+    RAW_TIME,
+    RECURRENCES,
+    STOPPED_INPUTS,
+    TIMES,
+    TOP_REPLAY,
+)
 from lopt import curriculum, nets
-from lopt.agents import FinalReturn, HeadFactory, MeanReturn, NetHead, RLLifetime, TableHead, ValueBaseline
+from lopt.agents import (
+    FinalReturn,
+    MeanReturn,
+    RLLifetime,
+    TrainableFactory,
+    TrainableNet,
+    TrainableTable,
+    ValueBaseline,
+)
 from lopt.export import load_rule, rebuild
 from lopt.meta import MetaGradient, MetaLearner
-from lopt.objectives import A2C, LPG, LPGPenalty
+from lopt.objectives import A2C, LPG, LPGRegulariser
+from lopt.protocols import Estimator
 from lopt.types import Key, MetaState, Theta
 
 
 @dataclass(frozen=True)
 class Study:
-    """The parts of a run: the rule, the lives it shapes, what they are compared with, and the outer loop."""
+    """The parts of a run.
+
+    Attributes:
+        distribution: of the levels, `key -> Level`.
+        rule: the objective that is meta-trained.
+        lifetime: an agent under the rule.
+        antagonist: an A2C agent, for the regret and as baseline.
+        learner: the outer loop.
+        max_steps: bound on the length of an episode, in environment steps.
+        theta: initial meta-parameters; None for random ones.
+    """
 
     distribution: Any
     rule: LPG
@@ -33,49 +63,75 @@ class Study:
     antagonist: RLLifetime
     learner: MetaLearner
     max_steps: int
-    """No episode is longer."""
     theta: Theta | None = None
-    """The rule to start from; None for a random one."""
 
     def init(self, key: Key) -> MetaState:
-        """The state before the first meta-step."""
+        """The state before the first meta-step, with the initial theta of the rule or `theta`."""
         key_rule, key_learner = jax.random.split(key)
         return self.learner.init(key_learner, self.rule.init(key_rule) if self.theta is None else self.theta)
 
 
 def build(config: StudyConfig) -> Study:
-    """Assemble a study."""
-    defects, agent, meta = config.reproduces, config.agent, config.meta
+    """The study of a configuration.
+
+    Raises:
+        ValueError: `rule.start` is no rule file of this architecture, or a score that needs tabular levels.
+    """
+    compat, agent, meta = config.reproduces, config.agent, config.meta
     levels = config.levels
-    law = Fixed(levels.lifetime) if levels.shortest is None else LogUniform(levels.shortest, levels.lifetime)
-    distribution = LEVELS[config.levels.distribution](lifetime=law)
+    num_updates = (
+        Fixed(levels.num_updates) if levels.shortest is None else LogUniform(levels.shortest, levels.num_updates)
+    )
+    distribution = LEVELS[config.levels.distribution](num_updates=num_updates)
     env = distribution.environment
     rule = _rule(config)
-    actor, critic = _heads(config, env, agent.policy_rate), _heads(config, env, agent.value_rate)
-    sizes = {"num_envs": agent.num_envs, "rollout_length": agent.rollout_length}
-    frozen = partial(NetHead, partial(nets.Tabular, env.num_states), optax.set_to_zero())
-    baseline: ValueBaseline | None = ValueBaseline((frozen if "G1" in defects else critic)(1), agent.gamma, agent.lam)
+    actor, critic = _trainable(config, env, agent.policy_rate), _trainable(config, env, agent.value_rate)
+    sizes: dict[str, Any] = {"num_envs": agent.num_envs, "rollout_length": agent.rollout_length}
+    frozen = partial(TrainableNet, net=partial(nets.Tabular, env.num_states), optimizer=optax.set_to_zero())
+    value = (frozen if FROZEN_BASELINE in compat else critic)(features=1)
+    baseline: ValueBaseline | None = ValueBaseline(critic=value, gamma=agent.gamma, lam=agent.lam)
     if meta.estimator == "es" and config.score not in ("pvl", "l1", "maxmc"):
-        baseline = None  # nobody asks it
-    predictor = _heads(config, env, agent.prediction_rate)
-    lifetime = RLLifetime(env, rule, actor, predictor, baseline=baseline, mean_advantage="G2" in defects, **sizes)
-    a2c = A2C(agent.gamma, agent.lam, agent.entropy_weight, mean_advantage="G2" in defects)
-    antagonist = RLLifetime(env, a2c, actor, critic, **sizes)
+        baseline = None  # neither the fitness nor the score reads it
+    predictor = _trainable(config, env, agent.prediction_rate)
+    mean_advantage = MEAN_ADVANTAGE in compat
+    regulariser = LPGRegulariser(
+        policy_entropy=meta.policy_entropy,
+        prediction_entropy=meta.prediction_entropy,
+        pi_hat_l2=meta.pi_hat_l2,
+        y_hat_l2=meta.y_hat_l2,
+    )
+    lifetime = RLLifetime(
+        env=env,
+        objective=rule,
+        policy=actor,
+        prediction=predictor,
+        baseline=baseline,
+        regulariser=regulariser,
+        mean_advantage=mean_advantage,
+        **sizes,
+    )
+    a2c = A2C(gamma=agent.gamma, lam=agent.lam, entropy_weight=agent.entropy_weight, mean_advantage=mean_advantage)
+    antagonist = RLLifetime(env=env, objective=a2c, policy=actor, prediction=critic, **sizes)
     max_steps = getattr(distribution.max_steps, "high", None) or distribution.max_steps.value
     score = _score(config, lifetime, antagonist, max_steps)
+    estimator: Estimator
     if meta.estimator == "es":
-        measure = MeanReturn(env, lifetime.agent.act, config.es.episodes, max_steps)
+        evaluate = MeanReturn(env=env, policy=lifetime.agent.act, num_episodes=config.es.episodes, max_steps=max_steps)
         estimator, optimizer = evolution(
-            config.es, FinalReturn(lifetime, measure), rule.init, config.updates_per_step, _rate(config)
+            config.es,
+            FinalReturn(lifetime=lifetime, evaluate=evaluate),
+            rule.init,
+            config.updates_per_step,
+            _rate(config),
         )
     else:
         estimator, optimizer = _meta_gradient(config, lifetime), _optimizer(config)
     learner = MetaLearner(
-        estimator,
-        _curriculum(config, distribution),
-        score,
-        optimizer,
-        meta.num_lifetimes,
+        estimator=estimator,
+        curriculum=_curriculum(config, distribution),
+        score=score,
+        optimizer=optimizer,
+        num_lifetimes=meta.num_lifetimes,
         stagger=meta.estimator != "es",
     )
     theta = None if config.rule.start is None else start_from(config.rule.start, rule)
@@ -83,10 +139,10 @@ def build(config: StudyConfig) -> Study:
 
 
 def start_from(path: str, rule: LPG) -> Theta:
-    """The meta-parameters of a rule file.
+    """The meta-parameters of a rule file, as arrays.
 
     Raises:
-        ValueError: no such file, or one of another architecture.
+        ValueError: no such file, or meta-parameters of other shapes than those of `rule`.
     """
     theta = load_rule(path).theta
     shapes = jax.tree.map(jnp.shape, theta)
@@ -98,48 +154,47 @@ def start_from(path: str, rule: LPG) -> Theta:
 
 def _rule(config: StudyConfig) -> LPG:
     rule = config.rule
-    time = "raw" if "G3" in config.reproduces and rule.time == "normalised" else rule.time
+    time = "raw" if RAW_TIME in config.reproduces and rule.time == "normalised" else rule.time
     levels = config.levels
-    made = LPG(
+    lpg = LPG(
         prediction_size=rule.prediction_size,
         hidden=rule.hidden,
         embedding=rule.embedding,
         alpha_y=rule.alpha_y,
         recurrence=RECURRENCES[rule.recurrence],
-        conditioning=conditioning(TIMES[time], levels.shortest or levels.lifetime, levels.lifetime),
-        time_scale=rule.time_scale,
-        input_gradient="G23" not in config.reproduces,
+        conditioning=conditioning(TIMES[time], levels.shortest or levels.num_updates, levels.num_updates),
+        time_init_scale=rule.time_init_scale,
+        input_gradient=STOPPED_INPUTS not in config.reproduces,
     )
-    if rule.start is not None:  # its weights belong to the scale of time that it was trained with
+    if rule.start is not None:  # its weights belong to the scale of the time inputs that it was trained with
         start = rebuild(load_rule(rule.start).card)
-        if isinstance(start, LPG) and type(start.conditioning) is type(made.conditioning):
-            return replace(made, conditioning=start.conditioning)
-    return made
+        if isinstance(start, LPG) and type(start.conditioning) is type(lpg.conditioning):
+            return replace(lpg, conditioning=start.conditioning)
+    return lpg
 
 
 def _meta_gradient(config: StudyConfig, lifetime: RLLifetime) -> MetaGradient:
     meta = config.meta
     return MetaGradient(
-        lifetime,
-        meta.num_updates,
-        LPGPenalty(meta.policy_entropy, meta.prediction_entropy, meta.pi_hat_l2, meta.y_hat_l2),
+        lifetime=lifetime,
+        num_updates=meta.num_updates,
         chunk_size=meta.chunk_size,
         remat=meta.remat,
         lifetime_norm=meta.lifetime_norm,
     )
 
 
-def _heads(config: StudyConfig, env: Any, rate: float) -> HeadFactory:
-    """Tables where a state is an index, networks where it is planes."""
+def _trainable(config: StudyConfig, env: Any, rate: float) -> TrainableFactory:
+    """Tables with SGD at `rate` where observations are indices, networks with Adam where they are planes."""
     agent = config.agent
     if isinstance(env.view, TabularView):
-        return partial(TableHead, env.num_states, rate, agent.max_norm)
+        return partial(TrainableTable, num_states=env.num_states, learning_rate=rate, max_norm=agent.max_norm)
     net = (
         partial(nets.Conv, agent.net_channels, agent.net_hidden)
         if agent.net_channels
         else partial(nets.MLP, agent.net_hidden)
     )
-    return partial(NetHead, net, optax.adam(agent.net_rate))
+    return partial(TrainableNet, net=net, optimizer=optax.adam(agent.net_rate))
 
 
 def _rate(config: StudyConfig) -> optax.Schedule:
@@ -153,45 +208,48 @@ def _optimizer(config: StudyConfig) -> optax.GradientTransformation:
 
 
 def _curriculum(config: StudyConfig, distribution: Any) -> Any:
-    kept, defects = config.curriculum, config.reproduces
+    options, compat = config.curriculum, config.reproduces
     if config.score == "uniform":
         levels = curriculum.DomainRandomisation(distribution)
-        arms = tuple(itertools.product(kept.rate_arms, kept.prediction_arms))
-        return curriculum.RateBandit(levels, arms) if arms else levels
-    priority = PRIORITIES[kept.priority](kept.temperature)
-    shared = {"generator": distribution, "capacity": kept.buffer, "replay_probability": kept.replay_probability}
-    if defects & {"G6", "G7"}:
+        arms = tuple(itertools.product(options.rate_arms, options.prediction_arms))
+        return curriculum.RateBandit(curriculum=levels, arms=arms) if arms else levels
+    priority = PRIORITIES[options.priority](options.temperature)
+    shared = {"generator": distribution, "capacity": options.buffer, "replay_probability": options.replay_probability}
+    if compat & {FLAG_BUG, TOP_REPLAY}:
         return curriculum.GrooveCompat(
-            priority=priority, reset_bug="G6" in defects, top_transform="G7" in defects, **shared
+            priority=priority, reset_bug=FLAG_BUG in compat, top_transform=TOP_REPLAY in compat, **shared
         )
-    return curriculum.Replay(priority=priority, staleness=kept.staleness, **shared)
+    return curriculum.Replay(priority=priority, staleness=options.staleness, **shared)
 
 
 def _score(config: StudyConfig, lifetime: RLLifetime, antagonist: RLLifetime, max_steps: int) -> Any:
     episodes = config.curriculum.episodes
 
-    def returns(life: RLLifetime) -> MeanReturn:
-        return MeanReturn(life.env, life.agent.act, episodes, max_steps)
+    def mean_return(agent_lifetime: RLLifetime) -> MeanReturn:
+        return MeanReturn(
+            env=agent_lifetime.env, policy=agent_lifetime.agent.act, num_episodes=episodes, max_steps=max_steps
+        )
 
     if config.score == "alg_regret":
         return curriculum.AlgorithmicRegret(
             antagonist=antagonist,
             num_updates=config.updates_per_step,
-            evaluate=returns(lifetime),
-            evaluate_antagonist=returns(antagonist),
+            evaluate=mean_return(lifetime),
+            evaluate_antagonist=mean_return(antagonist),
         )
-    exact = {"optimal_regret": optimal_return, "random_regret": random_return}
-    if config.score in exact:
-        if not isinstance(lifetime.env.view, TabularView):
+    oracles = {"optimal_regret": optimal_return, "random_regret": random_return}
+    if config.score in oracles:
+        env: Any = lifetime.env
+        if not isinstance(env.view, TabularView):
             raise ValueError(f"score {config.score} is exact and needs tabular levels; try alg_regret")
-        value = exact[config.score]
+        value = oracles[config.score]
         return curriculum.OracleRegret(
-            oracle=lambda key, level: value(lifetime.env, level.params), evaluate=returns(lifetime)
+            oracle=lambda key, level: value(env, level.params), evaluate=mean_return(lifetime)
         )
-    simple = {
+    others = {
         "uniform": curriculum.LifetimeReward if config.curriculum.rate_arms else curriculum.Uniform,
         "pvl": curriculum.PositiveValueLoss,
         "l1": curriculum.L1ValueLoss,
         "maxmc": curriculum.MaxMC,
     }
-    return simple[config.score]()
+    return others[config.score]()

@@ -1,132 +1,92 @@
-"""What a rule is worth: agents trained from scratch on held-out levels, beside A2C, random and optimal."""
+"""Meta-testing on held-out levels: agents trained from scratch under a rule, A2C, random and optimal policies."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from envs.gridworld import TabularView, optimal_return, random_return
-from experiments.common.compiling import often, once
-from experiments.common.stats import Interval
 from experiments.gridworld.build import Study
 from experiments.gridworld.config import StudyConfig
-from lopt.agents import MeanReturn, RLLifetime, episode_returns, live
+from lopt.agents import MeanReturn, RLLifetime
+from lopt.evaluation import Axis, Interval, MetaTester, Sample, bootstrap_samples, normalised, random_returns
+from lopt.training import jit_once, jit_repeated
 from lopt.types import Key, Level, Theta
 
 HELD_OUT_CURVE, HELD_OUT_TABLE = 1, 3
-"""Which held-out levels: those of the learning curve, or those of the final table. Training draws others."""
+"""Seeds of the held-out levels of the validation curve and of the final table. Meta-training uses neither."""
 
 
 def held_out(config: StudyConfig, study: Study, which: int, number: int) -> Level:
-    """`number` levels `[L]` that depend on nothing but the level distribution (not on the run's seed)."""
+    """`number` levels `[L]` of the seed `which`; they depend on the level distribution, not on the seed of the run."""
     key = jax.random.fold_in(jax.random.key(20_231_002), which)
-    return once(jax.vmap(study.distribution))(jax.random.split(key, number))
+    return jit_once(jax.vmap(study.distribution))(jax.random.split(key, number))
 
 
-@dataclass(frozen=True)
-class Gauge:
-    """Trains agents on levels and measures them; compiled once per algorithm.
+def meta_tester(study: Study, lifetime: RLLifetime, num_updates: int, episodes: int) -> MetaTester:
+    """Trains agents for at most `num_updates` updates, and measures their mean return over `episodes` episodes."""
+    evaluate = MeanReturn(env=lifetime.env, policy=lifetime.agent.act, num_episodes=episodes, max_steps=study.max_steps)
+    return MetaTester(lifetime=lifetime, num_updates=num_updates, measure=evaluate, batch_size=32)
 
-    Attributes:
-        study: what is measured.
-        lifetime_bound: the longest life among the levels.
-        episodes: episodes per agent.
-        side_by_side: levels that are trained on at once.
+
+def returns(tester: MetaTester, key: Key, theta: Theta, levels: Level) -> np.ndarray:
+    """Mean returns `[L]` of agents trained from scratch on the levels `[L]`."""
+    return np.asarray(tester(jax.random.split(key, levels.num_updates.shape[0]), theta, levels).final)
+
+
+def random(study: Study, key: Key, levels: Level, episodes: int) -> np.ndarray:
+    """Mean returns `[L]` of the uniformly random policy.
+
+    They are exact on tabular levels, and estimated from 16 x `episodes` episodes on others.
     """
-
-    study: Study
-    lifetime_bound: int
-    episodes: int
-    side_by_side: int = 32
-
-    def returns(self, lifetime: RLLifetime) -> Callable[[Key, Theta, Level], jax.Array]:
-        """A jitted `(key, theta, levels [L]) -> mean returns [L]` of agents after their whole life."""
-        measure = MeanReturn(lifetime.env, lifetime.agent.act, self.episodes, self.study.max_steps)
-
-        def one(theta, key, level):
-            key_life, key_measure = jax.random.split(key)
-            grown = live(key_life, lifetime, theta, level, self.lifetime_bound)
-            return measure(key_measure, level, grown)
-
-        def many(key, theta, levels):
-            number = levels.lifetime.shape[0]
-            keys = jax.random.split(key, number)
-            size = min(self.side_by_side, number)
-            return jax.lax.map(lambda x: one(theta, *x), (keys, levels), batch_size=size)
-
-        return often(many)
-
-    def random(self, key: Key, levels: Level) -> jax.Array:
-        """Mean returns `[L]` of the uniformly random policy: exact on tabular levels, else over many episodes."""
-        env = self.study.lifetime.env
-        if isinstance(env.view, TabularView):
-            return often(partial(jax.lax.map, partial(random_return, env)))(levels.params)
-
-        def one(key, level):
-            uniform = jnp.zeros(env.num_actions)
-            played = episode_returns(
-                key, env, level.params, lambda obs: uniform, 16 * self.episodes, self.study.max_steps
-            )
-            return played.mean()
-
-        return often(jax.vmap(one))(jax.random.split(key, levels.lifetime.shape[0]), levels)
+    env: Any = study.lifetime.env
+    if isinstance(env.view, TabularView):
+        return np.asarray(jit_repeated(partial(jax.lax.map, partial(random_return, env)))(levels.params))
+    return random_returns(key, env, levels, 16 * episodes, study.max_steps)
 
 
 def optimal(study: Study, levels: Level) -> np.ndarray | None:
     """Exact optimal returns `[L]`; None where the levels are not tabular."""
-    env = study.lifetime.env
+    env: Any = study.lifetime.env
     if not isinstance(env.view, TabularView):
         return None
-    return np.asarray(often(partial(jax.lax.map, partial(optimal_return, env)))(levels.params))
+    return np.asarray(jit_repeated(partial(jax.lax.map, partial(optimal_return, env)))(levels.params))
 
 
-def normalised(returns: np.ndarray, random: np.ndarray, a2c: np.ndarray) -> float:
-    """(mean return - random's) / (A2C's - random's), of means over levels and seeds: 0 is random, 1 is A2C.
+def normalised_interval(returns: np.ndarray, random: np.ndarray, a2c: np.ndarray) -> Interval:
+    """The A2C-normalised score (`lopt.evaluation.normalised`) with a 95 % interval over levels and agent seeds.
 
-    NaN where A2C and the random policy do equally well.
+    Args:
+        returns: `[seeds, levels]` of the method.
+        random: `[levels]` of the random policy.
+        a2c: `[seeds, levels]` of A2C.
     """
-    gap = a2c.mean() - random.mean()
-    return float((returns.mean() - random.mean()) / gap) if gap else float("nan")
-
-
-def normalised_interval(
-    returns: np.ndarray, random: np.ndarray, a2c: np.ndarray, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """The normalised score with a 95 % bootstrap interval over levels and agent seeds.
-
-    `returns` and `a2c` are `[seeds, levels]`, `random` `[levels]`; a resample draws levels, the same ones for all
-    three, and for each of them seeds.
-    """
-    rng = np.random.default_rng(seed)
-    num_seeds, num_levels = returns.shape
-    samples = np.empty(resamples)
-    for i in range(resamples):
-        level = rng.integers(0, num_levels, num_levels)
-        rows = rng.integers(0, num_seeds, (num_seeds, num_levels))
-        others = rng.integers(0, a2c.shape[0], (a2c.shape[0], num_levels))
-        samples[i] = normalised(returns[rows, level], random[level], a2c[others, level])
-    low, high = np.nanpercentile(samples, [2.5, 97.5])
-    return Interval(normalised(returns, random, a2c), float(low), float(high))
+    axes = (Axis.NESTED, Axis.CROSSED)
+    samples = (Sample(returns, axes), Sample(random, axes[1:]), Sample(a2c, axes))
+    return bootstrap_samples(normalised, *samples)
 
 
 def table(config: StudyConfig, study: Study, theta: Theta, untrained: Theta) -> dict[str, np.ndarray]:
-    """Mean returns `[agent seeds, levels]` on the held-out levels of the final table, by who was measured."""
+    """Mean returns `[agent seeds, levels]` by method on the held-out levels of the final table.
+
+    The methods are the rule with `theta`, the rule with `untrained`, A2C, the random policy (one row), and where
+    levels are tabular the optimal policy (one row).
+    """
     levels = held_out(config, study, HELD_OUT_TABLE, config.eval.final_levels)
-    gauge = Gauge(study, config.levels.lifetime, config.eval.episodes)
-    ruled, taught = gauge.returns(study.lifetime), gauge.returns(study.antagonist)
+    testers = [
+        meta_tester(study, lifetime, config.levels.num_updates, config.eval.episodes)
+        for lifetime in (study.lifetime, study.antagonist)
+    ]
+    methods = {"trained rule": (testers[0], theta), "untrained rule": (testers[0], untrained), "A2C": (testers[1], ())}
     root = jax.random.key(20_231_003)
-    rows: dict[str, list[np.ndarray]] = {"trained rule": [], "untrained rule": [], "A2C": []}
-    for seed in range(config.eval.seeds):
-        key = jax.random.fold_in(root, seed)
-        rows["trained rule"].append(np.asarray(ruled(key, theta, levels)))
-        rows["untrained rule"].append(np.asarray(ruled(key, untrained, levels)))
-        rows["A2C"].append(np.asarray(taught(key, (), levels)))
-    returns = {name: np.stack(values) for name, values in rows.items()}
-    returns["random"] = np.asarray(gauge.random(jax.random.fold_in(root, 10_000), levels))[None]
+    keys = [jax.random.fold_in(root, seed) for seed in range(config.eval.seeds)]
+    table = {
+        name: np.stack([returns(tester, key, parameters, levels) for key in keys])
+        for name, (tester, parameters) in methods.items()
+    }
+    table["random"] = random(study, jax.random.fold_in(root, 10_000), levels, config.eval.episodes)[None]
     best = optimal(study, levels)
     if best is not None:
-        returns["optimal"] = best[None]
-    return returns
+        table["optimal"] = best[None]
+    return table

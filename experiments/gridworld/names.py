@@ -1,6 +1,8 @@
-"""The names that the command line knows, and what they stand for."""
+"""Names on the command line, and the objects that they stand for."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from envs.gridworld import All, KruskalMaze, Mazes, large, medium, rand_all, sets, small
 from lopt import curriculum, nets, objectives
@@ -9,7 +11,7 @@ RECURRENCES = {"gru": nets.ReverseGRU, "lstm": nets.ReverseLSTM}
 
 TIMES = {
     "none": objectives.NoTime,
-    "normalised": objectives.FractionAndLogLifetime,
+    "normalised": objectives.FractionAndLogNumUpdates,
     "fraction": objectives.Fraction,
     "remaining": objectives.RemainingFraction,
     "raw": objectives.RawTime,
@@ -17,40 +19,47 @@ TIMES = {
 
 ESTIMATORS = {
     "meta_gradient": "truncated meta-gradients through K updates (LPG)",
-    "es": "evolution strategies on the return at the end of the life (TA-LPG)",
+    "es": "evolution strategies on the return at the end of the lifetime (TA-LPG)",
 }
 
-PRIORITIES = {"rank": curriculum.Rank, "proportional": curriculum.Proportional}
+PRIORITIES: dict[str, Callable[[float], curriculum.Priority]] = {
+    "rank": curriculum.Rank,
+    "proportional": curriculum.Proportional,
+}
 
 SCORES = {
-    "alg_regret": "return of an A2C agent minus the learner's, both after the same life on the level",
-    "uniform": "no replay: every life gets a new level (plain LPG)",
+    "alg_regret": "return of an A2C agent minus the learner's, both after the same number of updates on the level",
+    "uniform": "no replay: every lifetime gets a new level (LPG)",
     "pvl": "mean positive advantage",
     "l1": "mean absolute advantage",
-    "maxmc": "best return seen minus the mean value",
+    "maxmc": "highest return so far minus the mean value",
     "optimal_regret": "optimal return minus the learner's",
     "random_regret": "random policy's return minus the learner's",
 }
 
+FROZEN_BASELINE, MEAN_ADVANTAGE, RAW_TIME = "frozen-value-baseline", "mean-advantage", "raw-time"
+FLAG_BUG, TOP_REPLAY, STOPPED_INPUTS = "level-flag-bug", "deterministic-replay", "stopped-rule-inputs"
+
 COMPATIBLE = {
-    "G1": "the value baseline is never trained",
-    "G2": "every step of a rollout gets the rollout's mean advantage",
-    "G3": "time-conditioned rules get raw n and N",
-    "G6": "the level buffer's flags are rebuilt from the wrong array",
-    "G7": "the highest scores are replayed, without weights",
-    "G23": "no meta-gradient flows through the rule's inputs, so that y_hat is never learned",
+    FROZEN_BASELINE: "the value baseline is never trained",
+    MEAN_ADVANTAGE: "every step of a rollout gets the mean advantage of the rollout",
+    RAW_TIME: "rules with time normalised get n and N themselves",
+    FLAG_BUG: "the flags of the level buffer are rebuilt from the wrong array",
+    TOP_REPLAY: "the levels with the highest scores are replayed, without sampling",
+    STOPPED_INPUTS: "no meta-gradient flows through the inputs of the rule, so that y_hat is not learned",
     "groove": "all of these",
 }
+"""Choices of GROOVE's published code (EmptyJackson/groove) that can be reproduced."""
 
-LEVELS = {
+LEVELS: dict[str, Callable[..., Any]] = {
     "all": All,
     "small": small,
     "medium": medium,
     "large": large,
     "rand_all": rand_all,
     "mazes": Mazes,
-    "generated_mazes": partial(Mazes, KruskalMaze(13, 13)),
+    "generated_mazes": partial(Mazes, maze=KruskalMaze(height=13, width=13)),
     **{f.__name__: f for f in (*sets.TABULAR_SETS, *sets.RANDOM_SETS)},
     **{f.__name__: f for f in (sets.groove_longer_horizon, sets.groove_rand_small, sets.groove_rand_small_sparse)},
 }
-"""From a law of the lifetime (`lifetime=...`) to a distribution of levels."""
+"""Functions from the distribution of the number of updates (`lifetime=...`) to a distribution of levels."""

@@ -1,6 +1,5 @@
-"""The sizes at which GROOVE is run."""
+"""Presets of GROOVE: quick (minutes on two cores), small, and the sizes of the paper."""
 
-from experiments.common.config import RunConfig
 from experiments.gridworld.config import (
     AgentConfig,
     CurriculumConfig,
@@ -10,10 +9,11 @@ from experiments.gridworld.config import (
     RuleConfig,
     StudyConfig,
 )
+from lopt.training import RunConfig
 
 QUICK = StudyConfig(
     run=RunConfig(out="runs/groove"),
-    levels=LevelsConfig(lifetime=50),
+    levels=LevelsConfig(num_updates=50),
     rule=RuleConfig(hidden=32),
     agent=AgentConfig(num_envs=16, prediction_rate=100.0),
     meta=MetaConfig(
@@ -31,7 +31,7 @@ QUICK = StudyConfig(
 
 SMALL = StudyConfig(
     run=RunConfig(out="runs/groove"),
-    levels=LevelsConfig(lifetime=250),
+    levels=LevelsConfig(num_updates=250),
     rule=RuleConfig(hidden=64),
     agent=AgentConfig(num_envs=32, prediction_rate=100.0),
     meta=MetaConfig(
@@ -49,7 +49,7 @@ SMALL = StudyConfig(
 
 PAPER = StudyConfig(
     run=RunConfig(out="runs/groove"),
-    levels=LevelsConfig(lifetime=250),
+    levels=LevelsConfig(num_updates=250),
     meta=MetaConfig(num_steps=5000, num_lifetimes=512),
     eval=EvalConfig(every=200, final_levels=256, seeds=10, episodes=64),
 )

@@ -1,1 +1,1 @@
-"""Rules at horizons they were and were not trained for, and how much they heed the time."""
+"""Meta-testing of rules at several lifetime lengths, and their sensitivity to time."""

@@ -1,1 +1,1 @@
-"""Transformers that learn regression in context, beside the exact posterior: means, uncertainty, and pools of tasks."""
+"""In-context regression by Transformers compared with exact Bayesian posteriors: means, uncertainty, task diversity."""

@@ -1,11 +1,11 @@
 """python -m experiments.icl_uncertainty [--preset quick|regression|diversity|paper] [--task.pools ...] [--help]"""
 
-from experiments.common.memory import restart_with_huge_pages
+from experiments.cli.memory import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()
 
-from experiments.common.cli import launch
+from experiments.cli.command_line import launch
 from experiments.icl_uncertainty.config import StudyConfig
 from experiments.icl_uncertainty.presets import PRESETS
 from experiments.icl_uncertainty.train import main

@@ -1,50 +1,51 @@
-"""The configuration of the study; every field says its unit and where its value comes from."""
+"""Configuration of the in-context regression study; every option states its unit and the source of its default."""
 
 from dataclasses import dataclass, field
 
-from experiments.common.checks import at_least, positive
-from experiments.common.cli import choose
-from experiments.common.config import Run, RunConfig
-from experiments.common.loop import check_sizes
+from experiments.cli.checks import at_least, positive
+from experiments.cli.command_line import Run, choose
 from lopt.tasks import Criterion, gaussian_losses, squared_errors
+from lopt.training import RunConfig, check_sizes
 
 OBJECTIVES: dict[str, tuple[Criterion, int]] = {"mean_and_std": (gaussian_losses, 2), "mean": (squared_errors, 1)}
-"""Criteria, and how many outputs they judge."""
+"""Criteria by name, with the width of the predictions that they take."""
 FRESH = 0
-"""The size of a pool that is none: every function is new."""
+"""Pool size that stands for no pool: every sequence has a new function."""
 
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Linear functions with noise, y = w . x + sigma eps."""
+    """Linear regression tasks y = w . x + sigma eps."""
 
     objective: str = "mean_and_std"
-    """mean_and_std (log sigma_hat + (y - y_hat)^2 / (2 sigma_hat^2), arXiv 2405.15115) or mean (squared error, arXiv
-    2208.01066)."""
+    """Training loss: mean_and_std is log sigma_hat + (y - y_hat)^2 / (2 sigma_hat^2) (arXiv 2405.15115), mean is the
+    squared error (arXiv 2208.01066)."""
     dimensions: int = 4
-    """d (arXiv 2208.01066: 20; 2306.15063: 8)."""
+    """Dimension d of an input (arXiv 2208.01066: 20; 2306.15063: 8)."""
     length: int = 20
-    """T, examples of a sequence (arXiv 2405.15115: 44; 2306.15063: 16)."""
+    """Examples T per sequence (arXiv 2405.15115: 44; 2306.15063: 16)."""
     noises: tuple[float, ...] = (0.25, 0.5, 1.0)
-    """Values of sigma, equally likely (ours; arXiv 2306.15063: 0.5 alone; 2208.01066: none)."""
+    """Values of the noise standard deviation sigma, equally likely; the default is ours (arXiv 2306.15063: 0.5 alone;
+    2208.01066: no noise)."""
     std: float = 1.0
-    """Standard deviation of the weights w."""
+    """Standard deviation of the weights w (arXiv 2208.01066, 2306.15063: 1)."""
     pools: tuple[int, ...] = (FRESH,)
-    """One model is trained for each: on a pool of so many functions, or on new ones every time (0)."""
+    """Pool sizes; one model is trained per size, on a fixed pool of that many functions, or with 0 on new functions."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The Transformer."""
+    """The Transformer that learns in context."""
 
     width: int = 64
-    """Of a token (arXiv 2208.01066: 256; 2306.15063: 128)."""
+    """Width of the residual stream (arXiv 2208.01066: 256; 2306.15063: 128)."""
     layers: int = 3
-    """Blocks (arXiv 2208.01066: 12; 2306.15063: 8)."""
+    """Number of blocks (arXiv 2208.01066: 12; 2306.15063: 8)."""
     heads: int = 4
-    """Heads (arXiv 2208.01066: 8; 2306.15063: 2)."""
+    """Attention heads per block (arXiv 2208.01066: 8; 2306.15063: 2)."""
     paired: bool = True
-    """Tokens are (x_t, x_{t-1}, y_{t-1}), not (x_t, y_{t-1}) (the papers have two tokens per example, x and y)."""
+    """Whether tokens are (x_t, x_{t-1}, y_{t-1}), which shortens training, instead of (x_t, y_{t-1}); the papers have
+    two tokens per example, x and y."""
 
 
 @dataclass(frozen=True)
@@ -52,37 +53,37 @@ class TrainingConfig:
     """The outer loop: Adam on the mean loss over all positions."""
 
     num_steps: int = 8000
-    """Steps (arXiv 2208.01066, 2306.15063: 500 000)."""
+    """Number of training steps (arXiv 2208.01066, 2306.15063: 500 000)."""
     batch: int = 64
-    """Sequences of a step (arXiv 2208.01066: 64; 2306.15063: 256)."""
+    """Sequences per step (arXiv 2208.01066: 64; 2306.15063: 256)."""
     learning_rate: float = 3e-3
-    """Adam's greatest (arXiv 2306.15063: 1e-3); it rises linearly and falls to zero (cosine)."""
-    warm_up: int = 200
-    """Steps in which it rises."""
+    """Peak learning rate of Adam (arXiv 2306.15063: 1e-3)."""
+    warmup: int = 200
+    """Steps of linear learning rate warm-up from zero; cosine decay to zero follows."""
     max_norm: float = 1.0
-    """A gradient's norm is clipped to this."""
+    """Threshold to which the global norm of the gradient is clipped; inf does not clip."""
     steps_per_chunk: int = 50
-    """Steps per compiled call: how often metrics are logged and signals are seen."""
+    """Steps per compiled call, after each of which metrics are logged and stop signals are checked."""
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What is measured, on functions and sequences that no training has seen (pools apart)."""
+    """Evaluation on new sequences, of new functions or of the functions of a pool."""
 
     every: int = 500
-    """Steps between measurements of the excess over the reference for the learning curve."""
+    """Steps between evaluations of the excess loss over the exact reference, for the learning curve."""
     sequences: int = 4096
-    """Sequences of the final measurement, per distribution."""
-    late: int = 8
-    """Examples after which a position counts as late in the tables."""
+    """Sequences per test distribution in the final evaluation."""
+    min_examples: int = 8
+    """Tables and learning curves average over the positions with at least this many earlier examples."""
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """Trains Transformers to do regression in context, and compares them with exact references at every position.
+    """Trains Transformers on in-context regression, and compares them with exact references at every position.
 
     Raises:
-        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
+        ValueError: a name is unknown, a number is out of range, or sizes do not match.
     """
 
     run: Run = RunConfig(out="runs/icl_uncertainty")
@@ -101,18 +102,20 @@ class StudyConfig:
         positive(self, "task.std", "training.learning_rate")
         positive(self, "training.max_norm", infinite=True)
         if not self.task.noises or (self.task.objective == "mean_and_std" and min(self.task.noises) <= 0):
-            raise ValueError(f"task.noises: where a std is predicted all must be positive (got {self.task.noises})")
+            raise ValueError(f"task.noises must be positive for objective mean_and_std (got {self.task.noises})")
         if not self.task.pools or min(self.task.pools) < 0 or len(set(self.task.pools)) < len(self.task.pools):
-            raise ValueError(f"task.pools must be different sizes, 0 for new functions (got {self.task.pools})")
+            raise ValueError(f"task.pools must be distinct sizes, 0 for new functions (got {self.task.pools})")
         if self.eval.every < 1 or self.eval.every % self.training.steps_per_chunk:
             raise ValueError(
                 f"eval.every must be a multiple of training.steps-per-chunk (got {self.eval.every} and "
                 f"{self.training.steps_per_chunk})"
             )
-        if not 0 <= self.eval.late < self.task.length:
-            raise ValueError(f"eval.late must be less than task.length (got {self.eval.late} and {self.task.length})")
-        if not 0 < self.training.warm_up < self.training.num_steps:
+        if not 0 <= self.eval.min_examples < self.task.length:
             raise ValueError(
-                f"training.warm-up must be less than training.num-steps (got {self.training.warm_up} and "
+                f"eval.min-examples must be less than task.length (got {self.eval.min_examples} and {self.task.length})"
+            )
+        if not 0 < self.training.warmup < self.training.num_steps:
+            raise ValueError(
+                f"training.warmup must be less than training.num-steps (got {self.training.warmup} and "
                 f"{self.training.num_steps})"
             )

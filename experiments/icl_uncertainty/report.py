@@ -1,4 +1,4 @@
-"""report.md and results.json: models beside exact references, position by position."""
+"""Writes report.md and results.json: models compared with exact references at every position."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,210 +6,235 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.folder import RunFolder
-from experiments.common.report import curves, image, table, write_report, write_results
-from experiments.common.stats import Interval, bootstrap, mean, paired_difference
 from experiments.icl_uncertainty import pictures
 from experiments.icl_uncertainty.build import LONGER, TRAINING
 from experiments.icl_uncertainty.config import StudyConfig
-from experiments.icl_uncertainty.measure import Predicted
+from experiments.icl_uncertainty.measure import Predictions
+from lopt.evaluation import (
+    Interval,
+    bootstrap,
+    curves,
+    image,
+    mean,
+    paired_difference,
+    table,
+    write_report,
+    write_results,
+)
+from lopt.training import RunFolder
 
-OWN = "its own pool"
+OWN_POOL = "its own pool"
+"""Name of the test distribution of new sequences from the functions of the model's own pool."""
 RANDOM = "random labels"
-TITLE = "Regression in context, beside the exact posterior"
+"""Name of the test distribution in which every sequence has the labels of another."""
+TITLE = "In-context regression and the exact posterior"
 
 
 @dataclass(frozen=True)
-class Found:
-    """Predictions.
+class Results:
+    """Predictions of models and references on all test distributions.
 
     Attributes:
         models: by model and distribution.
-        references: by distribution and rule; the first rule is the exact one.
-        pools: by model that has a pool, by distribution, by rule: the posterior over the pool ("pool"), and on the
-            model's own pool also the exact reference.
+        references: by distribution and method; the first method is the exact reference.
+        pools: by model with a pool, distribution and method: the posterior over the pool ("pool"), and on the model's
+            own pool also the exact reference.
     """
 
-    models: dict[str, dict[str, Predicted]]
-    references: dict[str, dict[str, Predicted]]
-    pools: dict[str, dict[str, dict[str, Predicted]]]
+    models: dict[str, dict[str, Predictions]]
+    references: dict[str, dict[str, Predictions]]
+    pools: dict[str, dict[str, dict[str, Predictions]]]
 
     @property
     def exact(self) -> str:
         """The name of the exact reference."""
         return next(iter(self.references[TRAINING]))
 
-    def distances(self, late: int) -> list[tuple[str, str, Interval | None, Interval]]:
-        """Model, distribution, mean squared distances to the posterior over its pool and to the one over all functions.
+    def distances(self, min_examples: int) -> list[tuple[str, str, Interval | None, Interval]]:
+        """Mean squared distances of the models' predictions to the two posteriors, relative to the mean square of y.
 
-        In units of the mean square of y.
+        Args:
+            min_examples: only positions with at least this many earlier examples count.
+
+        Returns:
+            Rows of model, distribution, distance to the posterior over the model's pool (None without a pool), and
+            distance to the posterior over all functions.
         """
         unit = np.square(self.references[TRAINING][self.exact].ys).mean()
         rows = []
-        for who, by in self.models.items():
-            pools = self.pools.get(who, {})
-            for on in (TRAINING, OWN) if pools else (TRAINING,):
-                everything = (self.references if on == TRAINING else pools)[on][self.exact]
+        for model, by_shift in self.models.items():
+            pools = self.pools.get(model, {})
+            for shift in (TRAINING, OWN_POOL) if pools else (TRAINING,):
+                exact = (self.references if shift == TRAINING else pools)[shift][self.exact]
 
-                def distance(reference: Predicted, ours: Predicted = by[on]) -> Interval:
-                    return bootstrap(late_mean(np.square(ours.mean - reference.mean), late) / unit, mean)
+                def distance(reference: Predictions, predictions: Predictions = by_shift[shift]) -> Interval:
+                    squares = np.square(predictions.mean - reference.mean)
+                    return bootstrap(tail_mean(squares, min_examples) / unit, mean)
 
-                label = "new functions" if on == TRAINING else on
-                rows.append((who, label, distance(pools[on]["pool"]) if pools else None, distance(everything)))
+                label = "new functions" if shift == TRAINING else shift
+                rows.append((model, label, distance(pools[shift]["pool"]) if pools else None, distance(exact)))
         return rows
 
 
-def write(config: StudyConfig, folder: RunFolder, found: Found) -> None:
-    """Write everything that shows the result."""
-    late = config.eval.late
+def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
+    """Write results.json, the figures and report.md."""
+    min_examples = config.eval.min_examples
     uncertain = config.task.objective == "mean_and_std"
-    sections = {"On new functions": _in_distribution(config, found) + "\n\n" + reading(config, found)}
-    pictures.positions(folder, found, uncertain)
-    sections["By position"] = image("positions.png", "Means over sequences, by the number of examples seen before.")
+    sections = {"On new functions": _in_distribution(config, results) + "\n\n" + definitions(config, results)}
+    pictures.positions(folder, results, uncertain)
+    sections["By position"] = image("positions.png", "Means over sequences, by the number of examples in the context.")
     if uncertain:
-        pictures.calibration(folder, found, late)
+        pictures.calibration(folder, results, min_examples)
         sections["Calibration"] = image(
             "calibration.png",
-            "How often y is within the central interval that a Gaussian of y_hat, sigma_hat gives it.",
+            "Observed frequency of y in the central interval of N(y_hat, sigma_hat^2), by its nominal probability.",
         )
-    sections["Under shifts"] = _shifts(config, found, uncertain)
-    pictures.shifts(folder, found, uncertain)
-    sections["Shifts by position"] = image(
-        "shifts.png", f"Models (colours) and {found.exact} with the prior of training (black)."
+    sections["Distribution shifts"] = _shifts(config, results, uncertain)
+    pictures.shifts(folder, results, uncertain)
+    sections["Distribution shifts by position"] = image(
+        "shifts.png", f"Models (colours) and {results.exact} with the training prior (black)."
     )
-    if found.pools:
-        sections["From pools to all functions"] = _diversity(found, late)
-        pictures.diversity(folder, found, late)
-        sections["The transition"] = image(
+    if results.pools:
+        sections["Task diversity"] = _diversity(results, min_examples)
+        pictures.diversity(folder, results, min_examples)
+        sections["Transition"] = image(
             "diversity.png",
-            "Mean squared distance of a model's predictions to the posterior over its pool and to the one over all "
-            f"functions, over the mean square of y, after {late} examples and more.",
+            "Mean squared distance of a model's predictions to the posterior over its pool and to the posterior over "
+            f"all functions, relative to the mean square of y, at positions with at least {min_examples} earlier "
+            "examples.",
         )
-    if drawn := learning(config, folder, list(found.models), found.exact):
-        sections["Training"] = drawn
-    write_results(folder, {"seed": config.run.seed, **_data(found, late, uncertain)})
+    if figure := learning_curves(config, folder, list(results.models), results.exact):
+        sections["Training"] = figure
+    write_results(folder, {"seed": config.run.seed, **_data(results, min_examples, uncertain)})
     write_report(folder, TITLE, config, sections)
 
 
-def reading(config: StudyConfig, found: Found) -> str:
-    """What the numbers are."""
-    here = config.task
+def definitions(config: StudyConfig, results: Results) -> str:
+    """Definitions of the numbers in the report."""
+    noisy = min(config.task.noises) > 0
     text = (
-        f"Means over {config.eval.sequences:,} sequences of new functions, and over the positions with "
-        f"{config.eval.late} examples or more before them, with 95 % bootstrap intervals over the sequences; "
-        f"differences are paired. {found.exact}: the exact "
+        f"Means over {config.eval.sequences:,} sequences of new functions and over the positions with at least "
+        f"{config.eval.min_examples} earlier examples, with 95 % bootstrap intervals over sequences; differences are "
+        f"paired. {results.exact}: the exact "
     )
-    text += (
-        "posterior under the prior of training" if min(here.noises) > 0 else "answer from d examples on, without noise"
-    )
-    if here.objective == "mean_and_std":
+    text += "posterior under the training prior" if noisy else "solution from d examples on, since there is no noise"
+    if config.task.objective == "mean_and_std":
         text += (
-            ". Loss: log sigma_hat + (y - y_hat)^2 / (2 sigma_hat^2). Covered: y within 1.645 sigma_hat of y_hat "
-            "(0.90 for a Gaussian; the posterior is a mixture of Gaussians)."
+            ". Loss: log sigma_hat + (y - y_hat)^2 / (2 sigma_hat^2). Coverage: fraction of y within 1.645 sigma_hat "
+            "of y_hat (0.90 for a Gaussian; the posterior is a mixture of Gaussians)."
         )
     else:
-        text += ". Error: (y - y_hat)^2. Descent: with the step size that is best on average over the positions."
+        text += ". Error: (y - y_hat)^2. Gradient descent: with the step size of least mean error over positions."
     return text
 
 
-def late_mean(values: np.ndarray, late: int) -> np.ndarray:
-    """By sequence, over the late positions."""
-    return values[:, late:].mean(1)
+def tail_mean(values: np.ndarray, min_examples: int) -> np.ndarray:
+    """Means `[n]` of values `[n, T]` over the positions with at least `min_examples` earlier examples."""
+    return values[:, min_examples:].mean(1)
 
 
-def _in_distribution(config: StudyConfig, found: Found) -> str:
-    late, exact = config.eval.late, found.references[TRAINING][found.exact]
-    everyone = {who: by[TRAINING] for who, by in found.models.items()} | found.references[TRAINING]
+def _in_distribution(config: StudyConfig, results: Results) -> str:
+    n, exact = config.eval.min_examples, results.references[TRAINING][results.exact]
+    predictions = {model: by_shift[TRAINING] for model, by_shift in results.models.items()}
     rows = []
-    for who, p in everyone.items():
-        row: list[Any] = [who, bootstrap(late_mean(p.squared_error, late), mean)]
-        row.append(_gap(p.squared_error, exact.squared_error, late) if p is not exact else "-")
-        row.append(float(late_mean(np.abs(p.mean - exact.mean), late).mean()))
+    for method, p in (predictions | results.references[TRAINING]).items():
+        row: list[Any] = [method, bootstrap(tail_mean(p.squared_error, n), mean)]
+        row.append(_difference(p.squared_error, exact.squared_error, n) if p is not exact else "-")
+        row.append(float(tail_mean(np.abs(p.mean - exact.mean), n).mean()))
         if config.task.objective == "mean_and_std":
-            has = np.isfinite(p.std).all()
-            row += [bootstrap(late_mean(p.loss, late), mean) if has else "-"]
-            row += [_gap(p.loss, exact.loss, late) if has and p is not exact else "-"]
-            row += [f"{late_mean(p.std, late).mean():.3f}" if has else "-"]
-            row += [f"{late_mean(np.abs(p.std - exact.std), late).mean():.3f}" if has else "-"]
-            row += [f"{late_mean(p.covered, late).mean():.3f}" if has else "-"]
+            has_std = np.isfinite(p.std).all()
+            row += [bootstrap(tail_mean(p.loss, n), mean) if has_std else "-"]
+            row += [_difference(p.loss, exact.loss, n) if has_std and p is not exact else "-"]
+            row += [f"{tail_mean(p.std, n).mean():.3f}" if has_std else "-"]
+            row += [f"{tail_mean(np.abs(p.std - exact.std), n).mean():.3f}" if has_std else "-"]
+            row += [f"{tail_mean(p.coverage, n).mean():.3f}" if has_std else "-"]
         rows.append(row)
-    name = found.exact
+    name = results.exact
     header = ["", "squared error", f"minus that of {name}", f"mean distance of y_hat to {name}"]
     if config.task.objective == "mean_and_std":
-        header += ["loss", f"minus that of {name}", "sigma_hat", f"mean distance to {name}", "covered"]
+        header += ["loss", f"minus that of {name}", "sigma_hat", f"mean distance to {name}", "coverage"]
     return table(header, rows)
 
 
-def _gap(one: np.ndarray, other: np.ndarray, late: int) -> Interval:
-    return paired_difference(late_mean(one, late), late_mean(other, late))
+def _difference(values: np.ndarray, reference: np.ndarray, min_examples: int) -> Interval:
+    return paired_difference(tail_mean(values, min_examples), tail_mean(reference, min_examples))
 
 
-def _shifts(config: StudyConfig, found: Found, uncertain: bool) -> str:
-    late, rows = config.eval.late, []
-    for shift, rules in found.references.items():
-        exact = rules[found.exact]
-        for who, by in found.models.items():
-            p = by[shift]
-            row: list[Any] = [shift, who, bootstrap(late_mean(p.squared_error, late), mean)]
-            row.append(_gap(p.squared_error, exact.squared_error, late))
+def _shifts(config: StudyConfig, results: Results, uncertain: bool) -> str:
+    n, rows = config.eval.min_examples, []
+    for shift, by_method in results.references.items():
+        exact = by_method[results.exact]
+        for model, by_shift in results.models.items():
+            p = by_shift[shift]
+            row: list[Any] = [shift, model, bootstrap(tail_mean(p.squared_error, n), mean)]
+            row.append(_difference(p.squared_error, exact.squared_error, n))
             if uncertain:
-                row.append(_gap(p.loss, exact.loss, late))
-                row += [float(late_mean(x.std, late).mean()) for x in (p, exact)]
-                row += [float(late_mean(x.covered, late).mean()) for x in (p, exact)]
+                row.append(_difference(p.loss, exact.loss, n))
+                row += [float(tail_mean(x.std, n).mean()) for x in (p, exact)]
+                row += [float(tail_mean(x.coverage, n).mean()) for x in (p, exact)]
             rows.append(row)
-    name = found.exact
+    name = results.exact
     header = ["sequences", "model", "squared error", f"minus that of {name}"]
     if uncertain:
-        header += [f"loss minus that of {name}", "sigma_hat", f"of {name}", "covered", f"by {name}"]
+        header += [f"loss minus that of {name}", "sigma_hat", f"of {name}", "coverage", f"of {name}"]
     return table(header, rows) + (
-        f"\n\n{name} keeps the prior of training. '{LONGER}' reaches positions that no training had; all its positions "
-        f"from {late} on count. '{RANDOM}': every sequence has the labels of another."
+        f"\n\n{name} keeps the training prior. '{LONGER}' has positions that do not occur in training; all of them "
+        f"count. '{RANDOM}': every sequence has the labels of another."
     )
 
 
-def _diversity(found: Found, late: int) -> str:
+def _diversity(results: Results, min_examples: int) -> str:
     rows = []
-    for who, on, to_pool, to_all in found.distances(late):
+    for model, shift, to_pool, to_all in results.distances(min_examples):
         pool = to_pool if to_pool is not None else "-"
         nearer = "-" if to_pool is None else ("pool" if to_pool.value < to_all.value else "all functions")
-        rows.append((who, on, pool, to_all, nearer))
-    header = ("trained on", "measured on", "distance to the posterior over the pool", f"to {found.exact}", "nearer to")
+        rows.append((model, shift, pool, to_all, nearer))
+    header = ("trained on", "evaluated on", "distance to the posterior over the pool", f"to {results.exact}", "nearer")
     return table(header, rows)
 
 
-def learning(config: StudyConfig, folder: RunFolder, names: Sequence[str], exact: str) -> str:
-    """Draw the learning curves of the models of these names; the Markdown that shows them."""
-    squared = f"squared error, late, minus {exact}'s"
-    measures = {"loss of the training's sequences": "loss", squared: "excess_squared_error"}
+def learning_curves(config: StudyConfig, folder: RunFolder, names: Sequence[str], exact: str) -> str:
+    """Draw curves.png from the logged metrics, and return the Markdown that shows it; empty without metrics.
+
+    Args:
+        config: configuration of the run.
+        folder: its folder.
+        names: names of the models.
+        exact: name of the exact reference.
+    """
+    n = config.eval.min_examples
+    metrics = {"training loss": "loss", f"squared error minus {exact}'s, {n}+ examples": "excess_squared_error"}
     if config.task.objective == "mean_and_std":
-        measures[f"loss, late, minus {exact}'s"] = "excess_loss"
-    return curves(folder, {text: {f"{n}/{what}": n for n in names} for text, what in measures.items()}, "step")
+        metrics[f"loss minus {exact}'s, {n}+ examples"] = "excess_loss"
+    panels = {title: {f"{name}/{metric}": name for name in names} for title, metric in metrics.items()}
+    return curves(folder, panels, "step")
 
 
-def _data(found: Found, late: int, uncertain: bool) -> dict[str, Any]:
-    """Everything by position, as numbers."""
+def _data(results: Results, min_examples: int, uncertain: bool) -> dict[str, Any]:
+    """The contents of results.json: means by position, excess losses, and distances to the posteriors."""
 
-    def positions(p: Predicted) -> dict[str, np.ndarray]:
+    def by_position(p: Predictions) -> dict[str, np.ndarray]:
         curve = {"squared_error": p.squared_error.mean(0)}
         if np.isfinite(p.std).all():
-            curve |= {"loss": p.loss.mean(0), "std": p.std.mean(0), "covered": p.covered.mean(0)}
+            curve |= {"loss": p.loss.mean(0), "std": p.std.mean(0), "coverage": p.coverage.mean(0)}
         return curve
 
-    data: dict[str, Any] = {
-        "models": {who: {name: positions(p) for name, p in by.items()} for who, by in found.models.items()},
-        "references": {name: {who: positions(p) for who, p in by.items()} for name, by in found.references.items()},
-    }
-    exact = found.references[TRAINING][found.exact]
-    data["excess_late"] = {
-        who: _gap(
-            by[TRAINING].loss if uncertain else by[TRAINING].squared_error,
+    def nested(predictions: dict[str, dict[str, Predictions]]) -> dict[str, Any]:
+        return {outer: {inner: by_position(p) for inner, p in d.items()} for outer, d in predictions.items()}
+
+    data: dict[str, Any] = {"models": nested(results.models), "references": nested(results.references)}
+    exact = results.references[TRAINING][results.exact]
+    data["excess"] = {
+        model: _difference(
+            by_shift[TRAINING].loss if uncertain else by_shift[TRAINING].squared_error,
             exact.loss if uncertain else exact.squared_error,
-            late,
+            min_examples,
         )
-        for who, by in found.models.items()
+        for model, by_shift in results.models.items()
     }
-    if found.pools:
+    if results.pools:
         data["distances"] = [
-            {"model": who, "on": on, "pool": pool, "all": to_all} for who, on, pool, to_all in found.distances(late)
+            {"model": model, "on": shift, "pool": pool, "all": to_all}
+            for model, shift, pool, to_all in results.distances(min_examples)
         ]
     return data

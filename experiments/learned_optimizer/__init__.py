@@ -1,1 +1,1 @@
-"""Meta-training a learned optimizer on a task, and measuring it on others."""
+"""Meta-training of a learned optimizer on a task, and meta-testing on others."""

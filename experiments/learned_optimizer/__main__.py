@@ -1,11 +1,11 @@
 """python -m experiments.learned_optimizer [--preset quick|small|paper] [--training.task ...] [--help]"""
 
-from experiments.common.memory import restart_with_huge_pages
+from experiments.cli.memory import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()
 
-from experiments.common.cli import launch
+from experiments.cli.command_line import launch
 from experiments.learned_optimizer.config import StudyConfig
 from experiments.learned_optimizer.presets import PRESETS
 from experiments.learned_optimizer.train import main

@@ -1,32 +1,33 @@
-"""The configuration of meta-training an optimizer; every field says its unit and where its value comes from."""
+"""Configuration of meta-training an optimizer."""
 
 from dataclasses import dataclass, field
 
-from experiments.common.checks import at_least, positive
-from experiments.common.cli import choose
-from experiments.common.config import Run, RunConfig
-from experiments.common.evolution import SHAPINGS
-from experiments.common.loop import check_sizes
+from experiments.cli.checks import at_least, positive
+from experiments.cli.command_line import Run, choose
+from experiments.cli.evolution import SHAPINGS
 from experiments.learned_optimizer.names import ESTIMATORS, RULES, TASKS
+from lopt.training import RunConfig, check_sizes
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What the optimizer is trained on."""
+    """The task and the lifetimes of meta-training."""
 
     task: str = "digits"
-    """digits, digits_deep, digits_conv, digits_autoencoder, breast_cancer, wine, iris, diabetes, text_gru,
-    text_transformer, quadratic or rosenbrock."""
-    lifetime: int = 100
-    """Updates of a life."""
+    """Task of meta-training: digits, digits_deep, digits_conv, digits_autoencoder, breast_cancer, wine, iris, diabetes,
+    text_gru, text_transformer, quadratic or rosenbrock."""
+    num_updates: int = 100
+    """Number of inner updates in a lifetime."""
     shortest: int | None = None
-    """If given, lifetimes are log-uniform between this and `lifetime`."""
+    """Smallest number of inner updates in a lifetime. If given, lengths are drawn log-uniformly between this and
+    training.num_updates; by default all lifetimes have training.num_updates updates."""
     rescale: float = 1.0
-    """Every tensor's unit is drawn between 1 / rescale and rescale, log-uniform (VeLO: 1e3); 1 for none."""
-    lateness: float = 2.0
-    """A loss counts in proportion to the part of life that is over to this power; 0: at all times alike."""
+    """Range of the random scale of every parameter tensor, drawn log-uniformly between 1 / rescale and rescale (VeLO:
+    1e3); 1 turns rescaling off."""
+    loss_power: float = 2.0
+    """Power p of the weight (n/N)^p of a loss after n of N updates in the meta-loss; 0 weighs all losses equally."""
     bound: float = 4.0
-    """A loss never counts as more than this."""
+    """Upper bound of a loss in the meta-loss; larger losses are clipped to it."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,14 @@ class RuleConfig:
     """The learned optimizer."""
 
     name: str = "adafactor_mlp"
-    """adafactor_mlp (small_fc_lopt), mlp, hierarchical, open, lstm; or adam or sgd with learned constants."""
+    """Learned optimizer: adafactor_mlp (small_fc_lopt), mlp, hierarchical, open or lstm; or adam or sgd with
+    meta-trained constants."""
     step_size: float = 0.01
-    """Scale of a step, where the rule has one (google/learned_optimization: 1e-3, for longer lives)."""
+    """Factor on the update of adafactor_mlp, mlp, hierarchical and open (google/learned_optimization: 1e-3, for longer
+    lifetimes)."""
     exponent: float = 0.1
-    """Scale of a step's logarithm, where the rule has one (google/learned_optimization: 1e-3)."""
+    """Factor on the logarithm of the update's magnitude in adafactor_mlp, mlp, hierarchical and open
+    (google/learned_optimization: 1e-3)."""
 
 
 @dataclass(frozen=True)
@@ -46,45 +50,51 @@ class MetaConfig:
     """The outer loop."""
 
     estimator: str = "pes"
-    """pes, nres (PES with one perturbation per life), es (truncated, or whole lives), meta_gradient."""
+    """Estimator of the gradient in theta: pes, nres (PES with one perturbation per lifetime), es (biased by truncation
+    where meta.num-updates is below the lifetime) or meta_gradient."""
     num_steps: int = 2000
-    """Meta-steps."""
+    """Number of meta-steps."""
     num_lifetimes: int = 32
-    """Lives side by side; pairs of them but for meta_gradient."""
+    """Number of lifetimes trained side by side; antithetic pairs of lifetimes, except with meta_gradient."""
     num_updates: int = 20
-    """K, inner updates per meta-step."""
+    """Number K of inner updates per meta-step."""
     learning_rate: float = 1e-2
-    """Adam's learning rate for the rule, falling to zero (cosine)."""
+    """Adam's learning rate for theta, which decays to zero by a cosine."""
     max_norm: float = 1.0
-    """The meta-gradient's norm is clipped to this."""
+    """Norm at which the meta-gradient is clipped; inf turns clipping off."""
     std: float = 0.03
-    """Standard deviation of the perturbations (google/learned_optimization: 0.01)."""
+    """Standard deviation of the perturbations of theta (google/learned_optimization: 0.01); not used by
+    meta_gradient."""
     shaping: str = "raw"
-    """What a pair's fitness counts for: raw (unbiased), sign, rank, zscore; not with meta_gradient."""
+    """Transformation of the fitness of pairs: raw (unbiased), sign, rank or zscore; not used by meta_gradient."""
     lifetime_norm: float = 1.0
-    """One lifetime's meta-gradient is scaled down to this norm; only with meta_gradient."""
+    """Norm at which the meta-gradient of each lifetime is clipped before the mean is taken; only used by
+    meta_gradient."""
     steps_per_chunk: int = 20
-    """Meta-steps per compiled call: how often metrics are logged and signals are seen."""
+    """Number of meta-steps per compiled call. Metrics are logged and signals are handled once per call."""
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What is measured, with newborn learners that no training and no tuning has seen."""
+    """Meta-testing, with seeds that neither meta-training nor tuning uses."""
 
     every: int = 200
-    """Meta-steps between measurements on the task of training."""
+    """Number of meta-steps between points of the validation curve on the task of meta-training, a multiple of
+    meta.steps-per-chunk."""
     tasks: tuple[str, ...] = ("digits_deep", "digits_autoencoder", "breast_cancer", "diabetes", "quadratic")
-    """Tasks of the final table, beside that of training (text_gru and text_transformer take minutes each)."""
+    """Further tasks of the final table, on which the optimizer was not trained (text_gru and text_transformer take
+    minutes each)."""
     rates: int = 9
-    """Learning rates every baseline is tuned over on every task."""
+    """Number of learning rates over which every baseline is tuned on every task, evenly spaced in the logarithm."""
     smallest_rate: float = 1e-4
-    """The smallest of them; they are even on a logarithmic scale."""
+    """Smallest learning rate of the baselines' tuning grid."""
     largest_rate: float = 1.0
-    """The largest of them."""
+    """Largest learning rate of the baselines' tuning grid."""
     tuning_seeds: int = 8
-    """Learners that judge a learning rate."""
+    """Number of learners by whose mean loss a learning rate is chosen."""
     seeds: int = 32
-    """Other learners, by which the optimizers are compared; a multiple of tuning_seeds."""
+    """Number of learners in the final table, with other seeds than those of the tuning; a multiple of
+    eval.tuning-seeds."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +117,17 @@ class StudyConfig:
         choose("shaping", self.meta.shaping, SHAPINGS)
         for name in (self.training.task, *self.eval.tasks):
             choose("task", name, TASKS)
-        if self.training.lateness < 0:
-            raise ValueError(f"training.lateness must not be negative (got {self.training.lateness})")
-        at_least(1, self, "training.lifetime", "training.shortest", "meta.num_lifetimes", "meta.num_updates")
-        at_least(0, self, "training.lateness")
+        if self.training.loss_power < 0:
+            raise ValueError(f"training.loss-power must not be negative (got {self.training.loss_power})")
+        at_least(1, self, "training.num_updates", "training.shortest", "meta.num_lifetimes", "meta.num_updates")
+        at_least(0, self, "training.loss_power")
         at_least(1, self, "training.rescale")
         positive(self, "training.bound", "meta.max_norm", "meta.lifetime_norm", infinite=True)
         positive(self, "rule.step_size", "rule.exponent", "meta.learning_rate", "meta.std", "eval.largest_rate")
-        if (self.training.shortest or 1) > self.training.lifetime:
+        if (self.training.shortest or 1) > self.training.num_updates:
             raise ValueError(
-                "training.shortest must be between 1 and training.lifetime "
-                f"(got {self.training.shortest} and {self.training.lifetime})"
+                "training.shortest must be between 1 and training.num_updates "
+                f"(got {self.training.shortest} and {self.training.num_updates})"
             )
         at_least(1, self, "eval.tuning_seeds")
         at_least(2, self, "eval.rates", "eval.seeds")

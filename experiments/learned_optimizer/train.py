@@ -1,4 +1,4 @@
-"""Meta-training an optimizer, and measuring it."""
+"""Meta-training and meta-testing of an optimizer."""
 
 from functools import partial
 from pathlib import Path
@@ -6,43 +6,39 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.common.cli import command_line
-from experiments.common.folder import RunFolder, open_folder
-from experiments.common.logging import Logger
-from experiments.common.loop import Hook, Outcome, run, untrained
-from experiments.common.progress import status
-from experiments.common.unfinished import join_notes, leave
 from experiments.learned_optimizer import measure
 from experiments.learned_optimizer.build import Study, build
 from experiments.learned_optimizer.config import StudyConfig
 from experiments.learned_optimizer.names import TASKS
-from experiments.learned_optimizer.report import learning, title, write
+from experiments.learned_optimizer.report import learning_curves, title, write
+from lopt.evaluation import OptimizerTester, join_notes, report_unfinished
 from lopt.export import card_of, save_rule
+from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, run, status, untrained
 from lopt.types import Key, MetaState, Theta
 
 
 def main(config: StudyConfig) -> None:
-    """Meta-train, then compare with tuned optimizers on the task of training and on others."""
+    """Meta-train the optimizer, then compare it with tuned baselines on the task of meta-training and on others."""
     study = build(config)
     folder = open_folder(config, command_line())
     outcome = train(config, study, folder)
     theta = jax.device_get(outcome.state.theta)
-    keep = partial(export, config, study, folder, theta, outcome.step)
+    save = partial(export, config, study, folder, theta, outcome.step)
     if outcome.stopped:
-        leave(config, folder, outcome, title(config), partial(learning, folder), keep)
+        report_unfinished(config, folder, outcome, title(config), partial(learning_curves, folder), save)
         return
-    keep()
+    save()
     thetas = {"learned": theta, "untrained": untrained(config.run, study.init)}
     results = {}
     for name in dict.fromkeys((config.training.task, *config.eval.tasks)):
-        with status(f"measuring on {name}, and tuning what it is compared with", config.run.progress):
+        with status(f"meta-testing on {name}, and tuning the baselines", config.run.progress):
             results[name] = measure.compare(config, study.rule, thetas, name)
     write(config, folder, results)
     print(f"report: {folder.path / 'report.md'}")
 
 
 def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
-    """The meta-training run itself."""
+    """Run the outer loop, with validation as a hook."""
     return run(
         config.run,
         folder,
@@ -58,24 +54,38 @@ def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
 
 
 class Validation:
-    """The learning curve: newborns of the task of training, always the same ones, live by the rule."""
+    """Hook that trains a fixed set of learners of the task of meta-training with the current rule."""
 
     def __init__(self, config: StudyConfig, study: Study):
-        gauge = measure.Gauge(TASKS[config.training.task](), config.training.lifetime, config.eval.tuning_seeds)
-        self.ruled, self.number = gauge.lives(study.rule), config.eval.tuning_seeds
+        tester = OptimizerTester(
+            task=TASKS[config.training.task](),
+            num_updates=config.training.num_updates,
+            batch_size=config.eval.tuning_seeds,
+        )
+        self.losses, self.number = tester.losses(study.rule), config.eval.tuning_seeds
 
     def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
-        """Log the mean loss at the end of life, on held-out data, and the mean training loss over life."""
-        losses, curves = self.ruled(state.theta, measure.CURVE, self.number)
-        logger.log(step, {"newborns/final_loss": float(losses.mean()), "newborns/mean_loss": float(np.nanmean(curves))})
-        logger.message(f"meta-step {step}: held-out loss {losses.mean():.3f} at the end of life")
+        """Log the mean held-out loss after the last update, and the mean training loss over the lifetime."""
+        losses, curves = self.losses(state.theta, measure.CURVE, self.number)
+        metrics = {"validation/final_loss": float(losses.mean()), "validation/mean_loss": float(np.nanmean(curves))}
+        logger.log(step, metrics)
+        logger.message(f"meta-step {step}: held-out loss {losses.mean():.3f} after the last update")
 
 
 def export(
     config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int, note: str | None = None
 ) -> Path:
-    """Write `rule.npz` and `rule.json`; `note` is where a stopped run stands."""
-    about = f"trained on {config.training.task}, lives of {config.training.lifetime} updates"
+    """Write `rule.npz` and `rule.json`.
+
+    Args:
+        config: of the study.
+        study: of the configuration.
+        folder: of the run.
+        theta: meta-parameters of the rule.
+        steps: meta-steps that were made.
+        note: where the run was stopped; None if it is finished.
+    """
+    about = f"trained on {config.training.task}, lifetimes of {config.training.num_updates} updates"
     card = card_of(
         study.rule,
         command=folder.command,

@@ -1,1 +1,1 @@
-"""Searching for an optimizer among programs, from AdamW, as Lion was found."""
+"""Symbolic search for an optimizer, starting from AdamW (the method that found Lion)."""

@@ -1,78 +1,83 @@
-"""The configuration of a search; every field says its unit and where its value comes from."""
+"""Configuration of a search for an optimizer."""
 
 from dataclasses import dataclass, field
 
-from experiments.common.checks import at_least
-from experiments.common.cli import choose
-from experiments.common.config import Run, RunConfig
+from experiments.cli.checks import at_least
+from experiments.cli.command_line import Run, choose
 from experiments.learned_optimizer.names import TASKS
+from lopt.training import RunConfig
 
 
 @dataclass(frozen=True)
 class ProxyConfig:
-    """On what every candidate is tried."""
+    """The proxy task, on which every candidate program is evaluated."""
 
     task: str = "digits"
-    """A data set's task of experiments.learned_optimizer."""
+    """Proxy task: digits, digits_deep, digits_conv, digits_autoencoder, breast_cancer, wine, iris, diabetes, text_gru,
+    text_transformer or rosenbrock."""
     steps: int = 200
-    """Updates of a life; the paper's proxies have 20,000 to 30,000 of networks that are 1,000 times larger."""
+    """Number of updates in a lifetime on the proxy (paper: 20,000 to 30,000, with networks 1,000 times larger)."""
     learners: int = 8
-    """Newborns that every candidate trains; fitness is their mean score (paper: 1). Of the lead of what is best by two
-    of them little is left with others (results/search_two_newborns)."""
+    """Number of learners, with different seeds, that a candidate trains; its fitness is their mean score (paper: 1).
+    With few learners the search overfits their seeds: with two, little of its lead remains on other seeds."""
     rung: float = 0.25
-    """After this part of its first life a candidate is judged ..."""
+    """Fraction of the first learner's lifetime after which successive halving ranks the candidates of a batch."""
     keep: float = 0.5
-    """... and this share of a batch goes on; 1 for all."""
+    """Fraction of a batch, the best candidates, that continues after the rung; 1 turns successive halving off."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The search and its baselines: three searches side by side on the same proxy."""
+    """Regularised evolution and its two baselines, constant search and random search, on the same proxy."""
 
     steps: int = 60
-    """Steps of the run, in each of which every search tries about a batch of programs."""
+    """Number of steps of the run. In each step, evolution evaluates about one batch of programs."""
     batch: int = 128
-    """Programs that are tried together."""
+    """Number of programs evaluated together."""
     multiple: int = 1
-    """Budget of each baseline, in budgets of evolution (paper: 4)."""
+    """Budget of each baseline in evaluated programs, as a multiple of evolution's budget (paper: 4)."""
     population: int = 300
-    """Individuals (paper: 1,000)."""
+    """Number of individuals in a population (paper: 1,000)."""
     tournament: int = 4
-    """Individuals of which the best has a child (paper: 2)."""
+    """Number of individuals in a tournament, whose fittest one is mutated (paper: 2)."""
     plateau: int | None = 1500
-    """Tried programs without progress until a restart, in turn from AdamW and from the best (paper: 300,000)."""
+    """Number of evaluated programs without improvement after which evolution restarts, alternately from AdamW and from
+    the best program (paper: 300,000). None turns restarts off."""
     longest: int = 60
-    """Statements that a program may have; what is left of it after pruning must fit into 32."""
+    """Number of statements from which on no mutation inserts another one. Of these, at most 32 may have an effect: a
+    program with more live statements has a fitness of minus infinity."""
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What is measured, with newborns that no search has seen."""
+    """Meta-validation during the search, and the meta-test at its end, on seeds that the search does not use."""
 
     validation: str = "digits_deep"
-    """Larger task on which the best programs are watched: meta-validation."""
+    """Larger task of meta-validation and of the funnel's second stage; its choices are those of proxy.task."""
     validation_steps: int = 500
-    """Updates of a life there."""
+    """Number of updates in a lifetime on the meta-validation task."""
     every: int = 4
-    """Steps between measurements there."""
+    """Number of steps between evaluations of each search's best program on the meta-validation task."""
     tolerance: float = 0.02
-    """Share of its fitness that the chosen program may lose by being simplified."""
+    """Fraction of its fitness on the proxy that the chosen program may lose by simplification."""
     tasks: tuple[str, ...] = ("digits_deep", "digits_autoencoder", "breast_cancer", "wine")
-    """Tasks of the final table, beside the proxy's (text_transformer takes minutes)."""
-    lifetime: int = 300
-    """Updates of a life there."""
+    """Tasks of the meta-test besides the proxy task; their choices are those of proxy.task. text_transformer takes
+    minutes."""
+    num_updates: int = 300
+    """Number of updates in a lifetime of the meta-test."""
     trials: int = 16
-    """Trials by which each optimizer of the table is tuned, on every task: a multiple of two."""
+    """Number of hyper-parameter settings that each optimizer of the meta-test is tuned over on each task; an even
+    number of at least 4."""
     tuning_seeds: int = 4
-    """Newborns that judge a trial."""
+    """Number of learners whose mean loss selects the setting."""
     seeds: int = 16
-    """Other newborns, by which the optimizers are compared; a multiple of tuning_seeds."""
+    """Number of other learners, by which the tuned optimizers are compared; a multiple of eval.tuning-seeds."""
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """Searches for an optimizer from AdamW by ageing evolution, beside a search of AdamW's constants alone and random
-    programs; then compares what was found with tuned AdamW and Lion on other tasks.
+    """Searches for an optimizer by regularised evolution from AdamW, with a search over AdamW's constants and random
+    search as baselines; then compares the chosen program with tuned AdamW and Lion on other tasks.
 
     Raises:
         ValueError: an unknown name, a number out of range, or sizes that do not fit together.
@@ -97,7 +102,7 @@ class StudyConfig:
             )
         at_least(1, self, "search.steps", "search.multiple", "search.batch", "search.population", "search.tournament")
         at_least(1, self, "search.plateau", "search.longest")
-        at_least(1, self, "eval.every", "eval.validation_steps", "eval.lifetime", "eval.tuning_seeds")
+        at_least(1, self, "eval.every", "eval.validation_steps", "eval.num_updates", "eval.tuning_seeds")
         if not self.eval.tolerance >= 0:
             raise ValueError(f"eval.tolerance must not be negative (got {self.eval.tolerance})")
         if self.eval.trials < 4 or self.eval.trials % 2:

@@ -1,4 +1,4 @@
-"""What was found, chosen by a funnel and tuned like the optimizers it is compared with."""
+"""Selection of a program by the funnel, and the meta-test against tuned optimizers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,82 +7,96 @@ from typing import Any
 import numpy as np
 import optax
 
-from experiments.learned_optimizer.measure import TABLE, TUNING, Gauge, Measured
+from experiments.learned_optimizer.measure import TABLE, TUNING
 from experiments.learned_optimizer.names import TASKS
 from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, validator
 from experiments.lion_search.config import StudyConfig
 from lopt import lion
-from lopt.optimizers import Designed
+from lopt.evaluation import OptimizerResult, OptimizerTester
+from lopt.optimizers import FromOptax
 from lopt.search import Program, canonical_hash, from_program, prune_loop, shrink
-from lopt.search.evolution import Individual, Level, Search, funnel
+from lopt.search.evolution import Individual, Search, Stage, funnel
 from lopt.search.population import Evaluator
 
-FRESH = 100
-"""The first of the newborns by which the funnel judges anew on the proxy."""
-UNSEEN = 10_000
-"""The first of the newborns by which nothing is chosen: they only measure on the proxy what was."""
-ADAMW, BEST, CHOSEN, AS_FOUND, SIMPLE = "AdamW", "best on the proxy", "chosen", "chosen, untuned", "simplified"
-"""Rows of the table."""
-SEARCHED, DRAWN = "AdamW, constants searched", "best of random programs"
-FINALISTS, PROMOTED = 64, 12
-"""Programs that enter the funnel, and those that go on to the larger task at most."""
-WITNESSES = 32
-"""Newborns that measure what was chosen."""
+SELECTION_SEED = 100
+"""First of the seeds on which the funnel evaluates programs on the proxy."""
+TEST_SEED = 10_000
+"""First of the seeds on which the selected programs are evaluated on the proxy; they are used for no choice."""
+NUM_TEST_SEEDS = 32
+"""Number of these seeds."""
+ADAMW, BEST, CHOSEN, UNTUNED, SIMPLIFIED = "AdamW", "best on the proxy", "chosen", "chosen, untuned", "simplified"
+"""Optimizers of the meta-test, besides Lion."""
+BEST_CONSTANTS, BEST_RANDOM = "best of constant search", "best of random search"
+"""The baselines' best programs, which are compared on the proxy only."""
+MAX_FINALISTS, MAX_PROMOTED = 64, 12
+"""Maximum number of programs that enter the funnel, and that it promotes to the meta-validation task."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the search gave.
+class Selection:
+    """Result of the searches and of the funnel.
 
     Attributes:
-        best: best by fitness on the proxy.
-        chosen: best on the larger task, of those that beat AdamW with searched constants on the proxy with newborns
-            that no search has seen.
-        simple: the chosen one without what its fitness does not need.
-        stages: fitness by program on the proxy with fresh newborns, and on the larger task.
-        programs: who entered the funnel.
-        baseline: AdamW with searched constants.
-        bars: its fitness on both.
-        unseen: of the best, the chosen, the simple one and the baselines, the fitness on the proxy by newborns that
-            nothing was chosen by `[newborns]`.
+        best: individual with the highest fitness in evolution.
+        chosen: individual with the highest fitness on the meta-validation task, of those that beat the best program of
+            constant search on the proxy with the funnel's seeds.
+        simplified: the chosen program after simplification.
+        stages: fitness by index in `finalists`, on the proxy with the funnel's seeds and on the meta-validation task.
+        finalists: individuals that entered the funnel, by decreasing fitness.
+        baseline: best individual of constant search (AdamW with searched constants).
+        baseline_fitness: its fitness in both stages.
+        test_scores: scores on the proxy `[NUM_TEST_SEEDS]` of the best, the chosen and the simplified program and of
+            the baselines' best programs, by name.
     """
 
     best: Individual
     chosen: Individual
-    simple: Program
+    simplified: Program
     stages: list[dict[int, float]]
-    programs: list[Individual]
+    finalists: list[Individual]
     baseline: Individual
-    bars: list[float]
-    unseen: dict[str, np.ndarray]
+    baseline_fitness: list[float]
+    test_scores: dict[str, np.ndarray]
 
 
-def choose(config: StudyConfig, searches: dict[str, Search]) -> Found:
-    """The records of evolution and the best of its last population, through the funnel."""
+def select(config: StudyConfig, searches: dict[str, Search]) -> Selection:
+    """Funnel selection among evolution's records and the fittest individuals of its last population."""
     search, baseline = searches[EVOLUTION], searches[CONSTANTS].best
     ranked = sorted(search.population, key=lambda one: -one.fitness)
     distinct = {canonical_hash(one.program): one for one in reversed([*reversed(search.records), *ranked])}
-    programs = sorted(distinct.values(), key=lambda one: -one.fitness)[:FINALISTS]
-    original = evaluator(config)
-    fresh, unseen = (
-        replace(original, seeds=tuple(range(first, first + number)), rungs=())
-        for first, number in ((FRESH, 4 * config.proxy.learners), (UNSEEN, WITNESSES))
+    finalists = sorted(distinct.values(), key=lambda one: -one.fitness)[:MAX_FINALISTS]
+    search_evaluator = evaluator(config)
+    selection_evaluator, test_evaluator = (
+        replace(search_evaluator, seeds=tuple(range(first, first + number)), rungs=())
+        for first, number in ((SELECTION_SEED, 4 * config.proxy.learners), (TEST_SEED, NUM_TEST_SEEDS))
     )
-    larger, adamw = validator(config, lanes=16), prune_loop(baseline.program)
-    levels = [Level(lambda them: fresh(them).fitness, adamw, PROMOTED), Level(lambda them: larger(them).fitness, adamw)]
-    stages = funnel([prune_loop(one.program) for one in programs], levels)
-    bars = [float(level.fitness([adamw])[0]) for level in levels]
-    last = next((stage for stage in reversed(stages) if stage), {0: 0.0})
-    chosen = programs[next(iter(last))]
-    simple = shorter(chosen.program, original, config.eval.tolerance)
-    them = {BEST: search.best.program, CHOSEN: chosen.program, SIMPLE: simple}
-    them |= {DRAWN: searches[RANDOM].best.program, SEARCHED: baseline.program}
-    scores = dict(zip(them, unseen([prune_loop(program) for program in them.values()]).scores, strict=True))
-    return Found(search.best, chosen, simple, stages, programs, baseline, bars, scores)
+    validation_evaluator, adamw = validator(config, lanes=16), prune_loop(baseline.program)
+    stages = [
+        Stage(lambda programs: selection_evaluator(programs).fitness, adamw, MAX_PROMOTED),
+        Stage(lambda programs: validation_evaluator(programs).fitness, adamw),
+    ]
+    results = funnel([prune_loop(one.program) for one in finalists], stages)
+    baseline_fitness = [float(stage.fitness([adamw])[0]) for stage in stages]
+    last = next((result for result in reversed(results) if result), {0: 0.0})
+    chosen = finalists[next(iter(last))]
+    simplified = shorten(chosen.program, search_evaluator, config.eval.tolerance)
+    programs = {BEST: search.best.program, CHOSEN: chosen.program, SIMPLIFIED: simplified}
+    programs |= {BEST_RANDOM: searches[RANDOM].best.program, BEST_CONSTANTS: baseline.program}
+    scores = test_evaluator([prune_loop(program) for program in programs.values()]).scores
+    return Selection(
+        search.best,
+        chosen,
+        simplified,
+        results,
+        finalists,
+        baseline,
+        baseline_fitness,
+        dict(zip(programs, scores, strict=True)),
+    )
 
 
-def shorter(program: Program, evaluate: Evaluator, tolerance: float) -> Program:
-    """The program simplified, at the cost of at most this share of its fitness on the proxy."""
+def shorten(program: Program, evaluate: Evaluator, tolerance: float) -> Program:
+    """The program simplified by `shrink`; it loses at most the fraction `tolerance` of its fitness on the proxy."""
 
     def fitness(candidate: Program) -> float:
         return float(evaluate([candidate]).fitness[0])
@@ -90,46 +104,51 @@ def shorter(program: Program, evaluate: Evaluator, tolerance: float) -> Program:
     return shrink(program, fitness, tolerance * abs(fitness(prune_loop(program))))
 
 
-def compare(config: StudyConfig, found: Found, name: str) -> dict[str, Measured]:
-    """Tuned AdamW and Lion, and what was found, tuned by as many trials, on one task; one program is measured once."""
+def compare(config: StudyConfig, selection: Selection, name: str) -> dict[str, OptimizerResult]:
+    """The meta-test on the task `name`: each optimizer tuned over equally many settings, and the chosen one untuned.
+
+    A program that equals the chosen one is measured once, as the chosen one.
+    """
     sizes = config.eval
-    gauge = Gauge(TASKS[name](), sizes.lifetime, sizes.tuning_seeds)
+    tester = OptimizerTester(task=TASKS[name](), num_updates=sizes.num_updates, batch_size=sizes.tuning_seeds)
     results = {}
-    offered = contenders(found, sizes.lifetime, sizes.trials)
-    for who, program in ((BEST, found.best.program), (SIMPLE, found.simple)):
-        if canonical_hash(program) == canonical_hash(found.chosen.program):
-            del offered[who]
-    for who, (make, trials) in offered.items():
-        live = gauge.lives(Designed(make))
-        judged = [live(trial, TUNING, sizes.tuning_seeds)[0].mean() for trial in trials]
-        best = trials[int(np.argmin(judged))]
-        losses, curves = live(best, TABLE, sizes.seeds)
-        results[who] = Measured(losses, np.nanmean(curves, 0), float(best[0]))
-        if who == CHOSEN:
-            losses, curves = live(np.array([1.0, 0.0], np.float32), TABLE, sizes.seeds)
-            results[AS_FOUND] = Measured(losses, np.nanmean(curves, 0), None)
+    candidates = contenders(selection, sizes.num_updates, sizes.trials)
+    for optimizer, program in ((BEST, selection.best.program), (SIMPLIFIED, selection.simplified)):
+        if canonical_hash(program) == canonical_hash(selection.chosen.program):
+            del candidates[optimizer]
+    for optimizer, (make, trials) in candidates.items():
+        test = tester.losses(FromOptax(make))
+        tuning_losses = [test(trial, TUNING, sizes.tuning_seeds)[0].mean() for trial in trials]
+        best = trials[int(np.argmin(tuning_losses))]
+        losses, curves = test(best, TABLE, sizes.seeds)
+        results[optimizer] = OptimizerResult(losses, np.nanmean(curves, 0), float(best[0]))
+        if optimizer == CHOSEN:
+            losses, curves = test(np.array([1.0, 0.0], np.float32), TABLE, sizes.seeds)
+            results[UNTUNED] = OptimizerResult(losses, np.nanmean(curves, 0), None)
     return results
 
 
-def contenders(found: Found, steps: int, trials: int) -> dict[str, tuple[Callable[[Any], Any], np.ndarray]]:
-    """Optimizers by name: how they are made of a trial, and the trials `[trials, 2]`.
+def contenders(
+    selection: Selection, steps: int, num_trials: int
+) -> dict[str, tuple[Callable[[Any], optax.GradientTransformation], np.ndarray]]:
+    """Optimizers by name, each a function of a trial's setting `[2]` with its settings `[num_trials, 2]`.
 
-    All follow the same cosine schedule. A trial is a rate and a decay for AdamW and Lion, and a factor on the whole
-    update for a program, whose other constants stay.
+    All use the same cosine schedule. A setting of AdamW and Lion is a learning rate and a weight decay; a setting of a
+    program is a factor on its update and an unused zero, and its constants are not tuned.
     """
-    wave = optax.cosine_decay_schedule(1.0, steps)
-    rates = np.geomspace(1e-4, 1e-1, trials // 2)
+    schedule = optax.cosine_decay_schedule(1.0, steps)
+    rates = np.geomspace(1e-4, 1e-1, num_trials // 2)
     grid = np.array([(rate, decay) for rate in rates for decay in (0.0, 0.1)], np.float32)
-    factors = np.geomspace(1 / 30, 30, trials)
-    scales = np.stack([factors, np.zeros(trials)], 1).astype(np.float32)
+    factors = np.geomspace(1 / 30, 30, num_trials)
+    scales = np.stack([factors, np.zeros(num_trials)], 1).astype(np.float32)
 
-    def program(what: Program) -> Callable[[Any], Any]:
-        return lambda trial: optax.chain(from_program(what, wave), optax.scale(trial[0]))
+    def scaled(program: Program) -> Callable[[Any], optax.GradientTransformation]:
+        return lambda trial: optax.chain(from_program(program, schedule), optax.scale(trial[0]))
 
     return {
-        ADAMW: (lambda trial: optax.adamw(lambda i: trial[0] * wave(i), weight_decay=trial[1]), grid),
-        "Lion": (lambda trial: lion(lambda i: trial[0] * wave(i), weight_decay=trial[1]), grid),
-        BEST: (program(found.best.program), scales),
-        CHOSEN: (program(found.chosen.program), scales),
-        SIMPLE: (program(found.simple), scales),
+        ADAMW: (lambda trial: optax.adamw(lambda i: trial[0] * schedule(i), weight_decay=trial[1]), grid),
+        "Lion": (lambda trial: lion(lambda i: trial[0] * schedule(i), weight_decay=trial[1]), grid),
+        BEST: (scaled(selection.best.program), scales),
+        CHOSEN: (scaled(selection.chosen.program), scales),
+        SIMPLIFIED: (scaled(selection.simplified), scales),
     }

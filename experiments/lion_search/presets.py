@@ -1,4 +1,4 @@
-"""The sizes of searches."""
+"""Presets: configurations of small, medium and published size."""
 
 from experiments.lion_search.config import EvalConfig, ProxyConfig, SearchConfig, StudyConfig
 
@@ -11,7 +11,7 @@ SMALL = StudyConfig(
         validation_steps=2000,
         every=20,
         tasks=(*QUICK.eval.tasks, "digits_conv", "text_gru", "text_transformer"),
-        lifetime=1000,
+        num_updates=1000,
         trials=32,
         tuning_seeds=8,
         seeds=32,
@@ -26,7 +26,7 @@ PAPER = StudyConfig(
         validation_steps=100_000,
         every=100,
         tasks=SMALL.eval.tasks,
-        lifetime=20_000,
+        num_updates=20_000,
         trials=32,
         tuning_seeds=8,
         seeds=32,

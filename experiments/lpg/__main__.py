@@ -1,11 +1,11 @@
 """python -m experiments.lpg [--preset quick|small|paper|ta|ta_paper] [--levels.distribution ...] [--help]"""
 
-from experiments.common.memory import restart_with_huge_pages
+from experiments.cli.memory import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()
 
-from experiments.common.cli import launch
+from experiments.cli.command_line import launch
 from experiments.gridworld.config import StudyConfig
 from experiments.gridworld.train import main
 from experiments.lpg.presets import PRESETS

@@ -1,9 +1,8 @@
-"""The sizes at which LPG is run: by meta-gradients as GROOVE without replay, and TA-LPG by evolution."""
+"""Presets of LPG (meta-gradients, the sizes of GROOVE without replay) and of TA-LPG (evolution strategies)."""
 
 import dataclasses
 
-from experiments.common.config import RunConfig
-from experiments.common.evolution import ESConfig
+from experiments.cli.evolution import ESConfig
 from experiments.gridworld.config import (
     AgentConfig,
     CurriculumConfig,
@@ -14,13 +13,14 @@ from experiments.gridworld.config import (
     StudyConfig,
 )
 from experiments.groove.presets import PRESETS as GROOVE
+from lopt.training import RunConfig
 
 RUN = RunConfig(out="runs/lpg")
 
 TA = StudyConfig(
     run=RUN,
     score="uniform",
-    levels=LevelsConfig(distribution="small", lifetime=50, shortest=10),
+    levels=LevelsConfig(distribution="small", num_updates=50, shortest=10),
     rule=RuleConfig(hidden=16, prediction_size=4, time="normalised"),
     agent=AgentConfig(num_envs=8, prediction_rate=100.0),
     meta=MetaConfig(
@@ -40,13 +40,14 @@ TA = StudyConfig(
 TA_PAPER = StudyConfig(
     run=RUN,
     score="uniform",
-    levels=LevelsConfig(lifetime=250, shortest=10),
+    levels=LevelsConfig(num_updates=250, shortest=10),
     rule=RuleConfig(time="normalised"),
     meta=MetaConfig(estimator="es", num_steps=2500, num_lifetimes=512, learning_rate=1e-2, final_rate=0.08),
     es=ESConfig(pack=64),
     eval=EvalConfig(every=100, final_levels=256, seeds=10, episodes=64),
 )
-"""Paper: arXiv 2402.05828. The learning rate ends where 0.999 per meta-step would bring it."""
+"""Paper: arXiv 2402.05828. Differs: the learning rate decays by a cosine, to the value that a factor of 0.999 per
+meta-step reaches."""
 
 PRESETS = {
     **{name: dataclasses.replace(preset, run=RUN, score="uniform") for name, preset in GROOVE.items()},

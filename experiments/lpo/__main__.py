@@ -1,14 +1,14 @@
 """python -m experiments.lpo [--preset quick|ta|paper] [--envs CartPole-v1 ...] [--help]"""
 
-from experiments.common.memory import restart_with_huge_pages
+from experiments.cli.memory import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()
 
-from experiments.common.cli import launch
+from experiments.cli.command_line import launch
+from experiments.drift.config import DriftStudyConfig
+from experiments.drift.train import main
 from experiments.lpo.presets import PRESETS
-from experiments.mirror.config import MirrorConfig
-from experiments.mirror.train import main
 
 if __name__ == "__main__":
-    launch(main, MirrorConfig, PRESETS)
+    launch(main, DriftStudyConfig, PRESETS)

@@ -1,16 +1,16 @@
-"""The sizes at which drifts are meta-trained."""
+"""Presets of LPO and TA-LPO: quick and ta (minutes on two cores), and the sizes of the paper."""
 
 import dataclasses
 
-from experiments.common.evolution import ESConfig
-from experiments.mirror.build import DriftConfig
-from experiments.mirror.config import EvalConfig, MetaConfig, MirrorConfig
-from experiments.mirror.settings import InnerConfig
+from experiments.cli.evolution import ESConfig
+from experiments.drift.build import DriftConfig
+from experiments.drift.config import DriftStudyConfig, EvalConfig, MetaConfig
+from experiments.drift.settings import InnerConfig
 
-QUICK = MirrorConfig(
+QUICK = DriftStudyConfig(
     envs=("CartPole-v1",),
     test_envs=("Acrobot-v1",),
-    drift=DriftConfig(floor="none"),
+    drift=DriftConfig(base_drift="none"),
     inner=InnerConfig(
         num_envs=16,
         rollout_length=32,
@@ -20,15 +20,15 @@ QUICK = MirrorConfig(
         learning_rate=1e-2,
         hidden=(32, 32),
     ),
-    meta=MetaConfig(num_steps=60, num_lifetimes=16, learning_rate=2e-2, fitness="life", steps_per_chunk=5),
+    meta=MetaConfig(num_steps=60, num_lifetimes=16, learning_rate=2e-2, fitness="lifetime", steps_per_chunk=5),
     es=ESConfig(std=0.05, shaping="rank", episodes=16),
     eval=EvalConfig(seeds=32, episodes=32, every=20),
 )
-"""Short lives of many epochs and large steps, where what holds a policy back decides; the drift starts from nothing."""
+"""Short lifetimes with many epochs and a large learning rate, in which the drift has a large effect; f_0 is zero."""
 
-TA = dataclasses.replace(QUICK, drift=DriftConfig(floor="none", time="fraction"))
+TA = dataclasses.replace(QUICK, drift=DriftConfig(base_drift="none", time="fraction"))
 
-PAPER = MirrorConfig(
+PAPER = DriftStudyConfig(
     envs=("brax/ant",),
     test_envs=("brax/humanoid", "brax/walker2d", "brax/hopper"),
     es=ESConfig(std=0.04, shaping="zscore", episodes=128),

@@ -1,1 +1,1 @@
-"""One layer that learns to learn: linear attention and the mesa-layer against the theory of what they become."""
+"""Mesa-optimisation in single layers: trained linear attention and mesa-layers compared with theory."""

@@ -1,6 +1,6 @@
-"""python -m experiments.mesa [--preset quick|paper] [--starts gaussian sparse ones] [--help]"""
+"""python -m experiments.mesa [--preset quick|paper] [--diagonal-unitary.initials gaussian sparse ones] [--help]"""
 
-from experiments.common.cli import launch
+from experiments.cli.command_line import launch
 from experiments.mesa.config import PRESETS, MesaConfig
 from experiments.mesa.train import main
 

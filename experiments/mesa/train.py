@@ -1,4 +1,4 @@
-"""Training all layers at once, and measuring them against theory."""
+"""Trains all layers in one run, and compares them with theory."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,82 +7,84 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common.cli import command_line
-from experiments.common.folder import RunFolder, open_folder
-from experiments.common.loop import Outcome, run
-from experiments.common.progress import status
-from experiments.common.unfinished import leave
-from experiments.mesa import layers, pictures, rotations
+from experiments.mesa import diagonal_unitary, layers, pictures
 from experiments.mesa.config import MesaConfig
-from experiments.mesa.report import TITLE, Flowed, Found, Solved, Stepped, write
+from experiments.mesa.report import TITLE, DiagonalUnitaryResults, FewShotResults, LinearSystemResults, Results, write
+from lopt.evaluation import report_unfinished
+from lopt.training import Outcome, RunFolder, command_line, open_folder, run, status
 from lopt.types import Key, Metrics
 
-TEST = 1
-"""The seed of all test sequences."""
+TEST_SEED = 1
+"""Seed of all test sequences."""
 REGRESSION_PENALTY = 1e-3
+"""Penalty of the ridge regression on linear systems."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is trained: rotations by variant, and the layers that Adam trains."""
+    """The models of a run: the variants on diagonal unitary AR sequences, and the layers that Adam trains."""
 
     config: MesaConfig
 
     @property
-    def variants(self) -> list[rotations.Variant]:
-        """Of the rotating sequences."""
-        return rotations.variants(self.config.rotations)
+    def variants(self) -> list[diagonal_unitary.Variant]:
+        """The variants on diagonal unitary AR sequences."""
+        return diagonal_unitary.variants(self.config.diagonal_unitary)
 
     @property
     def layers(self) -> list[layers.Layer]:
-        """Few-shot attention, and those on linear systems."""
+        """Few-shot attention, and the two layers on linear systems."""
         few_shot, _, _ = layers.few_shot(self.config.few_shot, self.config.num_steps)
         return [few_shot, *(layer for layer, _ in layers.systems(self.config.systems, self.config.num_steps).values())]
 
     def init(self, key: Key) -> dict:
-        """All weights, and the number of steps done."""
-        replicas = self.config.rotations.replicas
-        births = {v.name: v.births(self.config.rotations.inits) for v in self.variants}
+        """Initial weights and optimizer states of all models, and the number of steps done."""
+        replicas = self.config.diagonal_unitary.replicas
+        initial = {v.name: v.initial_theta(self.config.diagonal_unitary.initial_weights) for v in self.variants}
         keys = jax.random.split(key, len(self.layers))
         return {
-            "rotations": jax.tree.map(lambda x: jnp.stack([x] * replicas), births),
+            "diagonal_unitary": jax.tree.map(lambda x: jnp.stack([x] * replicas), initial),
             "layers": {layer.name: layer.init(k) for layer, k in zip(self.layers, keys, strict=True)},
             "step": jnp.int32(0),
         }
 
     def step(self, key: Key, state: dict) -> tuple[dict, Metrics]:
-        """One step of everything."""
-        here, metrics = self.config.rotations, {}
+        """One step of all models, and their losses."""
+        options = self.config.diagonal_unitary
+        metrics: Metrics = {}
         anneal = 0.5 * (1 + jnp.cos(jnp.pi * state["step"] / self.config.num_steps))
         keys = iter(jax.random.split(key, len(self.variants) + len(self.layers)))
-        turned, trained = {}, {}
+        new_variants, new_layers = {}, {}
         for v in self.variants:
-            turned[v.name], told = rotations.descend(here, v, next(keys), state["rotations"][v.name], anneal)
-            metrics |= told
+            new_variants[v.name], info = diagonal_unitary.sgd_step(
+                options, v, next(keys), state["diagonal_unitary"][v.name], anneal
+            )
+            metrics |= info
         for layer in self.layers:
-            trained[layer.name], told = layer.step(next(keys), state["layers"][layer.name])
-            metrics |= told
-        return {"rotations": turned, "layers": trained, "step": state["step"] + 1}, metrics
+            new_layers[layer.name], info = layer.step(next(keys), state["layers"][layer.name])
+            metrics |= info
+        return {"diagonal_unitary": new_variants, "layers": new_layers, "step": state["step"] + 1}, metrics
 
 
 def main(config: MesaConfig) -> None:
-    """Train, follow the exact flow, measure, and write the table of theory against measurement."""
+    """Train all models, integrate the exact gradient flow, evaluate, and write the report."""
     study = Study(config)
     folder = open_folder(config, command_line())
     outcome = train(study, folder)
     if outcome.stopped:
-        leave(config, folder, outcome, TITLE, partial(pictures.training, config, folder, study.variants))
+        report_unfinished(config, folder, outcome, TITLE, partial(pictures.training, config, folder, study.variants))
         return
-    with status("following the exact gradient flow, and measuring", config.run.progress):
-        found = measure(study, jax.device_get(outcome.state))
-    write(config, folder, found)
+    with status("integrating the exact gradient flow, and evaluating", config.run.progress):
+        results = evaluate(study, jax.device_get(outcome.state))
+    write(config, folder, results)
     print(f"report: {folder.path / 'report.md'}")
 
 
 def train(study: Study, folder: RunFolder) -> Outcome:
-    """The run itself."""
+    """Train all models for `num_steps` steps."""
     config = study.config
-    losses = [f"{part.name}/loss" for part in (*study.variants, *study.layers)]
+    names = [variant.name for variant in study.variants] + [layer.name for layer in study.layers]
+    losses = [f"{name}/loss" for name in names]
     return run(
         config.run,
         folder,
@@ -95,22 +97,26 @@ def train(study: Study, folder: RunFolder) -> Outcome:
     )
 
 
-def measure(study: Study, state: dict) -> Found:
-    """Everything the report shows."""
+def evaluate(study: Study, state: dict) -> Results:
+    """Integrate the exact flow of every variant, and evaluate all models of a trained state."""
     config, number = study.config, study.config.test_sequences
-    flowed = {}
+    by_variant = {}
     for v in study.variants:
-        last, path = rotations.flow(v, config.rotations.inits, config.flow_steps)
-        trained = state["rotations"][v.name]
-        tested = rotations.measure(v, jax.tree.map(lambda x: x[:, 0].mean(0), trained), TEST, number)
-        exact = rotations.measure(v, jax.tree.map(lambda x: x[0], last), TEST, number)
-        flowed[v.name] = Flowed(v, jax.device_get(last), jax.device_get(path), trained, tested, exact)
-    few, _, theory = layers.few_shot(config.few_shot, config.num_steps)
-    theta = state["layers"][few.name][0]
-    stepped = Stepped(theory, theta, few.measure(theta, TEST, 8 * number)[:, 0])
-    solved = {}
+        initial_weights = config.diagonal_unitary.initial_weights
+        end, path = diagonal_unitary.gradient_flow(v, initial_weights, config.flow_steps)
+        trained = state["diagonal_unitary"][v.name]
+        mean = jax.tree.map(lambda x: x[:, 0].mean(0), trained)
+        evaluation = diagonal_unitary.evaluate(v, mean, TEST_SEED, number)
+        of_flow = diagonal_unitary.evaluate(v, jax.tree.map(lambda x: x[0], end), TEST_SEED, number)
+        by_variant[v.name] = DiagonalUnitaryResults(
+            v, jax.device_get(end), jax.device_get(path), trained, evaluation, of_flow
+        )
+    layer, _, theory = layers.few_shot(config.few_shot, config.num_steps)
+    theta = state["layers"][layer.name][0]
+    few_shot = FewShotResults(theory, theta, layer.evaluate(theta, TEST_SEED, 8 * number)[:, 0])
+    losses = {}
     for name, (layer, _) in layers.systems(config.systems, config.num_steps).items():
-        solved[name] = layer.measure(state["layers"][name][0], TEST, number)
-    solved["ridge regression"] = layers.regression_errors(config.systems, REGRESSION_PENALTY, TEST, number)
-    mesa = state["layers"]["mesa-layer"][0]
-    return Found(flowed, stepped, Solved(solved, jax.tree.map(np.asarray, mesa)))
+        losses[name] = layer.evaluate(state["layers"][name][0], TEST_SEED, number)
+    losses["ridge regression"] = layers.ridge_losses(config.systems, REGRESSION_PENALTY, TEST_SEED, number)
+    mesa = jax.tree.map(np.asarray, state["layers"]["mesa-layer"][0])
+    return Results(by_variant, few_shot, LinearSystemResults(losses, mesa))

@@ -1,1 +1,1 @@
-"""Agents trained by PPO, by DPO or under a learned drift, in any environment."""
+"""Training of agents by PPO, by DPO or under a learned drift, in any environment."""

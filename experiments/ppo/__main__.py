@@ -1,11 +1,11 @@
 """python -m experiments.ppo [--env Breakout-MinAtar] [--drifts ppo dpo runs/lpo/rule] [--seeds 4] [--help]"""
 
-from experiments.common.memory import restart_with_huge_pages
+from experiments.cli.memory import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()
 
-from experiments.common.cli import launch
+from experiments.cli.command_line import launch
 from experiments.ppo.config import PRESETS, PPOConfig
 from experiments.ppo.train import main
 

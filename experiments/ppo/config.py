@@ -1,32 +1,34 @@
-"""The configuration of training agents under drifts."""
+"""Configuration of training agents under drifts."""
 
 from dataclasses import dataclass, field
 
-from experiments.common.checks import at_least
-from experiments.common.config import Run, RunConfig
-from experiments.mirror.settings import InnerConfig
+from experiments.cli.checks import at_least
+from experiments.cli.command_line import Run
+from experiments.drift.settings import InnerConfig
+from lopt.training import RunConfig
 
 
 @dataclass(frozen=True)
 class PPOConfig:
-    """Trains agents in an environment under one or several drifts and measures them.
+    """Trains agents in an environment under one or several drifts, and evaluates them.
 
     Raises:
-        ValueError: nothing to train, or a number out of range.
+        ValueError: no drift, or a number out of range.
     """
 
     run: Run = RunConfig(out="runs/ppo")
     env: str = "CartPole-v1"
-    """A gymnax name, brax/<task> or grid/<level distribution>."""
+    """Environment: a gymnax name, brax/<task> or grid/<level distribution>."""
     drifts: tuple[str, ...] = ("ppo",)
-    """ppo, dpo, or rule files of learned drifts (runs/lpo/rule)."""
+    """Drifts that are compared: ppo, dpo, or rule files of learned drifts (runs/lpo/rule)."""
     seeds: int = 4
-    """Agents per drift, side by side."""
+    """Number of agents per drift, trained side by side."""
     inner: InnerConfig = field(default_factory=InnerConfig)
     episodes: int = 128
-    """Episodes that measure an agent at the end."""
+    """Number of episodes in which an agent is evaluated after the last update."""
     updates_per_chunk: int = 1
-    """Updates per compiled call: how often metrics are logged and signals are seen."""
+    """Number of agent updates per compiled call, lowered to a divisor of the updates in a lifetime. Metrics are logged
+    and signals are handled once per call."""
 
     def __post_init__(self) -> None:
         if not self.drifts:
@@ -35,4 +37,4 @@ class PPOConfig:
 
 
 PRESETS = {"published": PPOConfig()}
-"""What is not given is as published for the environment."""
+"""Options of the agents that are not given are as published for the environment."""

@@ -1,34 +1,36 @@
-"""The run of `experiments.ppo`: agents of several drifts and seeds in one resumable loop."""
+"""Training of agents under several drifts and with several seeds in one resumable loop."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common.cli import command_line, near_match_error
-from experiments.common.compiling import often
-from experiments.common.folder import RunFolder, open_folder
-from experiments.common.loop import run
-from experiments.common.progress import status
-from experiments.common.report import curves, table, write_report, write_results
-from experiments.common.stats import bootstrap, mean
-from experiments.common.unfinished import leave
-from experiments.mirror.build import DRIFTS, World, world
-from experiments.mirror.environments import reference
+from experiments.cli.command_line import near_match_error
+from experiments.drift.build import DRIFTS, EnvSetup, env_setup
+from experiments.drift.environments import reference
 from experiments.ppo.config import PPOConfig
 from lopt.agents import PPOLifetime
+from lopt.evaluation import bootstrap, curves, mean, report_unfinished, table, write_report, write_results
 from lopt.export import load_rule, rebuild
 from lopt.objectives import Drift
+from lopt.training import RunFolder, command_line, jit_repeated, open_folder, run, status
 from lopt.types import Key, Metrics, Theta
 
 
 @dataclass(frozen=True)
-class Taught:
-    """One drift, and the agents that learn under it."""
+class Method:
+    """One of the methods that are compared.
+
+    Attributes:
+        name: of the drift.
+        lifetime: of a PPO agent under the drift.
+        theta: meta-parameters of the drift; `()` for one without.
+    """
 
     name: str
     lifetime: PPOLifetime
@@ -36,62 +38,65 @@ class Taught:
 
 
 def main(config: PPOConfig) -> None:
-    """Train, then measure."""
-    here = world(config.env, config.inner.settings(config.env))
-    taught = [Taught(name, here.lifetime(drift, config.episodes), theta) for name, drift, theta in drifts(config)]
-    level = here.levels(jax.random.key(config.run.seed))
+    """Train the agents, then evaluate them."""
+    setup = env_setup(config.env, config.inner.settings(config.env))
+    methods = [Method(name, setup.lifetime(drift, config.episodes), theta) for name, drift, theta in drifts(config)]
+    level = setup.levels(jax.random.key(config.run.seed))
 
     def init(key: Key):
         keys = jax.random.split(key, config.seeds)
-        # agents of a seed start alike under every drift
-        return {t.name: jax.vmap(lambda k, t=t: t.lifetime.init(k, t.theta, level))(keys) for t in taught}
+        # agents of a seed have the same initial state under every drift
+        return {m.name: jax.vmap(lambda k, m=m: m.lifetime.init(k, m.theta, level))(keys) for m in methods}
 
     def step(key: Key, state):
-        keys, after, metrics = jax.random.split(key, config.seeds), {}, {}
-        for t in taught:
-            one = jax.vmap(lambda k, s, t=t: t.lifetime.step(k, t.theta, level, s))
-            after[t.name], told = one(keys, state[t.name])
-            metrics |= _summary(t.name, told)
+        keys = jax.random.split(key, config.seeds)
+        after: dict[str, Any] = {}
+        metrics: Metrics = {}
+        for m in methods:
+            one = jax.vmap(lambda k, s, m=m: m.lifetime.step(k, m.theta, level, s))
+            after[m.name], info = one(keys, state[m.name])
+            metrics |= _summary(m.name, info.metrics)
         return after, metrics
 
     folder = open_folder(config, command_line())
-    num = here.settings.num_updates
-    chunk = max(d for d in range(1, config.updates_per_chunk + 1) if num % d == 0)
+    num_updates = setup.settings.num_updates
+    chunk = max(d for d in range(1, config.updates_per_chunk + 1) if num_updates % d == 0)
     outcome = run(
         config.run,
         folder,
         init=init,
         step=step,
-        num_steps=num,
+        num_steps=num_updates,
         chunk=chunk,
-        headline=tuple(f"{t.name}/return" for t in taught),
-        finite=tuple(f"{t.name}/loss" for t in taught),
+        headline=tuple(f"{m.name}/return" for m in methods),
+        finite=tuple(f"{m.name}/loss" for m in methods),
         unit="update",
     )
     if outcome.stopped:
-        names = [t.name for t in taught]
-        leave(config, folder, outcome, f"Agents in {config.env}", partial(learning, folder, names))
+        names = [m.name for m in methods]
+        report_unfinished(config, folder, outcome, f"Agents in {config.env}", partial(learning_curves, folder, names))
         return
-    final = {}
-    with status("measuring the agents", config.run.progress):
-        for t in taught:
-            measure = here.measure(t.lifetime, config.episodes)
-            go = often(jax.vmap(lambda k, s, m=measure: m(k, level, s)))
-            final[t.name] = np.asarray(go(jax.random.split(jax.random.key(7), config.seeds), outcome.state[t.name]))
-    write(config, folder, here, final)
+    returns = {}
+    with status("evaluating the agents", config.run.progress):
+        keys = jax.random.split(jax.random.key(7), config.seeds)
+        for m in methods:
+            evaluate = setup.evaluator(m.lifetime, config.episodes)
+            many = jit_repeated(jax.vmap(lambda k, s, evaluate=evaluate: evaluate(k, level, s)))
+            returns[m.name] = np.asarray(many(keys, outcome.state[m.name]))
+    write(config, folder, setup, returns)
     print(f"report: {folder.path / 'report.md'}")
 
 
 def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
-    """Names, drifts and meta-parameters of what was asked for.
+    """Name, drift and meta-parameters of every entry of `config.drifts`.
 
     Raises:
-        ValueError: an unknown name that is no rule file either, or a rule of another kind.
+        ValueError: an unknown name that is no rule file either, or a rule that is no drift.
     """
-    found: list[tuple[str, Drift, Theta]] = []
+    entries: list[tuple[str, Drift, Theta]] = []
     for name in config.drifts:
         if name in DRIFTS:
-            found.append((name, DRIFTS[name], ()))
+            entries.append((name, DRIFTS[name], ()))
             continue
         if not Path(name).with_suffix(".json").exists():
             raise near_match_error("drift (nor is there a rule file of this name)", name, DRIFTS)
@@ -99,49 +104,55 @@ def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
         drift = rebuild(rule.card)
         if not isinstance(drift, Drift):
             raise ValueError(f"drifts: {name} is a rule of another kind (got {rule.card.kind}, expected a drift)")
-        found.append((Path(name).parent.name or "learned", drift, rule.theta))
-    return found
+        entries.append((Path(name).parent.name or "learned", drift, rule.theta))
+    return entries
 
 
-def _summary(name: str, told: Metrics) -> Metrics:
-    """Over the seeds: returns of the episodes that ended, in the mean and of the middle half; other metrics' means."""
-    returns = told["episode_return"]
-    known = jnp.isfinite(returns)
+def _summary(name: str, per_seed: Metrics) -> Metrics:
+    """Statistics over seeds: mean and quartiles of the returns of episodes that ended, means of other metrics."""
+    returns = per_seed["episode_return"]
+    ended = jnp.isfinite(returns)
     low, high = jnp.nanpercentile(returns, jnp.array([25.0, 75.0]))
-    spread = {"return": returns.mean(where=known), "return_low": low, "return_high": high}
-    others = {key: told[key].mean() for key in ("loss", "kl", "policy_entropy", "critic_loss")}
+    spread = {"return": returns.mean(where=ended), "return_low": low, "return_high": high}
+    others = {key: per_seed[key].mean() for key in ("loss", "kl", "policy_entropy", "critic_loss")}
     return {f"{name}/{key}": value for key, value in (spread | others).items()}
 
 
-def learning(folder: RunFolder, names: Sequence[str]) -> str:
-    """Draw the learning curves of the agents under these drifts; the Markdown that shows them."""
+def learning_curves(folder: RunFolder, names: Sequence[str]) -> str:
+    """Draw the learning curves of the agents as `curves.png`; returns Markdown that shows them.
+
+    `names` are the drifts.
+    """
     measures = {
         "return of the episodes that ended": "return",
         "entropy of the policy (nats)": "policy_entropy",
         "KL of an update (nats)": "kl",
-        "value: squared error": "critic_loss",
+        "value loss: squared error": "critic_loss",
     }
-    panels = {text: {f"{name}/{what}": name for name in names} for text, what in measures.items()}
+    panels = {title: {f"{name}/{metric}": name for name in names} for title, metric in measures.items()}
     caption = "Means over the seeds: raw values pale, moving means on top."
     return curves(folder, panels, "update of the agents", caption=caption)
 
 
-def write(config: PPOConfig, folder: RunFolder, here: World, final: dict[str, np.ndarray]) -> None:
-    """Write what shows the result; `final` are mean returns `[seeds]`."""
-    known = reference(config.env)
+def write(config: PPOConfig, folder: RunFolder, setup: EnvSetup, returns: dict[str, np.ndarray]) -> None:
+    """Write `report.md` and `results.json`; `returns` are mean returns `[seeds]` by drift."""
+    published = reference(config.env)
     rows = [
-        (name, bootstrap(values, mean), bootstrap(known.score(values), mean) if known else "")
-        for name, values in final.items()
+        (name, bootstrap(values, mean), bootstrap(published.score(values), mean) if published else "")
+        for name, values in returns.items()
     ]
-    header = ("agents under", "return", "random = 0, reference = 1")
+    header = ("drift", "return", "random = 0, reference = 1")
     text = table(header, rows) + (
         f"\n\nMean over {config.seeds} agent seeds and {config.episodes} fresh episodes each after "
-        f"{here.settings.total_steps:,} environment steps, with 95 % bootstrap intervals over the seeds."
+        f"{setup.settings.total_steps:,} environment steps, with 95 % bootstrap intervals over the seeds."
     )
-    if known:
-        text += f" Reference {known.reference:g}: {known.source}. Random {known.random:g}: {known.random_source}."
+    if published:
+        text += (
+            f" Reference {published.reference:g}: {published.source}. "
+            f"Random {published.random:g}: {published.random_source}."
+        )
     sections = {"Trained agents": text}
-    if drawn := learning(folder, list(final)):
-        sections["Learning"] = drawn
-    write_results(folder, {"seed": config.run.seed, "returns": final, "settings": vars(here.settings)})
+    if drawn := learning_curves(folder, list(returns)):
+        sections["Learning curves"] = drawn
+    write_results(folder, {"seed": config.run.seed, "returns": returns, "settings": vars(setup.settings)})
     write_report(folder, f"Agents in {config.env}", config, sections)

@@ -1,1 +1,1 @@
-"""Several runs that differ in their seed alone, as one result."""
+"""Aggregation of runs that differ only in their meta-training seed."""

@@ -1,4 +1,7 @@
-"""python -m experiments.seeds RUN RUN [RUN ...] [--against RUN ...] [--out FOLDER]: means over meta-training seeds."""
+"""Means and intervals over meta-training seeds.
+
+python -m experiments.seeds RUN RUN [RUN ...] [--against RUN ...] [--out FOLDER]
+"""
 
 import json
 import math
@@ -11,10 +14,9 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.common.cli import command_line, report_errors
-from experiments.common.config import differences, write_json, write_text
-from experiments.common.report import json_data, table
-from experiments.common.stats import Interval, bootstrap, mean, paired_difference
+from experiments.cli.command_line import report_errors
+from lopt.evaluation import Interval, bootstrap, json_data, mean, paired_difference, table
+from lopt.training import command_line, differences, write_json, write_text
 
 USAGE = "python -m experiments.seeds RUN RUN [RUN ...] [--against RUN ...] [--out FOLDER]"
 MEASURES = {
@@ -27,7 +29,7 @@ MEASURES = {
     "excess_late": "excess over the exact reference at late positions",
     "held_out": "distance between rule and formula",
 }
-"""Parts of a `results.json` that can be summarised, and what they measure."""
+"""Entries of a `results.json` that can be summarised, and the quantity in them."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,12 @@ class SeedsConfig:
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]]
-    """Run folders."""
+    """Folders of finished runs of one configuration, one run per seed."""
     against: tuple[str, ...] = ()
-    """Run folders of another configuration with the same seeds, to compare with seed by seed."""
+    """Folders of finished runs of another configuration with the same seeds. Differences to them are paired by seed;
+    by default there is no comparison."""
     out: str = ""
-    """Folder for summary.md and summary.json."""
+    """Folder for summary.md and summary.json; without it the summary is only printed."""
 
     def __post_init__(self) -> None:
         if len(self.runs) < 2:
@@ -55,10 +58,10 @@ class Runs:
     """Runs of one configuration that differ in their seed.
 
     Attributes:
-        config: what they have in common.
-        commands: what started them.
-        values: by measure and row, one value per seed.
-        seeds: in the order of the values.
+        config: their configuration without the seed, as JSON data.
+        commands: that started them, in the order of `seeds`.
+        values: `[seeds]` by measure and row.
+        seeds: ascending.
     """
 
     config: dict[str, Any]
@@ -68,13 +71,13 @@ class Runs:
 
 
 def load(folders: tuple[str, ...]) -> Runs:
-    """The runs in these folders, in the order of their seeds.
+    """Load the runs in these folders, ordered by seed.
 
     Raises:
         ValueError: a folder without a finished run, results that cannot be summarised, two runs of one seed, or runs
             of different configurations.
     """
-    found: dict[int, tuple[str, dict[str, dict[str, float]]]] = {}
+    runs: dict[int, tuple[str, dict[str, dict[str, float]]]] = {}
     first: dict[str, Any] | None = None
     for folder in folders:
         config, command, results = _read(folder)
@@ -92,17 +95,20 @@ def load(folders: tuple[str, ...]) -> Runs:
                 f"{folders[0]} and {folder} are runs of different configurations; they differ in\n  "
                 + "\n  ".join(lines[:5] + (["..."] if len(lines) > 5 else []))
             )
-        if seed in found:
-            raise ValueError(f"{folder}: seed {seed} is there twice; give runs of different seeds")
+        if seed in runs:
+            raise ValueError(f"{folder}: seed {seed} is given twice; give runs of different seeds")
         first = config
-        found[seed] = command, values
-    seeds = sorted(found)
-    return Runs(first or {}, [found[seed][0] for seed in seeds], _stacked([found[seed][1] for seed in seeds]), seeds)
+        runs[seed] = command, values
+    seeds = sorted(runs)
+    return Runs(first or {}, [runs[seed][0] for seed in seeds], _stacked([runs[seed][1] for seed in seeds]), seeds)
 
 
 def numbers(results: Any, lists: bool, row: str = "") -> Iterator[tuple[str, float]]:
-    """`(row, value)` of every number; an interval counts by its value, and with `lists` a list (of agent seeds) by its
-    mean. Other lists (curves) and texts are left out."""
+    """Iterate over `(row, value)` of every number in `results`.
+
+    An interval gives its value, and with `lists` a list (one entry per agent seed) its mean. Other lists (curves) and
+    strings are left out. `row` is the path of names so far.
+    """
     if isinstance(results, dict) and set(results) == {"value", "low", "high"}:
         yield row, float(results["value"])
     elif isinstance(results, dict):
@@ -115,51 +121,51 @@ def numbers(results: Any, lists: bool, row: str = "") -> Iterator[tuple[str, flo
 
 
 def summary(config: SeedsConfig) -> tuple[str, dict[str, Any]]:
-    """The summary as Markdown and as data.
+    """The summary as Markdown and as JSON data.
 
     Raises:
-        ValueError: what `load` raises, and other seeds in `against`.
+        ValueError: as in `load`, or runs in `against` that have other seeds.
     """
-    ours = load(config.runs)
-    theirs = load(config.against) if config.against else None
-    if theirs is not None and theirs.seeds != ours.seeds:
-        raise ValueError(f"--against: seeds must be the same (got {theirs.seeds}, expected {ours.seeds})")
-    text = f"Seeds {', '.join(map(str, ours.seeds))}; 95 % bootstrap intervals over meta-training seeds.\n"
-    data: dict[str, Any] = {"seeds": ours.seeds, "commands": ours.commands, "config": ours.config}
-    for measure, values in ours.values.items():
-        others = theirs.values.get(measure, {}) if theirs is not None else None
+    runs = load(config.runs)
+    against = load(config.against) if config.against else None
+    if against is not None and against.seeds != runs.seeds:
+        raise ValueError(f"--against: seeds must be the same (got {against.seeds}, expected {runs.seeds})")
+    text = f"Seeds {', '.join(map(str, runs.seeds))}; 95 % bootstrap intervals over meta-training seeds.\n"
+    data: dict[str, Any] = {"seeds": runs.seeds, "commands": runs.commands, "config": runs.config}
+    for measure, values in runs.values.items():
+        others = against.values.get(measure, {}) if against is not None else None
         text += f"\n{_table(MEASURES[measure], values, others)}\n"
         data[measure] = {row: {"mean": _mean(x), "per_seed": x} for row, x in values.items()}
         for row in values.keys() & (others or {}).keys():
             other = (others or {})[row]
-            data[measure][row]["against"] = {"difference": _gap(values[row], other), "per_seed": other}
-    commands = ours.commands
-    if theirs is not None:
-        text += "\nDifferences are paired by seed; the other configuration's runs are the last of the commands.\n"
-        data["against"] = {"commands": theirs.commands, "config": theirs.config}
-        commands = commands + theirs.commands
+            data[measure][row]["against"] = {"difference": _difference(values[row], other), "per_seed": other}
+    commands = runs.commands
+    if against is not None:
+        text += "\nDifferences are paired by seed; the last commands are those of the other configuration.\n"
+        data["against"] = {"commands": against.commands, "config": against.config}
+        commands = commands + against.commands
     lines = "\n".join([*commands, command_line()])
     return f"{text}\n```\n{lines}\n```\n", json_data(data)
 
 
 def _read(folder: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """Configuration without the seed, command and results of a finished run."""
+    """The configuration without the seed, the command and the results of a finished run."""
     try:
         record = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         results = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
         config, command = dict(record["config"]), str(record["command"])
         if not isinstance(results, dict):
-            raise ValueError("results.json is no object")
+            raise ValueError("results.json holds no JSON object")
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} holds no finished run ({error})") from error
     return {name: value for name, value in config.items() if name != "seed"}, command, results
 
 
-def _stacked(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, np.ndarray]]:
-    """By measure and row `[seeds]`; NaN where a run lacks the row."""
+def _stacked(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, np.ndarray]]:
+    """Values `[seeds]` by measure and row; NaN where a run lacks the row."""
     return {
-        measure: {row: np.array([run.get(measure, {}).get(row, math.nan) for run in found]) for row in rows}
-        for measure, rows in found[0].items()
+        measure: {row: np.array([run.get(measure, {}).get(row, math.nan) for run in runs]) for row in rows}
+        for measure, rows in runs[0].items()
     }
 
 
@@ -169,24 +175,24 @@ def _mean(values: np.ndarray) -> Interval | str:
     return bootstrap(values, mean)
 
 
-def _gap(ours: np.ndarray, theirs: np.ndarray) -> Interval | str:
-    if not np.isfinite(ours - theirs).all():
+def _difference(first: np.ndarray, second: np.ndarray) -> Interval | str:
+    if not np.isfinite(first - second).all():
         return "not finite"
-    return paired_difference(ours, theirs, mean)
+    return paired_difference(first, second, mean)
 
 
 def _table(measure: str, values: dict[str, np.ndarray], others: dict[str, np.ndarray] | None) -> str:
-    header = ["", measure, "per seed"] + ([] if others is None else ["the other configuration's", "minus the other's"])
+    header = ["", measure, "per seed"] + ([] if others is None else ["the other configuration", "difference"])
     rows: list[list[Any]] = []
     for row, x in values.items():
         rows.append([row, _mean(x), " ".join(f"{value:.3g}" for value in x)])
         if others is not None:
-            rows[-1] += [_mean(others[row]), _gap(x, others[row])] if row in others else ["-", "-"]
+            rows[-1] += [_mean(others[row]), _difference(x, others[row])] if row in others else ["-", "-"]
     return table(header, rows)
 
 
 def main() -> None:
-    """Print the summary, and perhaps write it."""
+    """Print the summary, and write it if `out` is given."""
     config = tyro.cli(SeedsConfig, args=sys.argv[1:], prog="python -m experiments.seeds")
     text, data = summary(config)
     print(text)

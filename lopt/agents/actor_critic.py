@@ -1,4 +1,4 @@
-"""An agent whose policy and prediction are moved together, by one optimizer."""
+"""An actor-critic agent: a policy and a prediction network trained by one optimizer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,22 +18,30 @@ from lopt.types import AgentOutput, Key, Metrics, Params, Policy, PyTree
 
 
 class ActorCriticState(struct.PyTreeNode):
-    """Parameters of both networks, the optimizer's state, and the moments of the observations (or `()`)."""
+    """State of an `ActorCritic`.
+
+    Attributes:
+        params: parameters of both networks, `{"policy": ..., "prediction": ...}`.
+        opt_state: the optimizer's state.
+        obs_moments: running moments of the observations; `()` if they are not normalised.
+    """
 
     params: Params
     opt_state: Any
-    seen: Any
+    obs_moments: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ActorCritic:
-    """Two networks and one optimizer, so that one norm of the gradient is clipped.
+    """A policy network and a prediction network with one optimizer.
+
+    Clipping by the optimizer applies to the gradient norm of both networks together, as in PPO.
 
     Attributes:
-        policy: gives logits `[A]`, or a `Gaussian` (`lopt.nets.GaussianPolicy`).
-        prediction: gives the prediction, `[M]`; None for an agent without predictions.
+        policy: network with logits `[A]`, or a `Gaussian` (`lopt.nets.GaussianPolicy`), as output.
+        prediction: network with the prediction `[M]` as output; None for an agent without predictions.
         optimizer: an optax transformation of both networks' parameters.
-        observations: how observations are normalised; None leaves them as they are.
+        observations: normalisation of observations; None leaves them unchanged.
     """
 
     policy: nn.Module
@@ -42,30 +50,31 @@ class ActorCritic:
     observations: NormaliseObservations | None = None
 
     def init(self, key: Key, obs: Any) -> ActorCriticState:
-        """A newborn agent, from one observation."""
+        """An initial agent; `obs` is one observation, which sets the shapes."""
         key_policy, key_prediction = jax.random.split(key)
         params = {"policy": self.policy.init(key_policy, obs)["params"]}
         if self.prediction is not None:
             params["prediction"] = self.prediction.init(key_prediction, obs)["params"]
-        seen = self.observations.init(obs) if self.observations else ()
-        return tree.canonical(ActorCriticState(params=params, opt_state=self.optimizer.init(params), seen=seen))
+        moments = self.observations.init(obs) if self.observations else ()
+        state = ActorCriticState(params=params, opt_state=self.optimizer.init(params), obs_moments=moments)
+        return tree.canonical(state)
 
     def act(self, state: ActorCriticState, obs: Any) -> Policy:
-        """The policy at one observation, as the environment gives it."""
+        """The policy at one observation of the environment, before normalisation."""
         return cast(Policy, self.policy.apply({"params": state.params["policy"]}, self.normalise(state, obs)))
 
     def normalise(self, state: ActorCriticState, obs: Any) -> Any:
-        """An observation as the networks see it."""
-        return self.observations(state.seen, obs) if self.observations else obs
+        """One observation, normalised by the running moments."""
+        return self.observations(state.obs_moments, obs) if self.observations else obs
 
     def predict(self, params: Params, obs: Any) -> Float[Array, " M"]:
-        """The prediction at one normalised observation."""
+        """The prediction at one normalised observation; empty for an agent without predictions."""
         if self.prediction is None:
             return jnp.zeros((0,))
         return cast(jax.Array, self.prediction.apply({"params": params["prediction"]}, obs))
 
     def outputs(self, params: Params, obs: PyTree) -> AgentOutput:
-        """Policy and prediction at normalised observations `[T, B, ...]`."""
+        """Policy `[T, B, ...]` and prediction `[T, B, M]` at normalised observations `[T, B, ...]`."""
 
         def one(obs):
             policy = self.policy.apply({"params": params["policy"]}, obs)
@@ -78,24 +87,34 @@ class ActorCritic:
         state: ActorCriticState,
         obs: PyTree,
         loss: Callable[[AgentOutput], tuple[Float[Array, ""], Metrics]],
-        rate: Float[Array, ""],
+        factor: Float[Array, ""],
     ) -> tuple[ActorCriticState, Metrics]:
-        """One step of the optimizer, times `rate`, against the gradient of `loss` in the parameters.
+        """One optimizer step on `loss`, differentiated in the parameters of both networks.
 
-        `obs` are normalised; the metrics are those of `loss`, with its value as "loss".
+        Args:
+            state: the agent.
+            obs: normalised observations `[T, B, ...]`.
+            loss: function from the outputs at `obs` to a scalar and metrics.
+            factor: multiplies the optimizer's update (annealing).
+
+        Returns:
+            The new state, and the metrics of `loss` with its value as "loss".
         """
 
         def of_params(params):
             return loss(self.outputs(params, obs))
 
-        (value, told), grads = jax.value_and_grad(of_params, has_aux=True)(state.params)
+        (value, metrics), grads = jax.value_and_grad(of_params, has_aux=True)(state.params)
         updates, opt_state = differentiable(self.optimizer).update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, jax.tree.map(lambda u: rate * u, updates))
-        return state.replace(params=params, opt_state=opt_state), {"loss": value, **told}
+        params = optax.apply_updates(state.params, jax.tree.map(lambda u: factor * u, updates))
+        return state.replace(params=params, opt_state=opt_state), {"loss": value, **metrics}
 
 
 def vmap_flat(f: Callable[[PyTree], PyTree]) -> Callable[[PyTree], PyTree]:
-    """`vmap(vmap(f))` as one `vmap` over both axes: the gradients of the weights need no transposed copies then."""
+    """`vmap(vmap(f))` over axes `[T, B]`, computed as one `vmap` over T B rows.
+
+    The gradients of the weights then need no transposed copies.
+    """
 
     def mapped(x):
         length, width = jax.tree.leaves(x)[0].shape[:2]

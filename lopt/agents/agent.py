@@ -1,4 +1,4 @@
-"""An agent: a policy and a prediction, each a head of its own."""
+"""An agent with a policy and a prediction, each a trainable module with its own optimizer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,41 +9,41 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from lopt.agents.heads import Head, HeadState, apply_many
+from lopt.agents.trainable import Trainable, TrainableState, apply_many
 from lopt.types import AgentOutput, Key, Metrics, Rates
 
 
 class AgentState(struct.PyTreeNode):
-    """The states of the two heads; `prediction` is `()` for an agent without predictions."""
+    """The states of the two trainable modules; `prediction` is `()` for an agent without predictions."""
 
-    policy: HeadState
+    policy: TrainableState
     prediction: Any
 
 
 @dataclass(frozen=True)
 class Agent:
-    """Two heads with parameters and optimizers of their own.
+    """A policy and a prediction module, with separate parameters and optimizers.
 
     Attributes:
-        policy: gives the policy's logits, `[A]`.
-        prediction: gives the prediction's logits, `[M]`; None for an agent without predictions.
+        policy: trainable module with the policy's logits `[A]` as output.
+        prediction: trainable module with the prediction's logits `[M]` as output; None for no prediction.
     """
 
-    policy: Head
-    prediction: Head | None
+    policy: Trainable
+    prediction: Trainable | None
 
     def init(self, key: Key, obs: Any) -> AgentState:
-        """A newborn agent, from one observation."""
+        """An initial agent; `obs` is one observation, which sets the shapes."""
         key_policy, key_prediction = jax.random.split(key)
         prediction = self.prediction.init(key_prediction, obs) if self.prediction else ()
         return AgentState(policy=self.policy.init(key_policy, obs), prediction=prediction)
 
     def act(self, state: AgentState, obs: Any) -> Float[Array, " A"]:
-        """Policy logits for one observation."""
+        """The policy's logits at one observation."""
         return self.policy.apply(state.policy.params, obs)
 
     def outputs(self, state: AgentState, obs: Any) -> AgentOutput:
-        """Policy and prediction logits for observations `[T, B, ...]`."""
+        """Policy logits `[T, B, A]` and prediction logits `[T, B, M]` at observations `[T, B, ...]`."""
         policy = apply_many(self.policy, state.policy.params, obs)
         if self.prediction is None:
             return AgentOutput(policy=policy, prediction=jnp.zeros((*policy.shape[:2], 0)))
@@ -54,17 +54,25 @@ class Agent:
         state: AgentState,
         obs: Any,
         loss: Callable[[AgentOutput], tuple[Float[Array, ""], Metrics]],
-        alive: Bool[Array, ""],
+        active: Bool[Array, ""],
         rates: Any = (),
     ) -> tuple[AgentState, Float[Array, ""], Metrics]:
-        """One step of each head against the gradient of `loss` in the outputs; returns its value and metrics too.
+        """One optimizer step of each module on `loss`, a function of the agent's outputs.
 
-        `rates` are the level's factors on the heads' learning rates, `()` for none.
+        Args:
+            state: the agent.
+            obs: observations `[T, B, ...]`.
+            loss: function from the outputs at `obs` to a scalar and metrics.
+            active: whether the lifetime is not over; else the state is returned unchanged.
+            rates: the level's factors on the two learning rates (`Rates`), `()` for none.
+
+        Returns:
+            The new state, and the value and metrics of `loss` before the step.
         """
-        (value, told), grads = jax.value_and_grad(loss, has_aux=True)(self.outputs(state, obs))
+        (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(self.outputs(state, obs))
         factors = (rates.policy, rates.prediction) if isinstance(rates, Rates) else (1.0, 1.0)
-        policy = self.policy.update(state.policy, obs, grads.policy, alive, factors[0])
+        policy = self.policy.update(state.policy, obs, grads.policy, active, factors[0])
         prediction = state.prediction
         if self.prediction is not None:
-            prediction = self.prediction.update(prediction, obs, grads.prediction, alive, factors[1])
-        return AgentState(policy=policy, prediction=prediction), value, told
+            prediction = self.prediction.update(prediction, obs, grads.prediction, active, factors[1])
+        return AgentState(policy=policy, prediction=prediction), value, metrics

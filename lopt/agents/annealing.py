@@ -1,4 +1,4 @@
-"""How large an agent's steps are, from birth to the end of its life."""
+"""Annealing of the learning rate over a lifetime: factors of the optimizer's updates."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -7,10 +7,10 @@ from lopt.types import Progress
 
 
 def no_annealing(progress: Progress) -> Float[Array, ""]:
-    """One, all life long."""
+    """The constant factor 1."""
     return jnp.ones(())
 
 
 def linear_annealing(progress: Progress) -> Float[Array, ""]:
-    """1 - n / N: from one at birth to zero at the end of the life; constant within an update."""
+    """The factor 1 - n / N, from 1 in the first update to 1 / N in the last; constant within an update."""
     return 1.0 - progress.fraction

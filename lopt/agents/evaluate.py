@@ -1,4 +1,4 @@
-"""How good an agent has become."""
+"""Training an agent for a whole lifetime, and evaluation by the return of fresh episodes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,38 +23,51 @@ def episode_returns(
     num_episodes: int,
     max_steps: int,
 ) -> Float[Array, " B"]:
-    """Undiscounted returns of `num_episodes` episodes; stops when all have ended, or after `max_steps` steps."""
+    """Undiscounted returns of B parallel episodes under a stochastic policy.
+
+    It stops when all episodes have ended. An episode that has not ended after `max_steps` steps counts with its return
+    so far.
+
+    Args:
+        key: for resets, actions and transitions.
+        env: the environment.
+        level_params: parameters of the level.
+        policy: function from one observation to logits or a `Gaussian`.
+        num_episodes: B.
+        max_steps: bound on the number of steps.
+    """
     key_reset, key_steps = jax.random.split(key)
     step = jax.vmap(checked_step(env), (0, 0, 0, None))
 
-    def going(carry):
-        time, _, _, alive = carry
-        return alive.any() & (time < max_steps)
+    def unfinished(carry):
+        time, _, _, running = carry
+        return running.any() & (time < max_steps)
 
     def body(carry):
-        time, players, total, alive = carry
+        time, env_batch, total, running = carry
         key_act, key_step = jax.random.split(jax.random.fold_in(key_steps, time))
-        out = jax.vmap(policy)(players.obs)
+        out = jax.vmap(policy)(env_batch.obs)
         check_policy(env, out)
-        action = policies.executed(policies.sample(key_act, out))
-        timestep, env_state = step(jax.random.split(key_step, num_episodes), players.env_state, action, level_params)
-        total = total + jnp.where(alive, timestep.reward, 0.0)
-        return time + 1, players.replace(obs=timestep.obs, env_state=env_state), total, alive & ~timestep.last
+        action = policies.clip_action(policies.sample(key_act, out))
+        timestep, env_state = step(jax.random.split(key_step, num_episodes), env_batch.env_state, action, level_params)
+        total = total + jnp.where(running, timestep.reward, 0.0)
+        return time + 1, env_batch.replace(obs=timestep.obs, env_state=env_state), total, running & ~timestep.last
 
-    players = reset(key_reset, env, level_params, num_episodes)
-    start = (jnp.zeros((), jnp.int32), players, jnp.zeros(num_episodes), jnp.ones(num_episodes, bool))
-    return jax.lax.while_loop(going, body, start)[2]
+    env_batch = reset(key_reset, env, level_params, num_episodes)
+    initial = (jnp.zeros((), jnp.int32), env_batch, jnp.zeros(num_episodes), jnp.ones(num_episodes, bool))
+    return jax.lax.while_loop(unfinished, body, initial)[2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeanReturn:
-    """Mean return of a learner's stochastic policy over fresh episodes: `(key, level, learner) -> scalar`.
+    """Mean undiscounted return of a learner's stochastic policy over fresh episodes: `(key, level, learner) -> scalar`.
 
     Attributes:
-        env: where it is measured.
-        policy: `(agent state, obs) -> logits` of one observation, or a `Gaussian` (`Agent.act`, `ActorCritic.act`).
-        num_episodes: how many episodes, played side by side.
-        max_steps: a bound on their length; levels with a lower limit of their own stop there.
+        env: the environment.
+        policy: function from the agent's state and one observation to logits, or a `Gaussian` (`Agent.act`,
+            `ActorCritic.act`).
+        num_episodes: the number of episodes, run in parallel.
+        max_steps: bound on their number of steps, in addition to the level's own time limit.
     """
 
     env: Environment | ContinuousEnvironment
@@ -63,8 +76,8 @@ class MeanReturn:
     max_steps: int
 
     def __call__(self, key: Key, level: Level, learner: Any) -> Float[Array, ""]:
-        """The mean return."""
-        played = episode_returns(
+        """The mean return of `learner.agent` on the level."""
+        returns = episode_returns(
             key,
             self.env,
             level.params,
@@ -72,14 +85,22 @@ class MeanReturn:
             self.num_episodes,
             self.max_steps,
         )
-        return played.mean()
+        return returns.mean()
 
 
-def live(key: Key, lifetime: Lifetime, theta: Theta, level: Level, num_updates: int) -> Any:
-    """A whole life from birth: `num_updates` steps (at least the level's lifetime); returns the grown learner."""
-    key_birth, key_life = jax.random.split(key)
+def train_learner(key: Key, lifetime: Lifetime, theta: Theta, level: Level, num_updates: int) -> Any:
+    """Train a learner from initialisation for a whole lifetime; returns its final state.
+
+    Args:
+        key: for initialisation and updates.
+        lifetime: the lifetime.
+        theta: meta-parameters.
+        level: the level.
+        num_updates: steps that are computed; at least `level.num_updates`, after which the state no longer changes.
+    """
+    key_init, key_steps = jax.random.split(key)
 
     def step(key, state):
         return lifetime.step(key, theta, level, state)[0], None
 
-    return unroll(step, key_life, lifetime.init(key_birth, theta, level), num_updates)[0]
+    return unroll(step, key_steps, lifetime.init(key_init, theta, level), num_updates)[0]

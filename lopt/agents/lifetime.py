@@ -1,5 +1,6 @@
-"""The life of an agent: it plays, an objective tells it what to become, an optimizer moves it there."""
+"""The lifetime of an RL agent that makes one update per rollout by a learned or a hand-designed objective."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,54 +13,77 @@ from jaxtyping import Array, Bool, Float, Int
 from lopt import policies, returns, tree
 from lopt.agents.agent import Agent, AgentState
 from lopt.agents.baseline import ValueBaseline
-from lopt.agents.heads import HeadFactory, apply_many
-from lopt.agents.rollout import Players, check_environment, num_outputs, reset, rollout
+from lopt.agents.rollout import EnvBatch, check_environment, num_outputs, reset, rollout
+from lopt.agents.trainable import TrainableFactory, apply_many
 from lopt.protocols import ContinuousEnvironment, Environment, Objective
-from lopt.types import Key, Level, Metrics, Progress, Theta, Trajectory, check_lifetimes
+from lopt.types import (
+    AgentOutput,
+    Key,
+    Level,
+    Metrics,
+    Progress,
+    RolloutScores,
+    Theta,
+    Trajectory,
+    UpdateInfo,
+    ValueScores,
+    check_lifetimes,
+)
 
 
 class LearnerState(struct.PyTreeNode):
-    """An agent in the midst of its life; `earned` is each player's return in the episode under way, `[B]`."""
+    """State of a learner in an `RLLifetime`.
+
+    Attributes:
+        agent: policy and prediction.
+        baseline: the value baseline's state; `()` without one.
+        env_batch: the B environments.
+        running_return: the return so far of the episode in progress in each environment.
+        age: n, the updates done.
+    """
 
     agent: AgentState
     baseline: Any
-    players: Players
-    earned: Float[Array, " B"]
+    env_batch: EnvBatch
+    running_return: Float[Array, " B"]
     age: Int[Array, ""]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RLLifetime:
-    """An RL agent that learns by `objective`, one update per rollout of `rollout_length` steps by `num_envs` players.
+    """The lifetime of an RL agent trained by `objective`, with one update per rollout `[T, B]`.
 
-    LPG, A2C and any other objective are driven by this one class; the agent does not know whether its rule is
-    learned or designed, and the outer loop does not know that it is an agent.
+    It serves learned (LPG) and hand-designed (A2C) objectives alike. The meta-loss is the policy-gradient loss on a
+    fresh rollout, with advantages of the value baseline; it is differentiable in theta.
 
     Attributes:
         env: the environment; levels are its parameters.
-        objective: the rule.
-        policy: factory of the policy's head, network or table, with its optimizer.
-        prediction: factory of the prediction's head (not used by an objective of `prediction_size` 0).
-        num_envs: B.
-        rollout_length: T.
-        baseline: the value function of the meta-objective and of the value-based level scores; None for a lifetime
-            that is never meta-trained (an antagonist, a baseline to compare with).
-        mean_advantage: compatibility with EmptyJackson/groove (defect G2), see `A2C`.
+        objective: the objective.
+        policy: factory from the number of outputs to the policy, a trainable module (network or table).
+        prediction: factory of the prediction; not used by an objective with `prediction_size` 0.
+        num_envs: B, the number of parallel environments.
+        rollout_length: T, environment steps per update.
+        baseline: the value function for the meta-objective and the value-based level scores; None for a lifetime that
+            is not meta-trained (an antagonist, or a baseline to compare with).
+        regulariser: from the outputs of the updated agent on its rollout, and the objective's targets, to an auxiliary
+            loss of the rule (`UpdateInfo.aux_loss`); None for no such loss.
+        mean_advantage: compatibility with EmptyJackson/groove (defect G2), see `A2C`; applies to the meta-loss.
 
     Raises:
-        ValueError: `num_envs` or `rollout_length` below one, something else in the place of an environment, or an
-            environment whose actions are real; a level whose lifetime is known and below one (in `init`).
+        ValueError: `num_envs` or `rollout_length` below one, an `env` that is not an environment, or one with real
+            actions; a level whose lifetime is known and below one (in `init`).
 
     Paper: arXiv 2007.08794, algorithm 1 (inner loop); arXiv 2310.02782, appendix.
     """
 
     env: Environment | ContinuousEnvironment
     objective: Objective
-    policy: HeadFactory
-    prediction: HeadFactory
+    policy: TrainableFactory
+    prediction: TrainableFactory
     num_envs: int = 64
     rollout_length: int = 20
     baseline: ValueBaseline | None = None
+    regulariser: Callable[[AgentOutput, Any], Float[Array, ""]] | None = None
     mean_advantage: bool = False
 
     def __post_init__(self) -> None:
@@ -69,100 +93,120 @@ class RLLifetime:
                 raise ValueError(f"RLLifetime: {name} must be at least 1 (got {getattr(self, name)})")
         if isinstance(self.env, ContinuousEnvironment):
             raise ValueError(
-                "RLLifetime: actions must be discrete; PPOLifetime takes both (got an environment of real ones)"
+                "RLLifetime: actions must be discrete; PPOLifetime takes both (got an environment with real actions)"
             )
 
     @property
     def agent(self) -> Agent:
-        """The agent's heads."""
+        """The agent: its policy and prediction modules."""
         size = self.objective.prediction_size
-        return Agent(self.policy(num_outputs(self.env)), self.prediction(size) if size else None)
+        return Agent(self.policy(features=num_outputs(self.env)), self.prediction(features=size) if size else None)
 
     def init(self, key: Key, theta: Theta, level: Level) -> LearnerState:
-        """A newborn agent at the start of `num_envs` episodes."""
+        """An initial agent, with B environments at the start of an episode."""
         check_lifetimes(level)
-        key_players, key_agent, key_baseline = jax.random.split(key, 3)
-        players = reset(key_players, self.env, level.params, self.num_envs)
-        obs = jax.tree.map(lambda x: x[0], players.obs)
+        key_envs, key_agent, key_baseline = jax.random.split(key, 3)
+        env_batch = reset(key_envs, self.env, level.params, self.num_envs)
+        obs = jax.tree.map(lambda x: x[0], env_batch.obs)
         return LearnerState(
             agent=self.agent.init(key_agent, obs),
             baseline=self.baseline.init(key_baseline, obs) if self.baseline else (),
-            players=players,
-            earned=jnp.zeros(self.num_envs),
+            env_batch=env_batch,
+            running_return=jnp.zeros(self.num_envs),
             age=jnp.zeros((), jnp.int32),
         )
 
+    @property
+    def score_type(self) -> type:
+        """What level scores can read of an update."""
+        return RolloutScores if self.baseline is None else ValueScores
+
     def age(self, state: LearnerState) -> Int[Array, ""]:
-        """Updates done."""
+        """n, the inner updates done."""
         return state.age
 
-    def step(self, key: Key, theta: Theta, level: Level, state: LearnerState) -> tuple[LearnerState, Metrics]:
-        """Play, ask the objective, update; the identity once the lifetime is over."""
-        alive = state.age < level.lifetime
-        players, traj = self._play(key, level, state)
-        agent, metrics = self._learn(theta, level, state, traj, alive)
-        earned, sums = returns.running_returns(traj.reward, traj.last, state.earned)
-        metrics["reward"] = traj.reward.mean()
-        metrics["best_return"] = jnp.where(traj.last, sums, -jnp.inf).max()
-        baseline = state.baseline
+    def step(self, key: Key, theta: Theta, level: Level, state: LearnerState) -> tuple[LearnerState, UpdateInfo]:
+        """Sample a rollout, compute the targets, and make one update; returns the state unchanged after the lifetime.
+
+        Metrics: those of the objective; "loss"; "policy_entropy" and "prediction_entropy" in nats, of the updated agent
+        on the rollout; "reward", the mean reward per step; "best_return", the largest return of an episode that ended
+        (minus infinity if none did); and with a baseline "value_loss", its squared error. Scores:
+        `RolloutScores`, or `ValueScores` with a baseline.
+        """
+        active = level.active(state.age)
+        env_batch, traj = self._rollout(key, level, state)
+        agent, metrics, aux_loss = self._update(theta, level, state, traj, active)
+        running_return, sums = returns.running_returns(traj.reward, traj.last, state.running_return)
+        reward, best_return = traj.reward.mean(), jnp.where(traj.last, sums, -jnp.inf).max()
+        metrics |= {"reward": reward, "best_return": best_return}
+        scores, baseline = RolloutScores(reward, best_return), state.baseline
         if self.baseline is not None:
-            baseline, valuation = self.baseline.update(baseline, traj, alive)
-            metrics["value_loss"] = valuation.loss
-            metrics["value_mean"] = valuation.value.mean()
-            metrics["positive_value_loss"] = jnp.maximum(valuation.advantage, 0.0).mean()
-            metrics["l1_value_loss"] = jnp.abs(valuation.advantage).mean()
-        # the heads have stood still by themselves where the life is over: selecting would copy their tables
-        players, earned = tree.where(alive, (players, earned), (state.players, state.earned))
-        age = state.age + alive.astype(state.age.dtype)
-        return LearnerState(agent=agent, baseline=baseline, players=players, earned=earned, age=age), metrics
+            baseline, estimates = self.baseline.update(baseline, traj, active)
+            metrics["value_loss"] = estimates.loss
+            scores = ValueScores(
+                reward=reward,
+                best_return=best_return,
+                value=estimates.value.mean(),
+                positive_advantage=jnp.maximum(estimates.advantage, 0.0).mean(),
+                absolute_advantage=jnp.abs(estimates.advantage).mean(),
+            )
+        # after the lifetime the modules' own updates are the identity: a selection here would copy their tables
+        env_batch, running_return = tree.where(
+            active, (env_batch, running_return), (state.env_batch, state.running_return)
+        )
+        age = state.age + active.astype(state.age.dtype)
+        after = LearnerState(agent, baseline, env_batch, running_return, age)
+        return after, UpdateInfo(metrics, aux_loss, scores)
 
     def meta_loss(
         self, key: Key, theta: Theta, level: Level, state: LearnerState
     ) -> tuple[Float[Array, ""], LearnerState, Metrics]:
-        """Policy-gradient loss on a fresh rollout, - mean[ log pi(a) A ], with the baseline's normalised advantages.
+        """Policy-gradient loss - mean[ log pi(a_t | s_t) A_t ] on a fresh rollout.
 
-        The state that comes back has the players moved on and the baseline trained.
+        A are the baseline's GAE advantages, normalised over the rollout. In the returned state the environments have
+        advanced by T steps and the baseline has made one update; the agent is unchanged.
 
         Raises:
             ValueError: the lifetime was built without a baseline.
         """
         if self.baseline is None:
             raise ValueError("RLLifetime: the meta-loss needs a value baseline (got baseline=None)")
-        players, traj = self._play(key, level, state)
-        baseline, valuation = self.baseline.update(state.baseline, traj, jnp.array(True))
-        advantage = returns.normalise(valuation.advantage)
+        env_batch, traj = self._rollout(key, level, state)
+        baseline, estimates = self.baseline.update(state.baseline, traj, jnp.array(True))
+        advantage = returns.normalise(estimates.advantage)
         if self.mean_advantage:
             advantage = jnp.broadcast_to(advantage.mean(0, keepdims=True), advantage.shape)
         policy = apply_many(self.agent.policy, state.agent.policy.params, traj.obs)
         loss = -(policies.log_prob(policy, traj.action) * advantage).mean()
-        earned, _ = returns.running_returns(traj.reward, traj.last, state.earned)
-        moved = state.replace(players=players, earned=earned, baseline=baseline)
-        return loss, moved, {"meta_value_loss": valuation.loss}
+        running_return, _ = returns.running_returns(traj.reward, traj.last, state.running_return)
+        after = state.replace(env_batch=env_batch, running_return=running_return, baseline=baseline)
+        return loss, after, {"meta_value_loss": estimates.loss}
 
-    def _play(self, key: Key, level: Level, state: LearnerState) -> tuple[Players, Trajectory]:
-        fixed = jax.lax.stop_gradient(state.agent)
-        players, traj = rollout(
-            key, self.env, level.params, lambda o: self.agent.act(fixed, o), state.players, self.rollout_length
+    def _rollout(self, key: Key, level: Level, state: LearnerState) -> tuple[EnvBatch, Trajectory]:
+        behaviour = jax.lax.stop_gradient(state.agent)
+        env_batch, traj = rollout(
+            key, self.env, level.params, lambda o: self.agent.act(behaviour, o), state.env_batch, self.rollout_length
         )
-        # playing again in the backward pass would cost as much as playing; a trajectory of indices is small
-        return jax.tree.map(lambda x: checkpoint_name(x, "keep"), (players, traj))
+        # stored for the backward pass: a trajectory of indices is small, and sampling it again would double the cost
+        return jax.tree.map(lambda x: checkpoint_name(x, "keep"), (env_batch, traj))
 
-    def _learn(
-        self, theta: Theta, level: Level, state: LearnerState, traj: Trajectory, alive: Bool[Array, ""]
-    ) -> tuple[AgentState, Metrics]:
-        """One update, and the entropies of the updated agent on what it saw."""
-        progress = Progress(step=state.age, lifetime=level.lifetime)
+    def _update(
+        self, theta: Theta, level: Level, state: LearnerState, traj: Trajectory, active: Bool[Array, ""]
+    ) -> tuple[AgentState, Metrics, Float[Array, ""]]:
+        """The agent after one update, metrics with its entropies on the rollout, and the auxiliary loss."""
+        progress = Progress(step=state.age, num_updates=level.num_updates)
         out, out_next = self.agent.outputs(state.agent, traj.obs), self.agent.outputs(state.agent, traj.next_obs)
         targets = self.objective.targets(theta, traj, out, out_next, progress)
 
         def loss(out):
             return self.objective.loss(theta, out, traj, targets, progress)
 
-        agent, value, metrics = self.agent.update(state.agent, traj.obs, loss, alive, level.rates)
+        agent, value, metrics = self.agent.update(state.agent, traj.obs, loss, active, level.rates)
         out = self.agent.outputs(agent, traj.obs)
         metrics |= {
             "loss": value,
             "policy_entropy": policies.entropy(out.policy).mean(),
             "prediction_entropy": policies.entropy(out.prediction).mean(),
         }
-        return agent, metrics
+        aux_loss = jnp.zeros(()) if self.regulariser is None else self.regulariser(out, targets)
+        return agent, metrics, aux_loss

@@ -1,4 +1,4 @@
-"""Learning from a rollout several times over, in shuffled parts."""
+"""Epochs of minibatch updates on one rollout."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from lopt.types import Key, Metrics, PyTree
 
 @dataclass(frozen=True)
 class MinibatchEpochs:
-    """`num_epochs` passes over the transitions of a rollout, each in a new random order and `num_minibatches` parts.
+    """`num_epochs` passes over the transitions of a rollout, each in a new random order, in `num_minibatches` updates.
 
-    A minibatch is gathered when its turn comes: the shuffled rollout is never written to memory as a whole.
+    Each minibatch is gathered just before its update, so that no shuffled copy of the rollout is stored.
 
     Attributes:
         num_epochs: passes over the rollout.
-        num_minibatches: parts, of equal size; it has to divide the number of transitions.
+        num_minibatches: minibatches per pass, of equal size; it has to divide the number of transitions T B.
 
     Raises:
         ValueError: a number below one.
@@ -36,12 +36,19 @@ class MinibatchEpochs:
     def __call__(
         self, key: Key, step: Callable[[Any, PyTree], tuple[Any, Metrics]], state: Any, batch: PyTree
     ) -> tuple[Any, Metrics]:
-        """`state, metrics = step(state, minibatch)` for every minibatch, in one scan; the metrics are stacked.
+        """Apply `state, metrics = step(state, minibatch)` to every minibatch, in one scan.
 
-        `batch` is `[T, B, ...]`, a minibatch `[1, T B / num_minibatches, ...]`.
+        Args:
+            key: for the random orders.
+            step: one update on a minibatch `[1, T B / num_minibatches, ...]`.
+            state: initial state.
+            batch: the rollout, leaves `[T, B, ...]`.
+
+        Returns:
+            The last state, and the metrics `[num_epochs * num_minibatches, ...]`.
 
         Raises:
-            ValueError: the transitions cannot be split into parts of equal size.
+            ValueError: `num_minibatches` does not divide T B.
         """
         length, width = jax.tree.leaves(batch)[0].shape[:2]
         size = length * width
@@ -61,11 +68,11 @@ class MinibatchEpochs:
 
 
 def permutation(key: Key, size: int) -> Int[Array, " size"]:
-    """The numbers 0 ... size - 1 in random order: by one sort of words that hold random bits above the number.
+    """A random permutation of 0 ... size - 1, by one sort of 32-bit words with random high bits and the index below.
 
-    On CPU a sort of plain words takes a fifth of the time of an argsort, and `jax.random.permutation` needs two of
-    those. Where random bits are equal the numbers stay in order: of 2^13, about one in sixty has such a neighbour.
+    On CPU a sort of single words takes a fifth of the time of an argsort, and `jax.random.permutation` needs two of
+    those. Indices with equal random bits keep their order: for size 2^13, about one in sixty has such a neighbour.
     """
-    below = jnp.uint32((1 << max(size - 1, 1).bit_length()) - 1)
-    words = (jax.random.bits(key, (size,)) & ~below) | jnp.arange(size, dtype=jnp.uint32)
-    return (jnp.sort(words) & below).astype(jnp.int32)
+    index_bits = jnp.uint32((1 << max(size - 1, 1).bit_length()) - 1)
+    words = (jax.random.bits(key, (size,)) & ~index_bits) | jnp.arange(size, dtype=jnp.uint32)
+    return (jnp.sort(words) & index_bits).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""The life of an agent that learns from every rollout several times over, as PPO's agents do."""
+"""The lifetime of an RL agent that makes epochs of minibatch updates on every rollout, as PPO does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,64 +15,81 @@ from lopt import returns, tree
 from lopt.agents.actor_critic import ActorCritic, ActorCriticState, vmap_flat
 from lopt.agents.annealing import no_annealing
 from lopt.agents.evaluate import MeanReturn
-from lopt.agents.lifetime_returns import LifetimeReturns
 from lopt.agents.minibatches import MinibatchEpochs
-from lopt.agents.rollout import Players, check_environment, num_outputs, reset, rollout_and_policy
+from lopt.agents.return_accumulator import ReturnAccumulator
+from lopt.agents.rollout import EnvBatch, check_environment, num_outputs, reset, rollout_and_policy
 from lopt.agents.statistics import NormaliseObservations, ScaleRewards
 from lopt.protocols import ContinuousEnvironment, Environment, Objective
-from lopt.types import AgentOutput, Key, Level, Metrics, Policy, Progress, Theta, Trajectory, check_lifetimes
+from lopt.types import (
+    AgentOutput,
+    Key,
+    Level,
+    Metrics,
+    Policy,
+    Progress,
+    RolloutScores,
+    Theta,
+    Trajectory,
+    UpdateInfo,
+    check_lifetimes,
+)
 
 
 class PPOState(struct.PyTreeNode):
-    """An agent in the midst of its life; `earned` is each player's return in the episode under way, `[B]`.
+    """State of a learner in a `PPOLifetime`.
 
-    `rewards` are the statistics that rewards are scaled by, or `()`; `returns` the `LifetimeReturns`, or `()`.
+    Attributes:
+        agent: both networks, the optimizer and the observations' moments.
+        env_batch: the B environments.
+        running_return: the return so far of the episode in progress in each environment, of unscaled rewards.
+        reward_scaling: running statistics for the scaling of rewards (`RewardScaling`); `()` without it.
+        returns: the returns of the whole lifetime (`ReturnAccumulator`); `()` if they are not tracked.
+        age: n, the updates done.
     """
 
     agent: ActorCriticState
-    players: Players
-    earned: Float[Array, " B"]
-    rewards: Any
+    env_batch: EnvBatch
+    running_return: Float[Array, " B"]
+    reward_scaling: Any
     returns: Any
     age: Int[Array, ""]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PPOLifetime:
-    """An RL agent that plays `rollout_length` steps with `num_envs` players, and then learns from them by `objective`
-    in epochs of minibatches: one step of its life.
+    """The lifetime of an RL agent trained by `objective`; one update is a rollout `[T, B]` and its minibatch epochs.
 
-    It is `RLLifetime`'s sibling and not an option of it, because almost nothing is shared: `RLLifetime` is built to be
-    differentiated (heads and tables that are moved by gradients of their outputs, rematerialised updates, a baseline
-    for the meta-loss), and this one to play fast: the policies that drew the actions are kept and not computed again,
-    both networks have one optimizer, and observations and rewards are normalised on the way. Actions may be real.
+    It is separate from `RLLifetime`, which is built for differentiation (tables and networks updated by gradients in
+    their outputs, rematerialised updates, a baseline for the meta-loss). This class is built for fast simulation: the
+    behaviour policies are stored and not recomputed, both networks share one optimizer, observations and rewards can be
+    normalised, and actions may be real.
 
-    Its meta-loss is minus the return, for evolution strategies: it has no gradient in theta. A step has one, of the
-    updates, with what is played and the outputs it is judged by held fixed.
+    The meta-loss is minus the return of fresh episodes, for evolution strategies; it has no gradient in theta. `step`
+    is differentiable in theta through the updates, with the rollout and the agent's outputs on it held constant.
 
     Attributes:
         env: the environment; levels are its parameters.
-        objective: the rule.
-        policy: factory of the policy's network; `partial(lopt.nets.GaussianPolicy, ...)` where actions are real.
-        prediction: factory of the prediction's network (not used by an objective of `prediction_size` 0).
-        optimizer: of both networks' parameters at once: what clips the gradient's norm clips that of both.
-        num_envs: B.
-        rollout_length: T.
-        epochs: passes over a rollout, and their minibatches.
-        anneal: factor of the optimizer's steps, from the progress of the life: `linear_annealing` goes to zero.
-        observations: how observations are normalised; None leaves them as they are.
-        rewards: how rewards are scaled for learning; None leaves them as they are.
-        eval_episodes: fresh episodes whose mean return is the meta-loss, negated.
-        eval_steps: a bound on their length; levels with a lower limit of their own stop there.
-        tracked_updates: how many updates of a life have their returns kept in the state (`LifetimeReturns`); 0: none.
+        objective: the objective.
+        policy: factory of the policy network; `partial(lopt.nets.GaussianPolicy, ...)` for real actions.
+        prediction: factory of the prediction network; not used by an objective with `prediction_size` 0.
+        optimizer: an optax transformation of both networks' parameters; a clipped gradient norm is that of both.
+        num_envs: B, the number of parallel environments.
+        rollout_length: T, environment steps per update.
+        epochs: the number of epochs, and of minibatches per epoch.
+        anneal: factor of the optimizer's updates as a function of the progress; `linear_annealing` goes to zero.
+        observations: normalisation of observations; None leaves them unchanged.
+        rewards: scaling of rewards for the objective; None leaves them unchanged.
+        eval_episodes: number of fresh episodes whose mean return is the negative meta-loss.
+        eval_steps: bound on their number of steps, in addition to the level's own time limit.
+        tracked_updates: number of updates whose returns are kept in the state (`ReturnAccumulator`); 0 for none.
 
     Raises:
-        ValueError: a number below one (`tracked_updates`: below zero), minibatches of unequal size, or something else
-            in the place of an environment; a level whose lifetime is known and below one (in `init`).
+        ValueError: a number below one (`tracked_updates`: below zero), minibatches of unequal size, or an `env` that is
+            not an environment; a level whose lifetime is known and below one (in `init`).
 
-    Paper: arXiv 1707.06347, algorithm 1; the numbers are those of luchris429/purejaxrl for MinAtar.
-    Differs: purejaxrl takes a time limit for a termination and the next episode's first observation for the one to
-        bootstrap from.
+    Paper: arXiv 1707.06347, algorithm 1; the defaults are those of luchris429/purejaxrl for MinAtar.
+    Differs: purejaxrl treats a time limit as a termination, and bootstraps from the first observation of the next
+        episode.
     """
 
     env: Environment | ContinuousEnvironment
@@ -105,66 +122,97 @@ class PPOLifetime:
 
     @property
     def agent(self) -> ActorCritic:
-        """The agent's networks and their optimizer."""
+        """The agent: its networks and their optimizer."""
         size = self.objective.prediction_size
         prediction = self.prediction(size) if size else None
-        return ActorCritic(self.policy(num_outputs(self.env)), prediction, self.optimizer, self.observations)
+        return ActorCritic(
+            policy=self.policy(num_outputs(self.env)),
+            prediction=prediction,
+            optimizer=self.optimizer,
+            observations=self.observations,
+        )
 
     def init(self, key: Key, theta: Theta, level: Level) -> PPOState:
-        """A newborn agent at the start of `num_envs` episodes."""
+        """An initial agent, with B environments at the start of an episode."""
         check_lifetimes(level)
-        key_players, key_agent = jax.random.split(key)
-        players = reset(key_players, self.env, level.params, self.num_envs)
+        key_envs, key_agent = jax.random.split(key)
+        env_batch = reset(key_envs, self.env, level.params, self.num_envs)
         return PPOState(
-            agent=self.agent.init(key_agent, jax.tree.map(lambda x: x[0], players.obs)),
-            players=players,
-            earned=jnp.zeros(self.num_envs),
-            rewards=self.rewards.init(self.num_envs) if self.rewards else (),
-            returns=LifetimeReturns.zeros(self.tracked_updates, self.num_envs) if self.tracked_updates else (),
+            agent=self.agent.init(key_agent, jax.tree.map(lambda x: x[0], env_batch.obs)),
+            env_batch=env_batch,
+            running_return=jnp.zeros(self.num_envs),
+            reward_scaling=self.rewards.init(self.num_envs) if self.rewards else (),
+            returns=ReturnAccumulator.zeros(self.tracked_updates, self.num_envs) if self.tracked_updates else (),
             age=jnp.zeros((), jnp.int32),
         )
 
+    @property
+    def score_type(self) -> type:
+        """What level scores can read of an update."""
+        return RolloutScores
+
     def age(self, state: PPOState) -> Int[Array, ""]:
-        """Updates done."""
+        """n, the inner updates done."""
         return state.age
 
-    def step(self, key: Key, theta: Theta, level: Level, state: PPOState) -> tuple[PPOState, Metrics]:
-        """Play and learn; the identity once the lifetime is over.
+    def step(self, key: Key, theta: Theta, level: Level, state: PPOState) -> tuple[PPOState, UpdateInfo]:
+        """Sample a rollout and make the minibatch updates on it; returns the state unchanged after the lifetime.
 
-        Of the metrics, `episode_return` is the mean return of the episodes that ended (NaN without one; there are
-        too many short ones among them, see `LifetimeReturns`), and what the objective says is averaged over the
-        minibatches.
+        Metrics: those of the objective and its "loss", averaged over the minibatches; "reward", the mean reward per
+        step; "best_return", the largest return of an episode that ended (minus infinity if none did);
+        "episode_return", the mean return of the episodes that ended (NaN if none did), which is biased towards short
+        episodes (see `ReturnAccumulator`).
         """
-        key_play, key_learn = jax.random.split(key)
-        alive = state.age < level.lifetime
-        fixed = jax.lax.stop_gradient(state.agent)
-        players, traj, drawn_from = rollout_and_policy(
-            key_play, self.env, level.params, lambda o: self.agent.act(fixed, o), state.players, self.rollout_length
+        key_rollout, key_update = jax.random.split(key)
+        active = level.active(state.age)
+        behaviour = jax.lax.stop_gradient(state.agent)
+        env_batch, traj, policy = rollout_and_policy(
+            key_rollout,
+            self.env,
+            level.params,
+            lambda o: self.agent.act(behaviour, o),
+            state.env_batch,
+            self.rollout_length,
         )
-        earned, sums = returns.running_returns(traj.reward, traj.last, state.earned)
-        told = _earnings(traj.reward, traj.last, sums)
-        reward, rewards = self.rewards(state.rewards, traj.reward, traj.last) if self.rewards else (traj.reward, ())
-        agent, learned = self._learn(key_learn, theta, level, state, traj.replace(reward=reward), drawn_from)
+        running_return, sums = returns.running_returns(traj.reward, traj.last, state.running_return)
+        metrics, scores = _return_metrics(traj.reward, traj.last, sums)
+        reward: jax.Array = traj.reward
+        reward_scaling: Any = ()
+        if self.rewards:
+            reward, reward_scaling = self.rewards(state.reward_scaling, traj.reward, traj.last)
+        agent, update_metrics = self._update(key_update, theta, level, state, traj.replace(reward=reward), policy)
         tracked = state.returns.add(state.age, traj.last, sums) if self.tracked_updates else ()
-        new = PPOState(agent=agent, players=players, earned=earned, rewards=rewards, returns=tracked, age=state.age + 1)
-        return tree.where(alive, new, state), told | learned
+        new = PPOState(
+            agent=agent,
+            env_batch=env_batch,
+            running_return=running_return,
+            reward_scaling=reward_scaling,
+            returns=tracked,
+            age=state.age + 1,
+        )
+        return tree.where(active, new, state), UpdateInfo(metrics | update_metrics, scores=scores)
 
     def meta_loss(
         self, key: Key, theta: Theta, level: Level, state: PPOState
     ) -> tuple[Float[Array, ""], PPOState, Metrics]:
-        """Minus the mean return of fresh episodes, of the rewards as they are; the state comes back as it was."""
-        measure = MeanReturn(self.env, self.agent.act, self.eval_episodes, self.eval_steps)
-        earned = measure(key, level, state)
-        return -earned, state, {"return": earned}
+        """Minus the mean return of fresh episodes, of unscaled rewards (metric "return"); the state is unchanged."""
+        evaluate = MeanReturn(
+            env=self.env, policy=self.agent.act, num_episodes=self.eval_episodes, max_steps=self.eval_steps
+        )
+        mean_return = evaluate(key, level, state)
+        return -mean_return, state, {"return": mean_return}
 
-    def _learn(
-        self, key: Key, theta: Theta, level: Level, state: PPOState, traj: Trajectory, drawn_from: Policy
+    def _update(
+        self, key: Key, theta: Theta, level: Level, state: PPOState, traj: Trajectory, policy: Policy
     ) -> tuple[ActorCriticState, Metrics]:
-        """The agent after all epochs, and the metrics averaged over the minibatches."""
-        agent, progress = self.agent, Progress(step=state.age, lifetime=level.lifetime)
-        rate = jnp.asarray(self.anneal(progress), jnp.float32)
+        """The agent after all epochs, and the metrics averaged over the minibatches.
+
+        `policy` `[T, B, ...]` is the behaviour policy of the rollout.
+        """
+        agent, progress = self.agent, Progress(step=state.age, num_updates=level.num_updates)
+        factor = jnp.asarray(self.anneal(progress), jnp.float32)
         obs = vmap_flat(lambda o: agent.normalise(state.agent, o))(traj.obs)
-        out, out_next = outputs(agent, state.agent, obs, traj, drawn_from)
+        out, out_next = outputs(agent, state.agent, obs, traj, policy)
         targets = self.objective.targets(theta, traj.replace(obs=obs), out, out_next, progress)
 
         def update(learner, minibatch):
@@ -173,23 +221,30 @@ class PPOLifetime:
             def loss(out):
                 return self.objective.loss(theta, out, traj, targets, progress)
 
-            return agent.update(learner, traj.obs, loss, rate)
+            return agent.update(learner, traj.obs, loss, factor)
 
-        seen = state.agent.seen
-        learner, told = self.epochs(key, update, state.agent, (traj.replace(obs=obs, next_obs=()), targets))
+        moments = state.agent.obs_moments
+        learner, metrics = self.epochs(key, update, state.agent, (traj.replace(obs=obs, next_obs=()), targets))
         if agent.observations is not None:
-            learner = learner.replace(seen=agent.observations.update(seen, traj.obs))
-        return learner, jax.tree.map(lambda x: x.mean(), told)
+            learner = learner.replace(obs_moments=agent.observations.update(moments, traj.obs))
+        return learner, jax.tree.map(lambda x: x.mean(), metrics)
 
 
 def outputs(
-    agent: ActorCritic, state: ActorCriticState, obs: Any, traj: Trajectory, drawn_from: Policy
+    agent: ActorCritic, state: ActorCriticState, obs: Any, traj: Trajectory, policy: Policy
 ) -> tuple[AgentOutput, AgentOutput]:
-    """What the agent said at `traj.obs`, of which `obs` are normalised, and predicts at `traj.next_obs`.
+    """The agent's outputs at `traj.obs` and `traj.next_obs`, with as few forward passes as possible.
 
-    The prediction after a step is the one at the next step's observation; it is computed anew after the last step, and
-    where an episode was truncated and the next observation is of another. After a termination, where there is nothing
-    to predict, it is some number. The policy there is not computed: NaN.
+    The prediction at `next_obs` of a step is the one at the next step's `obs`. It is computed separately after the last
+    step, and where an episode was truncated. After a termination, where no objective may use it, it is the prediction
+    for the next episode's first observation. The policy at `next_obs` is not computed: it is NaN.
+
+    Args:
+        agent: the agent.
+        state: its state before the update; a constant for differentiation.
+        obs: `traj.obs`, normalised.
+        traj: the rollout `[T, B, ...]`, with observations that are not normalised.
+        policy: the behaviour policy of the rollout, `[T, B, ...]`.
     """
     params = jax.lax.stop_gradient(state.params)
 
@@ -199,19 +254,19 @@ def outputs(
     prediction = vmap_flat(lambda o: agent.predict(params, o))(obs)
     after = jax.vmap(predict)(tree.take(traj.next_obs, -1))
     following = jnp.concatenate([prediction[1:], after[None]])
-    cut = traj.truncated.at[-1].set(False).ravel()
-    flat = following.reshape(cut.shape[0], following.shape[-1])
-    rows = jax.tree.map(lambda x: x.reshape(cut.shape[0], *x.shape[2:]), traj.next_obs)
-    following = tree.masked_map(predict, cut, flat, rows).reshape(following.shape)
-    unknown = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), drawn_from)
-    return AgentOutput(drawn_from, prediction), AgentOutput(unknown, following)
+    truncated = traj.truncated.at[-1].set(False).ravel()
+    flat = following.reshape(truncated.shape[0], following.shape[-1])
+    rows = jax.tree.map(lambda x: x.reshape(truncated.shape[0], *x.shape[2:]), traj.next_obs)
+    following = tree.masked_map(predict, truncated, flat, rows).reshape(following.shape)
+    not_computed = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), policy)
+    return AgentOutput(policy, prediction), AgentOutput(not_computed, following)
 
 
-def _earnings(reward: Float[Array, "T B"], last: Bool[Array, "T B"], sums: Float[Array, "T B"]) -> Metrics:
+def _return_metrics(
+    reward: Float[Array, "T B"], last: Bool[Array, "T B"], sums: Float[Array, "T B"]
+) -> tuple[Metrics, RolloutScores]:
     ended = last.sum()
     mean = jnp.where(last, sums, 0.0).sum() / jnp.maximum(ended, 1)
-    return {
-        "reward": reward.mean(),
-        "best_return": jnp.where(last, sums, -jnp.inf).max(),
-        "episode_return": jnp.where(ended > 0, mean, jnp.nan),
-    }
+    scores = RolloutScores(reward.mean(), jnp.where(last, sums, -jnp.inf).max())
+    metrics = {"reward": scores.reward, "best_return": scores.best_return}
+    return metrics | {"episode_return": jnp.where(ended > 0, mean, jnp.nan)}, scores

@@ -1,4 +1,4 @@
-"""Playing: a policy in B copies of an environment."""
+"""Rollouts of a policy in B parallel environments, and checks of environments and policies."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,24 +12,24 @@ from lopt.tree import canonical
 from lopt.types import Gaussian, Key, Policy, TimeStep, Trajectory
 
 
-class Players(struct.PyTreeNode):
-    """B environments under way: what is seen, and the environments' states."""
+class EnvBatch(struct.PyTreeNode):
+    """B environments in progress: the current observations and the environments' states, `[B, ...]`."""
 
     obs: Any
     env_state: Any
 
 
-def reset(key: Key, env: Environment | ContinuousEnvironment, level_params: Any, num_envs: int) -> Players:
-    """B fresh episodes of one level.
+def reset(key: Key, env: Environment | ContinuousEnvironment, level_params: Any, num_envs: int) -> EnvBatch:
+    """Start B episodes on one level.
 
     Raises:
         ValueError: an environment whose `reset` does not return an observation and a state.
     """
-    given = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), level_params)
-    if not isinstance(given, tuple) or len(given) != 2:
-        raise ValueError(f"environment: reset must return (obs, state) (got {_described(given)})")
-    obs, env_state = given
-    return canonical(Players(obs=obs, env_state=env_state))
+    result = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), level_params)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ValueError(f"environment: reset must return (obs, state) (got {_described(result)})")
+    obs, env_state = result
+    return canonical(EnvBatch(obs=obs, env_state=env_state))
 
 
 def rollout(
@@ -37,18 +37,28 @@ def rollout(
     env: Environment | ContinuousEnvironment,
     level_params: Any,
     policy: Callable[[Any], Policy],
-    players: Players,
+    env_batch: EnvBatch,
     length: int,
-) -> tuple[Players, Trajectory]:
-    """`length` steps of every player under `policy` (observation -> logits or `Gaussian`); the trajectory is
-    `[T, B, ...]`.
+) -> tuple[EnvBatch, Trajectory]:
+    """Sample a rollout: T steps in each of B environments.
+
+    Args:
+        key: for actions and transitions.
+        env: the environment.
+        level_params: parameters of the level, the same in all B environments.
+        policy: function from one observation to logits or a `Gaussian`.
+        env_batch: the environments before the first step.
+        length: T.
+
+    Returns:
+        The environments after the last step, and the trajectory `[T, B, ...]`.
 
     Raises:
-        ValueError: a policy over other actions than the environment's, or an environment whose `step` does not return a
-            `TimeStep` and a state.
+        ValueError: a policy over actions of another kind than the environment's, or an environment whose `step` does
+            not return a `TimeStep` and a state.
     """
-    players, (traj, _) = _play(key, env, level_params, policy, players, length, lambda policy: ())
-    return players, traj
+    env_batch, (traj, _) = _scan_steps(key, env, level_params, policy, env_batch, length, lambda policy: ())
+    return env_batch, traj
 
 
 def rollout_and_policy(
@@ -56,92 +66,96 @@ def rollout_and_policy(
     env: Environment | ContinuousEnvironment,
     level_params: Any,
     policy: Callable[[Any], Policy],
-    players: Players,
+    env_batch: EnvBatch,
     length: int,
-) -> tuple[Players, Trajectory, Policy]:
-    """A rollout, and the policy `[T, B, ...]` that each action was drawn from."""
-    players, (traj, drawn_from) = _play(key, env, level_params, policy, players, length, lambda policy: policy)
-    return players, traj, drawn_from
+) -> tuple[EnvBatch, Trajectory, Policy]:
+    """`rollout`, with the behaviour policy `[T, B, ...]` at every step as third result."""
+    env_batch, (traj, behaviour) = _scan_steps(key, env, level_params, policy, env_batch, length, lambda policy: policy)
+    return env_batch, traj, behaviour
 
 
-def _play(key, env, level_params, policy, players, length, keep):
-    num_envs = jax.tree.leaves(players.obs)[0].shape[0]
+def _scan_steps(key, env, level_params, policy, env_batch, length, keep):
+    num_envs = jax.tree.leaves(env_batch.obs)[0].shape[0]
     step = jax.vmap(checked_step(env), (0, 0, 0, None))
 
-    def body(players, key):
+    def body(env_batch, key):
         key_act, key_step = jax.random.split(key)
-        out = jax.vmap(policy)(players.obs)
+        out = jax.vmap(policy)(env_batch.obs)
         check_policy(env, out)
         action = policies.sample(key_act, out)
         keys = jax.random.split(key_step, num_envs)
-        timestep, env_state = step(keys, players.env_state, policies.executed(action), level_params)
+        timestep, env_state = step(keys, env_batch.env_state, policies.clip_action(action), level_params)
         transition = Trajectory(
-            obs=players.obs,
+            obs=env_batch.obs,
             action=action,
             reward=timestep.reward,
             discount=timestep.discount,
             truncated=timestep.truncated,
             next_obs=timestep.final_obs,
         )
-        return Players(obs=timestep.obs, env_state=env_state), (transition, keep(out))
+        return EnvBatch(obs=timestep.obs, env_state=env_state), (transition, keep(out))
 
-    return jax.lax.scan(body, players, jax.random.split(key, length))
+    return jax.lax.scan(body, env_batch, jax.random.split(key, length))
 
 
 def checked_step(env: Environment | ContinuousEnvironment) -> Callable[..., tuple[TimeStep, Any]]:
-    """`env.step`, refused where it does not return what the contract says.
+    """`env.step` with a check, at trace time, that it returns what `lopt.protocols.Environment` requires.
 
     Raises:
-        ValueError: something else than a `TimeStep` and a state (when it is traced).
+        ValueError: `env.step` returned anything but a `TimeStep` and a state.
     """
 
     def step(key: Key, state: Any, action: Any, params: Any) -> tuple[TimeStep, Any]:
-        given = env.step(key, state, action, params)
-        if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], TimeStep):
+        result = env.step(key, state, action, params)
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], TimeStep):
             raise ValueError(
-                f"environment: step must return (TimeStep, state) (got {_described(given)}); envs.gymnax.gymnax_env "
-                "makes such an environment of a gymnax name, and lopt.types.TimeStep says what the record holds"
+                f"environment: step must return (TimeStep, state) (got {_described(result)}); envs.gymnax.gymnax_env "
+                "wraps a gymnax environment accordingly, and lopt.types.TimeStep documents the record"
             )
-        return given
+        return result
 
     return step
 
 
-def _described(given: Any) -> str:
-    return f"a tuple of {', '.join(type(x).__name__ for x in given)}" if isinstance(given, tuple) else repr(given)
+def _described(x: Any) -> str:
+    return f"a tuple of {', '.join(type(entry).__name__ for entry in x)}" if isinstance(x, tuple) else repr(x)
 
 
-def check_environment(who: str, env: Any) -> None:
-    """Refuse what is not an environment.
+def check_environment(caller: str, env: Any) -> None:
+    """Raise if `env` is not an environment.
+
+    Args:
+        caller: name of the class or function that the message starts with.
+        env: an `Environment` or a `ContinuousEnvironment`.
 
     Raises:
-        ValueError: an object without the members of `Environment` or `ContinuousEnvironment`; names those it lacks.
+        ValueError: an object without the members of either protocol; the message lists the missing ones.
     """
     if isinstance(env, (Environment, ContinuousEnvironment)):
         return
     members = dir(env)
-    lacks = [name for name in ("reset", "step") if name not in members]
+    missing = [name for name in ("reset", "step") if name not in members]
     if not {"num_actions", "action_size"} & set(members):
-        lacks.append("num_actions (or action_size, where actions are real)")
+        missing.append("num_actions (or action_size, where actions are real)")
     raise ValueError(
-        f"{who}: expected an environment, see lopt.protocols.Environment (got {type(env).__name__}, which lacks "
-        f"{', '.join(lacks)})"
+        f"{caller}: expected an environment, see lopt.protocols.Environment (got {type(env).__name__}, which lacks "
+        f"{', '.join(missing)})"
     )
 
 
 def num_outputs(env: Environment | ContinuousEnvironment) -> int:
-    """How many outputs a policy's network needs: one for each action, or for each entry of an action."""
+    """A, the number of outputs of a policy network: discrete actions, or entries of a real action."""
     return env.action_size if isinstance(env, ContinuousEnvironment) else env.num_actions
 
 
 def check_policy(env: Environment | ContinuousEnvironment, policy: Policy) -> None:
-    """Refuse a policy over other actions than the environment's.
+    """Raise if the policy's actions are of another kind (discrete or real) than the environment's.
 
     Raises:
         ValueError: logits where actions are real, or a `Gaussian` where they are discrete.
     """
-    wanted, got = isinstance(env, ContinuousEnvironment), isinstance(policy, Gaussian)
-    if wanted and not got:
+    needs_gaussian, is_gaussian = isinstance(env, ContinuousEnvironment), isinstance(policy, Gaussian)
+    if needs_gaussian and not is_gaussian:
         raise ValueError("policy: the environment's actions are real and need a Gaussian policy (got logits)")
-    if got and not wanted:
+    if is_gaussian and not needs_gaussian:
         raise ValueError("policy: the environment's actions are discrete and need a policy of logits (got a Gaussian)")

@@ -1,4 +1,4 @@
-"""Running statistics of what an agent sees and earns, to bring both to order one."""
+"""Normalisation of observations and rewards by running statistics."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from lopt.types import PyTree
 
 
 class Moments(struct.PyTreeNode):
-    """How many samples there were, and their mean and variance, entry by entry."""
+    """Number of samples, and their entry-wise mean and (biased) variance."""
 
     count: Float[Array, ""]
     mean: Float[Array, "*shape"]
@@ -20,9 +20,12 @@ class Moments(struct.PyTreeNode):
 
 
 def merge(moments: Moments, samples: Float[Array, "n *shape"]) -> Moments:
-    """The moments of all samples so far and these, without the former.
+    """The moments of the union of earlier samples (a), given by their moments, and new ones (b).
 
-    With d = mean_b - mean_a:  mean = mean_a + d n_b / n,   n var = n_a var_a + n_b var_b + d^2 n_a n_b / n.
+    With n = n_a + n_b and d = mean_b - mean_a:
+
+        mean = mean_a + d n_b / n
+        n var = n_a var_a + n_b var_b + d^2 n_a n_b / n
 
     Paper: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
     """
@@ -37,27 +40,26 @@ def merge(moments: Moments, samples: Float[Array, "n *shape"]) -> Moments:
     )
 
 
-def _nothing(shape: tuple[int, ...]) -> Moments:
-    """No samples: mean 0 and variance 1 until there are some."""
+def _initial_moments(shape: tuple[int, ...]) -> Moments:
+    """Moments of no samples: count 0, mean 0 and variance 1."""
     return Moments(count=jnp.zeros(()), mean=jnp.zeros(shape), var=jnp.ones(shape))
 
 
 @dataclass(frozen=True)
 class NormaliseObservations:
-    """(obs - mean) / std, clipped, with the mean and variance of everything seen in earlier rollouts.
+    """Entry-wise clip((obs - mean) / sqrt(var + epsilon), -clip, clip), with the moments of all earlier rollouts.
 
-    Entries of an observation have moments of their own; integers (indices) are left alone. In the first rollout
-    observations are as they are.
+    Integer entries (indices) are unchanged. In the first rollout mean is 0 and var is 1.
 
     Attributes:
-        clip: normalised entries lie within this of zero; an entry that was constant so far may jump.
+        clip: bound on the absolute value of normalised entries; it matters where an entry was constant before.
         epsilon: added to the variance.
 
     Raises:
         ValueError: a clip or epsilon that is not positive.
 
-    Differs: luchris429/purejaxrl updates the moments at every step, before the step, and does not clip; here they are
-        constant while a rollout is played and learned from, so that it is normalised once and in one way.
+    Differs: luchris429/purejaxrl updates the moments at every step, before the step, and does not clip. Here they are
+        constant during a rollout and the updates on it, so that each rollout is normalised once.
     """
 
     clip: float = 10.0
@@ -69,49 +71,50 @@ class NormaliseObservations:
                 raise ValueError(f"NormaliseObservations: {name} must be positive (got {getattr(self, name)})")
 
     def init(self, obs: PyTree) -> PyTree:
-        """Moments of no samples, from one observation; `()` in the place of integers."""
-        return jax.tree.map(lambda x: _nothing(x.shape) if _real(x) else (), obs)
+        """Initial moments for the leaves of one observation; `()` for integer leaves."""
+        return jax.tree.map(lambda x: _initial_moments(x.shape) if _real(x) else (), obs)
 
-    def update(self, seen: PyTree, obs: PyTree) -> PyTree:
-        """With the observations `[T, B, ...]` of a rollout."""
-        return self._map(lambda x, moments: merge(moments, x.reshape(-1, *x.shape[2:])), lambda x: (), obs, seen)
+    def update(self, moments: PyTree, obs: PyTree) -> PyTree:
+        """The moments with the observations `[T, B, ...]` of a rollout added."""
+        return self._map(lambda x, moments: merge(moments, x.reshape(-1, *x.shape[2:])), lambda x: (), obs, moments)
 
-    def __call__(self, seen: PyTree, obs: PyTree) -> PyTree:
-        """One observation, normalised."""
+    def __call__(self, moments: PyTree, obs: PyTree) -> PyTree:
+        """Normalise one observation."""
 
-        def scaled(x, moments):
+        def normalised(x, moments):
             x = (x - moments.mean) * jax.lax.rsqrt(moments.var + self.epsilon)
             return jnp.clip(x, -self.clip, self.clip)
 
-        return self._map(scaled, lambda x: x, obs, seen)
+        return self._map(normalised, lambda x: x, obs, moments)
 
-    def _map(self, real: Any, other: Any, obs: PyTree, seen: PyTree) -> PyTree:
-        return jax.tree.map(lambda x, moments: real(x, moments) if _real(x) else other(x), obs, seen)
+    def _map(self, real: Any, other: Any, obs: PyTree, moments: PyTree) -> PyTree:
+        return jax.tree.map(lambda x, moments: real(x, moments) if _real(x) else other(x), obs, moments)
 
 
-class Earnings(struct.PyTreeNode):
-    """Moments of the discounted returns so far, and each player's return up to now `[B]`."""
+class RewardScaling(struct.PyTreeNode):
+    """State of `ScaleRewards`: moments of the discounted returns, and R_t in each environment at the last step."""
 
     moments: Moments
     total: Float[Array, " B"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScaleRewards:
-    """r / std of the discounted returns so far, those of this rollout included, clipped; the mean stays.
+    """Rewards divided by the standard deviation of discounted returns: clip(r / sqrt(var[R] + epsilon), -clip, clip).
 
-    The return up to a step is R_t = r_t + gamma R_{t-1}, with R = 0 before an episode's first step.
+    R_t = r_t + gamma R_{t-1}, with R = 0 before an episode's first step. The variance is over all steps so far,
+    including those of the rollout that is scaled. Rewards are not centred.
 
     Attributes:
         gamma: discount factor in [0, 1]; the objective's.
-        clip: scaled rewards lie within this of zero; returns that have all been the same have no deviation.
+        clip: bound on the absolute value of scaled rewards; it matters where all returns were equal.
         epsilon: added to the variance.
 
     Raises:
         ValueError: gamma outside [0, 1], or a clip or epsilon that is not positive.
 
-    Differs: luchris429/purejaxrl updates the moments at every step, forgets an episode's return at its last step, not
-        after it, and does not clip.
+    Differs: luchris429/purejaxrl updates the moments at every step, resets R at an episode's last step, not after it,
+        and does not clip.
     """
 
     gamma: float = 0.99
@@ -125,24 +128,30 @@ class ScaleRewards:
             if getattr(self, name) <= 0:
                 raise ValueError(f"ScaleRewards: {name} must be positive (got {getattr(self, name)})")
 
-    def init(self, num_envs: int) -> Earnings:
-        """Nothing earned yet."""
-        return Earnings(moments=_nothing(()), total=jnp.zeros(num_envs))
+    def init(self, num_envs: int) -> RewardScaling:
+        """Initial state for B environments."""
+        return RewardScaling(moments=_initial_moments(()), total=jnp.zeros(num_envs))
 
     def __call__(
-        self, earnings: Earnings, reward: Float[Array, "T B"], last: Bool[Array, "T B"]
-    ) -> tuple[Float[Array, "T B"], Earnings]:
-        """Scaled rewards, and the statistics with this rollout."""
+        self, reward_scaling: RewardScaling, reward: Float[Array, "T B"], last: Bool[Array, "T B"]
+    ) -> tuple[Float[Array, "T B"], RewardScaling]:
+        """The scaled rewards of a rollout, and the state with the rollout added.
+
+        Args:
+            reward_scaling: the state.
+            reward: r_t.
+            last: where an episode ended.
+        """
 
         def body(total, x):
             reward, last = x
             total = reward + self.gamma * total
             return jnp.where(last, 0.0, total), total
 
-        total, returns = jax.lax.scan(body, earnings.total, (reward, last))
-        moments = merge(earnings.moments, returns.ravel())
+        total, returns = jax.lax.scan(body, reward_scaling.total, (reward, last))
+        moments = merge(reward_scaling.moments, returns.ravel())
         scaled = reward * jax.lax.rsqrt(moments.var + self.epsilon)
-        return jnp.clip(scaled, -self.clip, self.clip), Earnings(moments=moments, total=total)
+        return jnp.clip(scaled, -self.clip, self.clip), RewardScaling(moments=moments, total=total)
 
 
 def _real(x: Any) -> bool:

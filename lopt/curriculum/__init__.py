@@ -1,5 +1,4 @@
-"""Curricula: which level a lifetime that starts now will play, and scores: how much it is worth playing
-again."""
+"""Curricula, which choose the levels of new lifetimes, and scores, the replay priorities of levels."""
 
 from lopt.curriculum.buffer import ACTIVE, EMPTY, SCORED, Buffer, Extremes, extremes
 from lopt.curriculum.domain_randomisation import DomainRandomisation

@@ -1,4 +1,4 @@
-"""A buffer of C scored levels in arrays of fixed shape, and the two ways a finished lifetime writes to it."""
+"""The level buffer of prioritised level replay: C scored levels in arrays of fixed shape."""
 
 from typing import Any, NamedTuple
 
@@ -14,14 +14,20 @@ from lopt.types import NEW, Level
 EMPTY = 0
 SCORED = 1
 ACTIVE = 2
-"""Status of a slot: it holds nothing, a scored level that waits, a scored level that a lifetime plays."""
+"""Status of a slot: no level, a scored level that may be replayed, a scored level that is being replayed."""
 
 
 class Buffer(struct.PyTreeNode):
-    """C slots. Only scored levels are in it: one that is played for the first time is in the assignment.
+    """State of the level buffer: C slots for scored levels (a level without a score is in the assignment only).
 
-    `clock` counts the lifetimes that have ended, `last_seen` is its value when the slot's level was last
-    played to the end, and `replayed` the share of replays when lifetimes last ended.
+    Attributes:
+        levels: leaves `[C, ...]`.
+        score: the last score of each level; minus infinity in an empty slot.
+        last_seen: `num_finished` when a lifetime on the slot's level last ended.
+        fingerprint: hash of each level, to find duplicates.
+        status: `EMPTY`, `SCORED` or `ACTIVE`.
+        num_finished: number of lifetimes that have ended so far.
+        replay_fraction: fraction of replays among the levels given out when lifetimes last ended.
     """
 
     levels: Level
@@ -29,12 +35,15 @@ class Buffer(struct.PyTreeNode):
     last_seen: Int[Array, "*s C"]
     fingerprint: UInt32[Array, "*s C"]
     status: Int[Array, "*s C"]
-    clock: Int[Array, "*s"]
-    replayed: Float[Array, "*s"]
+    num_finished: Int[Array, "*s"]
+    replay_fraction: Float[Array, "*s"]
 
 
 class Extremes(NamedTuple):
-    """The k highest scored levels, highest first, and the k lowest, lowest first; only `valid` rows count."""
+    """The k levels with the highest scores, highest first, and the k with the lowest, lowest first.
+
+    Only the rows that are `valid` are levels: the buffer may hold fewer than k.
+    """
 
     levels_high: Level
     scores_high: Float[Array, " k"]
@@ -44,32 +53,39 @@ class Extremes(NamedTuple):
 
 
 def empty(level: Level, capacity: int) -> Buffer:
-    """An empty buffer for levels like `level`, copies of which fill it so that no row is ill-formed."""
+    """An empty buffer of `capacity` slots, filled with copies of `level` so that every row is a well-formed level."""
     return Buffer(
         levels=jax.tree.map(lambda x: jnp.broadcast_to(x, (capacity, *x.shape)), level),
         score=jnp.full((capacity,), -jnp.inf, jnp.float32),
         last_seen=jnp.zeros((capacity,), jnp.int32),
         fingerprint=jnp.zeros((capacity,), jnp.uint32),
         status=jnp.full((capacity,), EMPTY, jnp.int32),
-        clock=jnp.zeros((), jnp.int32),
-        replayed=jnp.zeros((), jnp.float32),
+        num_finished=jnp.zeros((), jnp.int32),
+        replay_fraction=jnp.zeros((), jnp.float32),
     )
 
 
 def release(buffer: Buffer, slot: Int[Array, " N"], scores: Float[Array, " N"], finished: Bool[Array, " N"]) -> Buffer:
-    """The slots of finished lifetimes wait again, with the new score if one was measured.
+    """The buffer after finished lifetimes have released their slots, with their finite scores written.
 
-    A slot that no lifetime holds any more (its lane was relabelled from outside) waits again, too.
+    An `ACTIVE` slot that no lifetime refers to any more becomes `SCORED`, too (this happens if `slot` was changed by
+    the caller).
+
+    Args:
+        buffer: the state before.
+        slot: slot of each lifetime's level; negative for a level that is not in the buffer.
+        scores: scores of the lifetimes; those that are not finite are not written.
+        finished: which lifetimes have ended.
     """
     capacity = buffer.status.shape[0]
-    held = jnp.zeros((capacity,), bool).at[_only(slot >= 0, slot, capacity)].set(True, mode="drop")
-    status = jnp.where((buffer.status == ACTIVE) & ~held, SCORED, buffer.status)
+    in_use = jnp.zeros((capacity,), bool).at[_index_where(slot >= 0, slot, capacity)].set(True, mode="drop")
+    status = jnp.where((buffer.status == ACTIVE) & ~in_use, SCORED, buffer.status)
     freed = finished & (slot >= 0)
-    index = _only(freed, slot, capacity)
-    measured = _only(freed & jnp.isfinite(scores), slot, capacity)
+    index = _index_where(freed, slot, capacity)
+    measured = _index_where(freed & jnp.isfinite(scores), slot, capacity)
     return buffer.replace(
         score=buffer.score.at[measured].set(scores, mode="drop"),
-        last_seen=buffer.last_seen.at[index].set(buffer.clock, mode="drop"),
+        last_seen=buffer.last_seen.at[index].set(buffer.num_finished, mode="drop"),
         status=status.at[index].set(SCORED, mode="drop"),
     )
 
@@ -82,30 +98,38 @@ def record(
     finished: Bool[Array, " N"],
     dedupe: bool,
 ) -> Buffer:
-    """Enters the levels that were played for the first time and measured, if they are worth a slot.
+    """The buffer after inserting the new levels of finished lifetimes, if their scores are high enough.
 
-    With `dedupe`, of several lanes with one level the last one speaks, and a level the buffer knows updates
-    the score of its slot. The others take the empty slots first, and then, highest against lowest, the
-    slots of waiting levels with a strictly lower score: what is left is the best of both, and a slot in
-    play is never taken.
+    New levels with a finite score take the empty slots first. The others replace `SCORED` levels with a strictly lower
+    score, the highest new score against the lowest in the buffer, so that the buffer keeps the best of both. `ACTIVE`
+    slots are never overwritten.
+
+    Args:
+        buffer: the state before.
+        levels: levels of the N lifetimes.
+        slot: `NEW` for a level that is not in the buffer.
+        scores: scores of the lifetimes.
+        finished: which lifetimes have ended.
+        dedupe: whether a level that is already in the buffer updates the score of its slot instead; of equal new
+            levels the one of the last lifetime is used.
     """
     capacity, num = buffer.status.shape[0], slot.shape[0]
     candidate = finished & (slot == NEW) & jnp.isfinite(scores)
     code = jax.vmap(fingerprint)(levels)
     if dedupe:
-        lane = jnp.arange(num)
-        later = lane[None, :] > lane[:, None]
+        row = jnp.arange(num)
+        later = row[None, :] > row[:, None]
         candidate &= ~((code[:, None] == code[None, :]) & candidate[None, :] & later).any(axis=1)
         match = (code[:, None] == buffer.fingerprint[None, :]) & (buffer.status != EMPTY)[None, :]
-        known = _only(candidate & match.any(axis=1), match.argmax(axis=1), capacity)
+        known = _index_where(candidate & match.any(axis=1), match.argmax(axis=1), capacity)
         candidate &= known == capacity
         buffer = buffer.replace(
             score=buffer.score.at[known].set(scores, mode="drop"),
-            last_seen=buffer.last_seen.at[known].set(buffer.clock, mode="drop"),
+            last_seen=buffer.last_seen.at[known].set(buffer.num_finished, mode="drop"),
         )
     order = jnp.argsort(jnp.where(candidate, -scores, jnp.inf), stable=True)
     victim, threshold = _victims(buffer, num)
-    index = _only(candidate[order] & (scores[order] > threshold), victim, capacity)
+    index = _index_where(candidate[order] & (scores[order] > threshold), victim, capacity)
 
     def put(slots: Any, rows: Any) -> Any:
         return slots.at[index].set(rows[order], mode="drop")
@@ -113,14 +137,14 @@ def record(
     return buffer.replace(
         levels=jax.tree.map(put, buffer.levels, levels),
         score=put(buffer.score, scores),
-        last_seen=buffer.last_seen.at[index].set(buffer.clock, mode="drop"),
+        last_seen=buffer.last_seen.at[index].set(buffer.num_finished, mode="drop"),
         fingerprint=put(buffer.fingerprint, code),
         status=buffer.status.at[index].set(SCORED, mode="drop"),
     )
 
 
 def extremes(buffer: Buffer, k: int) -> Extremes:
-    """The k highest and k lowest scored levels of a buffer, to look at."""
+    """The k levels with the highest and the k with the lowest scores in a buffer, for inspection."""
     occupied = buffer.status != EMPTY
     high, at_high = jax.lax.top_k(jnp.where(occupied, buffer.score, -jnp.inf), k)
     low, at_low = jax.lax.top_k(jnp.where(occupied, -buffer.score, -jnp.inf), k)
@@ -134,13 +158,13 @@ def extremes(buffer: Buffer, k: int) -> Extremes:
 
 
 def _victims(buffer: Buffer, num: int) -> tuple[Int[Array, " N"], Float[Array, " N"]]:
-    """The slots to give up first, and the score to beat for each: -inf if empty, +inf if in play."""
+    """The N slots to overwrite first, and the score that a new level must exceed: -inf if empty, +inf if `ACTIVE`."""
     threshold = jnp.where(buffer.status == ACTIVE, jnp.inf, buffer.score)
     threshold = jnp.where(buffer.status == EMPTY, -jnp.inf, threshold)
     value, victim = jax.lax.top_k(-threshold, num)
     return victim, -value
 
 
-def _only(mask: Bool[Array, " N"], index: Int[Array, " N"], capacity: int) -> Int[Array, " N"]:
-    """`index` where `mask`, else one past the end, which a scatter drops."""
+def _index_where(mask: Bool[Array, " N"], index: Int[Array, " N"], capacity: int) -> Int[Array, " N"]:
+    """`index` where `mask`, else `capacity`, which a scatter with mode "drop" ignores."""
     return jnp.where(mask, index, capacity)

@@ -1,4 +1,4 @@
-"""A new level for every lifetime."""
+"""Domain randomisation: a newly sampled level for every lifetime."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from lopt.types import NEW, Assignment, Key, Level, Metrics
 
 @dataclass(frozen=True)
 class DomainRandomisation:
-    """Every lifetime plays a level of its own from `generator`; nothing is remembered, scores are ignored.
+    """Domain randomisation: every lifetime is trained on a new sample of `generator`; scores are ignored.
 
     Attributes:
-        generator: samples one level from a key; it is vmapped here, and only for the lanes that need a level.
+        generator: samples one level from a key; the curriculum vmaps it over the lifetimes that need a level.
 
     Raises:
         ValueError: the generator cannot be called.
@@ -34,7 +34,7 @@ class DomainRandomisation:
             )
 
     def init(self, key: Key, num_lifetimes: int) -> tuple[Any, Assignment]:
-        """No memory, and a level for every lifetime."""
+        """The empty state `()` and a sampled level for every lifetime."""
         levels = jax.vmap(self.generator)(jax.random.split(key, num_lifetimes))
         return (), Assignment(levels=levels, slot=jnp.full((num_lifetimes,), NEW, jnp.int32))
 
@@ -46,11 +46,11 @@ class DomainRandomisation:
         scores: Float[Array, " N"],
         finished: Bool[Array, " N"],
     ) -> tuple[Any, Assignment]:
-        """A new level for each finished lifetime."""
+        """The unchanged state and an assignment with a newly sampled level for each finished lifetime."""
         keys = jax.random.split(key, finished.shape[0])
         levels = tree.masked_map(self.generator, finished, assignment.levels, keys)
         return state, Assignment(levels=levels, slot=jnp.where(finished, NEW, assignment.slot))
 
     def metrics(self, state: Any) -> Metrics:
-        """Nothing to log."""
+        """No metrics."""
         return {}

@@ -1,4 +1,4 @@
-"""A 32-bit fingerprint of a level, so that equal levels are found without comparing their bytes."""
+"""A 32-bit fingerprint of a level, by which duplicates are found without comparing all their bytes."""
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +10,18 @@ _WORDS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}
 
 
 def fingerprint(level: Level) -> UInt32[Array, ""]:
-    """Hash of everything in one level: parameters and lifetime.
+    """Hash of all leaves of one level: parameters, lifetime and rates.
 
-    The level is read as words w_1..w_W of 32 bits, and h = mix(W + sum_i mix(w_i xor mix(i))) modulo 2^32,
-    where `mix` is MurmurHash3's finaliser, a bijection of 32 bits in which every input bit moves every
-    output bit. The sum has no order, so it runs as one reduction. Minus zero hashes as zero.
+    The level is read as words w_1 ... w_W of 32 bits, and h = mix(W + sum_i mix(w_i xor mix(i))) modulo 2^32, where
+    `mix` is MurmurHash3's finaliser, a bijection of 32-bit words in which every input bit affects every output bit. The
+    sum does not depend on an order, so that it is one reduction. Minus zero hashes as zero.
 
-    Two different levels collide with probability 2^-32; against a buffer of 4000 that is one wrong merge in a
-    million new levels, and its only effect is that one level takes another's score until it is played again.
+    Two different levels collide with probability 2^-32. With a buffer of 4000 levels that is one wrong merge in a
+    million new levels; its only effect is that a level has another level's score until it is replayed.
     """
     words = jnp.concatenate([_words(leaf) for leaf in jax.tree.leaves(level)])
-    place = jnp.arange(1, words.size + 1, dtype=jnp.uint32)
-    return _mix(jnp.uint32(words.size) + _mix(words ^ _mix(place)).sum(dtype=jnp.uint32))
+    position = jnp.arange(1, words.size + 1, dtype=jnp.uint32)
+    return _mix(jnp.uint32(words.size) + _mix(words ^ _mix(position)).sum(dtype=jnp.uint32))
 
 
 def _words(leaf: Array) -> UInt32[Array, " W"]:

@@ -1,4 +1,4 @@
-"""A fixed set of levels, drawn uniformly."""
+"""A fixed set of levels, sampled uniformly."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,19 @@ from lopt.types import NEW, Assignment, Key, Level, Metrics, check_lifetimes
 
 
 class FrozenState(struct.PyTreeNode):
-    """The set, leaves `[L, ...]`: it travels with the state, so that a compiled step holds no copy of it."""
+    """The levels of the set, leaves `[L, ...]`; they are in the state so that they are no constants of a compiled
+    step."""
 
     levels: Level
 
 
 @dataclass(frozen=True, eq=False)
 class FrozenSet:
-    """Every lifetime plays one of L given levels, uniformly and with replacement; scores are ignored.
+    """Samples levels uniformly and with replacement from a fixed set of L levels; scores are ignored.
 
     Attributes:
-        levels: the set, leaves `[L, ...]`. They are read once, by `init`, which puts them into the state. Two sets
-            are equal only if they are the same object (arrays do not hash).
+        levels: the set, leaves `[L, ...]`. `init` reads them and puts them into the state. Two `FrozenSet`s are equal
+            only if they are the same object (arrays do not hash).
 
     Raises:
         ValueError: the leaves do not share a leading axis of one level or more; a lifetime below one.
@@ -44,10 +45,10 @@ class FrozenSet:
         check_lifetimes(self.levels)
 
     def init(self, key: Key, num_lifetimes: int) -> tuple[FrozenState, Assignment]:
-        """The set, and one of its levels for every lifetime."""
+        """The state with the set, and a level sampled from it for every lifetime."""
         state = FrozenState(levels=jax.tree.map(jnp.asarray, self.levels))
         slot = jnp.full((num_lifetimes,), NEW, jnp.int32)
-        return state, Assignment(levels=_pick(key, state, num_lifetimes), slot=slot)
+        return state, Assignment(levels=_sample(key, state, num_lifetimes), slot=slot)
 
     def exchange(
         self,
@@ -57,15 +58,15 @@ class FrozenSet:
         scores: Float[Array, " N"],
         finished: Bool[Array, " N"],
     ) -> tuple[FrozenState, Assignment]:
-        """Another level of the set for each finished lifetime."""
-        levels = tree.where(finished, _pick(key, state, finished.shape[0]), assignment.levels)
+        """The unchanged state and an assignment with a newly sampled level for each finished lifetime."""
+        levels = tree.where(finished, _sample(key, state, finished.shape[0]), assignment.levels)
         return state, Assignment(levels=levels, slot=jnp.where(finished, NEW, assignment.slot))
 
     def metrics(self, state: FrozenState) -> Metrics:
-        """Nothing to log."""
+        """No metrics."""
         return {}
 
 
-def _pick(key: Key, state: FrozenState, num: int) -> Level:
+def _sample(key: Key, state: FrozenState, num: int) -> Level:
     size = jax.tree.leaves(state.levels)[0].shape[0]
     return tree.take(state.levels, jax.random.randint(key, (num,), 0, size))

@@ -1,4 +1,4 @@
-"""The level buffer as GROOVE's published code keeps it, for comparisons."""
+"""The level buffer of GROOVE's published code, for comparisons with `Replay`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,40 +14,48 @@ from lopt.types import Assignment, Key, Level, Metrics
 
 
 class GrooveState(struct.PyTreeNode):
-    """C levels; `new` says "not evaluated yet", `replayed` is the share of replays at the last exchange."""
+    """State of GROOVE's buffer.
+
+    Attributes:
+        levels: C levels.
+        score: the last score of each level, 0 before one.
+        new: whether a level counts as not yet evaluated.
+        replay_fraction: fraction of replays among the levels given out when lifetimes last ended.
+    """
 
     levels: Level
     score: Float[Array, "*s C"]
     new: Bool[Array, "*s C"]
-    replayed: Float[Array, "*s"]
+    replay_fraction: Float[Array, "*s"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GrooveCompat:
-    """The buffer of GROOVE's code, its two defects as switches: for comparing curves; train with `Replay`.
+    """The level buffer of GROOVE's code, with options that reproduce its two defects; for training use `Replay`.
 
-    What is reproduced: the buffer is filled with `capacity` generated levels before training, all new, and
-    every lifetime holds a slot, the first N to begin with. At every exchange, finished lifetimes or not:
-    1. the N lowest slots that nobody plays, new ones counting as lowest, get new levels of score 0;
-    2. finished lifetimes write their score, and their slots are not new any more;
-    3. each successor replays with `replay_probability`, if N slots are neither new nor in play; otherwise
-       it takes a new slot, uniformly. No slot is taken twice.
+    Before training the buffer is filled with `capacity` generated levels, all marked as new, and lifetime n is assigned
+    slot n. At every exchange, whether lifetimes have finished or not:
+    1. the N slots with the lowest scores that are not in use (new ones counting as lowest) get newly generated levels
+       with score 0;
+    2. finished lifetimes write their scores, and their slots are no longer new;
+    3. each finished lifetime is replaced by a replay with probability `replay_probability`, if at least N slots are
+       neither new nor in use, otherwise by a new level, drawn uniformly. No slot is assigned twice.
 
     Attributes:
         generator: samples one level from a key.
-        capacity: slots of the buffer, at least twice the lifetimes.
-        replay_probability: the chance that a lifetime replays a level.
-        priority: without `top_transform`, the weights to draw by (without replacement); `Proportional()` is the
-            code's other transform.
-        reset_bug: step 1 rebuilds all `new` flags from "is in play". Slots never played become replayable with
-            score 0, and slots in play count as new until their life ends.
-        top_transform: the replaying lane i takes the i-th highest score, with no chance involved (equal scores:
-            the higher slot).
+        capacity: number of slots, at least twice the number of lifetimes.
+        replay_probability: probability that a lifetime replays a level.
+        priority: weights of the levels, drawn without replacement, if `top_transform` is off; `Proportional()` is the
+            other transform of the code.
+        reset_bug: step 1 sets all `new` flags to "is in use". Slots that were never in use become replayable with
+            score 0, and slots in use count as new until their lifetime ends.
+        top_transform: the i-th lifetime, if it replays, takes the level with the i-th highest score, without random
+            sampling (of equal scores the one in the higher slot).
 
-    With both off this is still not `Replay`: new levels take slots of the buffer, so about N fewer scored
-    levels fit, nothing looks for staleness or duplicates, and a low level goes when room is made and not
-    when it is beaten. Not reproduced: the score (inject one), the random streams, and scores that are not
-    finite, which are dropped here.
+    Differs: without the two defects this is still not `Replay`. New levels occupy slots of the buffer, so that about N
+        fewer scored levels fit; there is neither staleness nor a search for duplicates; a level with a low score is
+        dropped when room is made, not when a new level exceeds it. The code's scores (pass a `Score`) and random
+        streams are not reproduced, and scores that are not finite are dropped.
 
     Raises:
         ValueError: a value out of range, here or in `init`.
@@ -74,7 +82,7 @@ class GrooveCompat:
             )
 
     def init(self, key: Key, num_lifetimes: int) -> tuple[GrooveState, Assignment]:
-        """A full buffer of new levels, of which the lifetimes play the first."""
+        """A buffer full of new levels, the first N of which are assigned to the lifetimes."""
         if self.capacity < 2 * num_lifetimes:
             raise ValueError(
                 "GrooveCompat: capacity must be at least twice the lifetimes "
@@ -84,7 +92,7 @@ class GrooveCompat:
             levels=jax.vmap(self.generator)(jax.random.split(key, self.capacity)),
             score=jnp.zeros((self.capacity,), jnp.float32),
             new=jnp.ones((self.capacity,), bool),
-            replayed=jnp.zeros((), jnp.float32),
+            replay_fraction=jnp.zeros((), jnp.float32),
         )
         slot = jnp.arange(num_lifetimes, dtype=jnp.int32)
         return state, Assignment(levels=tree.take(state.levels, slot), slot=slot)
@@ -97,58 +105,63 @@ class GrooveCompat:
         scores: Float[Array, " N"],
         finished: Bool[Array, " N"],
     ) -> tuple[GrooveState, Assignment]:
-        """Make room, write the scores, choose the successors' slots."""
+        """Regenerate the lowest levels, write the finished lifetimes' scores, and assign their successors' levels."""
         key_reset, key_want, key_replay, key_new = jax.random.split(key, 4)
         slot, num = assignment.slot, finished.shape[0]
-        state = self._reset(key_reset, state, self._held(slot), num)
+        state = self._reset(key_reset, state, self._in_use(slot), num)
 
         written = jnp.where(finished & (slot >= 0) & jnp.isfinite(scores), slot, self.capacity)
         score = state.score.at[written].set(scores.astype(jnp.float32), mode="drop")
         new = state.new.at[written].set(False, mode="drop")
 
-        playing = self._held(jnp.where(finished, -1, slot))
-        waiting = ~new & ~playing
+        in_use = self._in_use(jnp.where(finished, -1, slot))
+        replayable = ~new & ~in_use
         want = jax.random.bernoulli(key_want, self.replay_probability, (num,))
-        replay = finished & want & (waiting.sum() >= num)
-        fresh = draw(key_new, jnp.where(new & ~playing, 0.0, -jnp.inf), num)
-        chosen = jnp.where(replay, self._replays(key_replay, score, waiting, num), fresh)
+        replay = finished & want & (replayable.sum() >= num)
+        new_slots = draw(key_new, jnp.where(new & ~in_use, 0.0, -jnp.inf), num)
+        chosen = jnp.where(replay, self._replay_slots(key_replay, score, replayable, num), new_slots)
 
         ended = finished.sum()
-        share = (replay.sum() / jnp.maximum(ended, 1)).astype(jnp.float32)
-        state = state.replace(score=score, new=new, replayed=jnp.where(ended > 0, share, state.replayed))
+        fraction = (replay.sum() / jnp.maximum(ended, 1)).astype(jnp.float32)
+        state = state.replace(
+            score=score, new=new, replay_fraction=jnp.where(ended > 0, fraction, state.replay_fraction)
+        )
         levels = tree.where(finished, tree.take(state.levels, chosen), assignment.levels)
         return state, Assignment(levels=levels, slot=jnp.where(finished, chosen.astype(slot.dtype), slot))
 
     def metrics(self, state: GrooveState) -> Metrics:
-        """Share of slots marked as evaluated, their scores (0 if there are none), replays."""
+        """`fill`, the fraction of slots that are not new; `score_mean` and `score_max` over these (0 without any);
+        `replay_fraction`."""
         used = ~state.new
         return {
             "fill": used.mean(),
             "score_mean": jnp.where(used, state.score, 0.0).sum() / jnp.maximum(used.sum(), 1),
             "score_max": jnp.where(used.any(), jnp.where(used, state.score, -jnp.inf).max(), 0.0),
-            "replay_fraction": state.replayed,
+            "replay_fraction": state.replay_fraction,
         }
 
-    def _held(self, slot: Int[Array, " N"]) -> Bool[Array, " C"]:
-        """Which slots the lanes hold; a negative slot holds none."""
+    def _in_use(self, slot: Int[Array, " N"]) -> Bool[Array, " C"]:
+        """Which slots are assigned to a lifetime; negative entries of `slot` are ignored."""
         index = jnp.where(slot >= 0, slot, self.capacity)
         return jnp.zeros((self.capacity,), bool).at[index].set(True, mode="drop")
 
-    def _reset(self, key: Key, state: GrooveState, playing: Bool[Array, " C"], num: int) -> GrooveState:
-        """Generate the lowest slots again."""
-        value = jnp.where(playing, jnp.inf, jnp.where(state.new, -jnp.inf, state.score))
+    def _reset(self, key: Key, state: GrooveState, in_use: Bool[Array, " C"], num: int) -> GrooveState:
+        """The state with newly generated levels in the `num` lowest slots that are not in use."""
+        value = jnp.where(in_use, jnp.inf, jnp.where(state.new, -jnp.inf, state.score))
         lowest = jax.lax.top_k(-value, num)[1]
         levels = jax.vmap(self.generator)(jax.random.split(key, num))
-        flags = playing if self.reset_bug else state.new
+        flags = in_use if self.reset_bug else state.new
         return state.replace(
             levels=jax.tree.map(lambda all_, rows: all_.at[lowest].set(rows), state.levels, levels),
             score=state.score.at[lowest].set(0.0),
             new=flags.at[lowest].set(True),
         )
 
-    def _replays(self, key: Key, score: Float[Array, " C"], waiting: Bool[Array, " C"], num: int) -> Int[Array, " N"]:
-        """A slot to replay for each lane."""
+    def _replay_slots(
+        self, key: Key, score: Float[Array, " C"], replayable: Bool[Array, " C"], num: int
+    ) -> Int[Array, " N"]:
+        """The slot that each lifetime would replay."""
         if not self.top_transform:
-            return draw(key, self.priority.log_weights(score, waiting), num)
-        falling = jax.lax.top_k(jnp.where(waiting, score, -jnp.inf)[::-1], num)[1]
-        return self.capacity - 1 - falling
+            return draw(key, self.priority.log_weights(score, replayable), num)
+        descending = jax.lax.top_k(jnp.where(replayable, score, -jnp.inf)[::-1], num)[1]
+        return self.capacity - 1 - descending

@@ -1,4 +1,4 @@
-"""Which learning rates a lifetime gets: a bandit over a few of them, beside any curriculum of levels."""
+"""A bandit that chooses the learning rates of each lifetime, on top of any curriculum of levels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,15 @@ from lopt.types import UNTRACKED, Assignment, Key, Metrics, Rates
 
 
 class RateBanditState(struct.PyTreeNode):
-    """The curriculum's own memory; each lifetime's arm `[N]`; the last returns `[arms, window]`, 0 before there are
-    any, how many lives each arm has had, plus one, and how many of its returns are remembered."""
+    """State of the bandit.
+
+    Attributes:
+        inner: state of the wrapped curriculum.
+        arm: index of each lifetime's arm.
+        returns: the last returns of each arm, most recent first; 0 in entries that are not filled.
+        count: one plus the number of lifetimes that ended with each arm.
+        filled: number of entries of `returns` that are filled.
+    """
 
     inner: Any
     arm: Int[Array, " N"]
@@ -23,26 +30,26 @@ class RateBanditState(struct.PyTreeNode):
     filled: Int[Array, " A"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RateBandit:
-    """Lifetimes draw their learning rates: p(arm) is proportional to exp( (R + bonus / sqrt(count)) / temperature ).
+    """Samples each lifetime's learning rates: p(arm) is proportional to exp( (R + rho / sqrt(count)) / tau ).
 
-    R is the mean of the arm's last `window` scores, one per life that ended (`LifetimeReward` for returns). This
-    balances the arms, and with them the gradients of agents that learn fast and slowly. Levels come from `curriculum`.
+    R is the mean of the arm's last `window` scores, one for each lifetime that ended (with `LifetimeReward` the scores
+    are returns). `curriculum` chooses the levels.
 
     Attributes:
-        curriculum: decides the levels; it is told the same scores.
-        arms: factors on the agent's learning rates, (policy, prediction) each.
-        bonus: rho.
-        temperature: tau.
-        window: returns remembered per arm.
+        curriculum: chooses the levels; it gets the same scores.
+        arms: pairs of factors on the agent's learning rates, (policy, prediction).
+        bonus: rho, the weight of the exploration bonus, in units of the scores.
+        temperature: tau, in units of the scores.
+        window: number of returns per arm that are averaged.
 
     Raises:
         ValueError: no arms, factors that are not positive, a temperature or window that is not positive.
 
     Paper: arXiv 2007.08794, section 4.1 and appendix (rho = 0.2, tau = 0.1, ten returns).
-    Differs: the arms of the paper are a learning rate and alpha_y. A weight of the prediction's loss scales the
-        prediction's gradient and nothing else, so it is a rate of the prediction here.
+    Differs: the arms of the paper are a learning rate and alpha_y, the weight of the prediction's loss. Such a weight
+        scales the prediction's gradient alone, so that it is a learning rate of the prediction here.
     """
 
     curriculum: Curriculum
@@ -60,7 +67,7 @@ class RateBandit:
             raise ValueError(f"RateBandit: window must be at least 1 (got {self.window})")
 
     def init(self, key: Key, num_lifetimes: int) -> tuple[RateBanditState, Assignment]:
-        """Arms drawn evenly."""
+        """The wrapped curriculum's first assignment, with arms drawn uniformly."""
         key_inner, key_arms = jax.random.split(key)
         inner, assignment = self.curriculum.init(key_inner, num_lifetimes)
         state = RateBanditState(
@@ -81,14 +88,17 @@ class RateBandit:
         scores: Float[Array, " N"],
         finished: Bool[Array, " N"],
     ) -> tuple[RateBanditState, Assignment]:
-        """Remember how the finished lives did under their arms, and draw arms for those that follow."""
-        key_inner, key_arms = jax.random.split(key)
-        plain = assignment.replace(levels=assignment.levels.replace(rates=()))
-        recorded = finished & jnp.isfinite(scores) & (assignment.slot != UNTRACKED)
-        inner, assignment = self.curriculum.exchange(key_inner, state.inner, plain, scores, finished)
+        """Record the finished lifetimes' scores under their arms, exchange their levels, and draw new arms for them.
 
-        def record(state, life):
-            arm, score, recorded = life
+        Lifetimes whose score is not finite or whose slot is `UNTRACKED` are not recorded.
+        """
+        key_inner, key_arms = jax.random.split(key)
+        without_rates = assignment.replace(levels=assignment.levels.replace(rates=()))
+        recorded = finished & jnp.isfinite(scores) & (assignment.slot != UNTRACKED)
+        inner, assignment = self.curriculum.exchange(key_inner, state.inner, without_rates, scores, finished)
+
+        def record(state, lifetime):
+            arm, score, recorded = lifetime
             row = jnp.roll(state.returns[arm], 1).at[0].set(score)
             arm = jnp.where(recorded, arm, len(self.arms))  # out of bounds: dropped
             return state.replace(
@@ -102,12 +112,12 @@ class RateBandit:
         return state.replace(arm=arm), self._with_rates(assignment, arm)
 
     def metrics(self, state: RateBanditState) -> Metrics:
-        """The curriculum's own, and how many of the lifetimes have each arm."""
-        share = {f"arm_{i}": (state.arm == i).mean() for i in range(len(self.arms))}
-        return self.curriculum.metrics(state.inner) | share
+        """The wrapped curriculum's metrics, and `arm_i`, the fraction of the lifetimes that have arm i."""
+        fractions = {f"arm_{i}": (state.arm == i).mean() for i in range(len(self.arms))}
+        return self.curriculum.metrics(state.inner) | fractions
 
     def probabilities(self, state: RateBanditState) -> Float[Array, " A"]:
-        """How likely each arm is drawn next."""
+        """Probability of each arm to be drawn next."""
         mean = state.returns.sum(-1) / jnp.maximum(state.filled, 1)
         return jax.nn.softmax((mean + self.bonus / jnp.sqrt(state.count)) / self.temperature)
 

@@ -15,28 +15,28 @@ from lopt.types import NEW, Assignment, Key, Level, Metrics
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """New levels from a generator, and with probability p a level worth playing again.
+    """Prioritised level replay: with probability p a level from the buffer, otherwise a new one from a generator.
 
-    When a lifetime ends, its score is written to its level's slot; a level played for the first time enters
-    the buffer if there is room or its score is higher than the lowest one that waits. The lifetime's
-    successor replays a level with probability `replay_probability`, drawn without replacement among the
-    SCORED ones by
+    When a lifetime ends, its score is written to its level's slot. A level without a slot enters the buffer if there is
+    room or if its score is higher than the lowest score of the `SCORED` slots. The level of the next lifetime is a
+    replay with probability `replay_probability`, drawn without replacement from the `SCORED` slots with the weights
 
-        w = (1 - rho) P_score + rho P_stale,   P_stale = (clock - last_seen) / sum of the same
+        w = (1 - rho) P_score + rho P_stale,   P_stale = (c - C_i) / sum_j (c - C_j)
 
-    where rho is `staleness`, P_score are `priority`'s normalised weights, and the clock counts ended
-    lifetimes. Otherwise it plays a level from `generator`, which stays outside the buffer (slot NEW) until
-    it has been scored. A score that is not finite was not measured: the slot keeps its last score, a new
-    level is forgotten. An exchange in which no lifetime has ended changes nothing.
+    where rho is `staleness`, P_score are the normalised weights of `priority`, c counts the lifetimes that have ended
+    (`num_finished`) and C_i is its value when level i was last finished (`last_seen`). Otherwise it is a level from
+    `generator`, which is outside the buffer (slot `NEW`) until it has a score. A score that is not finite is not
+    recorded: the slot keeps its last score, a new level is dropped. An exchange in which no lifetime has ended changes
+    nothing.
 
     Attributes:
-        generator: samples one level from a key; it is vmapped here, and only for the lanes that need a level.
-        capacity: slots of the buffer, at least twice the lifetimes.
-        replay_probability: p, the chance that a lifetime replays a level.
-        priority: how scores become weights.
-        staleness: rho in [0, 1].
-        minimum_fill: scored levels that must wait for anything to be replayed; None for the number of lifetimes.
-        dedupe: a level that is generated again updates its slot instead of taking a second one.
+        generator: samples one level from a key; the curriculum vmaps it over the lifetimes that need a level.
+        capacity: number of slots, at least twice the number of lifetimes.
+        replay_probability: p, the probability that a lifetime replays a level.
+        priority: map from scores to replay weights.
+        staleness: rho in [0, 1], the weight of the staleness distribution.
+        minimum_fill: number of `SCORED` slots below which nothing is replayed; None for the number of lifetimes.
+        dedupe: whether a new level that is already in the buffer updates its slot instead of taking a second one.
 
     Raises:
         ValueError: a value out of range, here or in `init`.
@@ -44,10 +44,10 @@ class Replay:
     Paper: arXiv 2310.02782 (capacity 4000, p = 0.5, no staleness); arXiv 2010.03934 (PLR: priorities and
     staleness); arXiv 2110.02439 (robust PLR: new levels against the buffer's lowest).
 
-    Differs: GROOVE's code takes the highest scores deterministically and marks its buffer wrongly
-    (`GrooveCompat` reproduces both). A slot is given up by score alone; peers use the replay weight, in
-    which, with staleness, a level can lose its slot for having been played recently. The learner trains on
-    new levels too, as in GROOVE (robust PLR does not).
+    Differs: GROOVE's code takes the highest scores deterministically and resets the flags of its buffer wrongly
+        (`GrooveCompat` reproduces both). Here the level with the lowest score is replaced; other codes replace the one
+        with the lowest replay weight, which with staleness can be a level that was replayed recently. The learner is
+        trained on new levels too, as in GROOVE; in robust PLR it is not.
     """
 
     generator: Callable[[Key], Level]
@@ -71,7 +71,7 @@ class Replay:
             raise ValueError(f"Replay: minimum_fill must be a count (got {self.minimum_fill}, expected >= 0)")
 
     def init(self, key: Key, num_lifetimes: int) -> tuple[Buffer, Assignment]:
-        """An empty buffer, and a new level for every lifetime."""
+        """An empty buffer and a newly generated level for every lifetime."""
         if self.capacity < 2 * num_lifetimes:
             raise ValueError(
                 "Replay: capacity must be at least twice the lifetimes "
@@ -94,72 +94,79 @@ class Replay:
         scores: Float[Array, " N"],
         finished: Bool[Array, " N"],
     ) -> tuple[Buffer, Assignment]:
-        """Write the finished lifetimes' scores, then choose their successors' levels."""
-        key_want, key_place, key_level = jax.random.split(key, 3)
+        """Write the finished lifetimes' scores to the buffer, then assign their successors' levels."""
+        key_want, key_slot, key_level = jax.random.split(key, 3)
         levels, slot = assignment.levels, assignment.slot
         scores = scores.astype(jnp.float32)
         ended = finished.sum(dtype=jnp.int32)
 
-        buffer = state.replace(clock=state.clock + ended)
+        buffer = state.replace(num_finished=state.num_finished + ended)
         buffer = release(buffer, slot, scores, finished)
         buffer = record(buffer, levels, slot, scores, finished, self.dedupe)
 
         want = finished & jax.random.bernoulli(key_want, self.replay_probability, finished.shape)
-        replay, place = self._places(key_place, buffer, want)
+        replay, replay_slot = self._replay_slots(key_slot, buffer, want)
         # an index of capacity is out of bounds, and a scatter drops it
-        taken = jnp.where(replay, place, self.capacity)
-        share = replay.sum() / jnp.maximum(ended, 1)
+        taken = jnp.where(replay, replay_slot, self.capacity)
+        fraction = replay.sum() / jnp.maximum(ended, 1)
         buffer = buffer.replace(
             status=buffer.status.at[taken].set(ACTIVE, mode="drop"),
-            replayed=jnp.where(ended > 0, share.astype(jnp.float32), state.replayed),
+            replay_fraction=jnp.where(ended > 0, fraction.astype(jnp.float32), state.replay_fraction),
         )
 
         keys = jax.random.split(key_level, finished.shape[0])
         levels = tree.masked_map(self.generator, finished & ~replay, levels, keys)
-        levels = tree.where(replay, tree.take(buffer.levels, place), levels)
-        new_slot = jnp.where(replay, place, NEW).astype(slot.dtype)
+        levels = tree.where(replay, tree.take(buffer.levels, replay_slot), levels)
+        new_slot = jnp.where(replay, replay_slot, NEW).astype(slot.dtype)
         return buffer, Assignment(levels=levels, slot=jnp.where(finished, new_slot, slot))
 
     def log_weights(self, state: Buffer) -> Float[Array, " C"]:
-        """log w of every slot, normalised; minus infinity for one that must not be replayed."""
+        """Normalised log w of every slot; minus infinity for slots that are not `SCORED`."""
         valid = state.status == SCORED
         log_score = _log_normalise(self.priority.log_weights(state.score, valid))
         if self.staleness == 0:
             return log_score
-        age = jnp.where(valid, state.clock - state.last_seen, 0).astype(jnp.float32)
-        # nothing is stale when everything was seen just now
+        age = jnp.where(valid, state.num_finished - state.last_seen, 0).astype(jnp.float32)
+        # P_stale is undefined when all levels were seen just now
         log_stale = jnp.where(age.sum() > 0, _log_normalise(jnp.log(age)), log_score)
         rho = jnp.float32(self.staleness)
         return jnp.logaddexp(jnp.log1p(-rho) + log_score, jnp.log(rho) + log_stale)
 
     def metrics(self, state: Buffer) -> Metrics:
-        """Share of slots in use; score and age (in ended lifetimes) of their levels, 0 if none; replays."""
+        """Metrics of the buffer.
+
+        `fill` is the fraction of slots with a level, `score_mean` and `score_max` are over these levels, `age_mean` is
+        the mean number of lifetimes that have ended since they were last seen (0 for an empty buffer);
+        `replay_fraction`.
+        """
         used = state.status != EMPTY
         count = used.sum()
         some = jnp.maximum(count, 1)
-        age = state.clock - state.last_seen
+        age = state.num_finished - state.last_seen
         return {
             "fill": (count / self.capacity).astype(jnp.float32),
             "score_mean": jnp.where(used, state.score, 0.0).sum() / some,
             "score_max": jnp.where(count > 0, jnp.where(used, state.score, -jnp.inf).max(), 0.0),
             "age_mean": (jnp.where(used, age, 0).sum() / some).astype(jnp.float32),
-            "replay_fraction": state.replayed,
+            "replay_fraction": state.replay_fraction,
         }
 
-    def _places(self, key: Key, buffer: Buffer, want: Bool[Array, " N"]) -> tuple[Bool[Array, " N"], Int[Array, " N"]]:
-        """Which of the lanes that want a replay get one, and where: the k-th of them the k-th level drawn."""
+    def _replay_slots(
+        self, key: Key, buffer: Buffer, want: Bool[Array, " N"]
+    ) -> tuple[Bool[Array, " N"], Int[Array, " N"]]:
+        """Which of the lifetimes in `want` replay a level, and its slot: the k-th of them the k-th slot drawn."""
         num = want.shape[0]
         log_weights = self.log_weights(buffer)
         enough = (buffer.status == SCORED).sum() >= self._minimum_fill(num)
-        turn = jnp.cumsum(want) - 1
-        replay = want & enough & (turn < (log_weights > -jnp.inf).sum())
-        return replay, draw(key, log_weights, num)[jnp.maximum(turn, 0)]
+        order = jnp.cumsum(want) - 1
+        replay = want & enough & (order < (log_weights > -jnp.inf).sum())
+        return replay, draw(key, log_weights, num)[jnp.maximum(order, 0)]
 
     def _minimum_fill(self, num_lifetimes: int) -> int:
         return num_lifetimes if self.minimum_fill is None else self.minimum_fill
 
 
 def _log_normalise(log_weights: Float[Array, " C"]) -> Float[Array, " C"]:
-    """Log-weights whose weights sum to 1; all minus infinity stays so."""
+    """Log-weights of weights that sum to 1; unchanged if all are minus infinity."""
     total = jax.nn.logsumexp(log_weights)
     return log_weights - jnp.where(total > -jnp.inf, total, 0.0)

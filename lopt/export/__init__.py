@@ -1,4 +1,4 @@
-"""Rule files: meta-parameters, or a program, with a card that says what they are and where they came from."""
+"""Rule files: meta-parameters or a program, with a card that describes the rule and its provenance."""
 
 from lopt.export.load import load
 from lopt.export.parts import card_of, describe, rebuild

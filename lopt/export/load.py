@@ -1,4 +1,4 @@
-"""A rule file as the thing that is used."""
+"""Load a rule file as the object that user code needs: an optax transformation, a drift or a classifier."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lopt.export.parts import rebuild, revive
+from lopt.export.parts import from_description, rebuild
 from lopt.export.program import KIND, load_program
 from lopt.export.rule import load_rule
 from lopt.incontext import Classifier
@@ -19,27 +19,31 @@ CLASSIFIER = "lopt.incontext.Classifier"
 
 
 def load(path: str | Path) -> Any:
-    """What was learned, with its meta-parameters put in, ready for code that knows nothing of lopt.
+    """The rule of a file with its meta-parameters bound, ready for code that does not depend on lopt.
 
         tx = optax.chain(optax.clip_by_global_norm(1.0), lopt.load("runs/learned_optimizer/rule"))
         loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("runs/lpo/rule"))
 
-    A learned optimizer is an optax transformation; so is a searched program, at the rate that stands in it
-    (`from_program(load_program(path), schedule)` gives it a schedule). A drift is a function of log r and A, and of the
-    learner's progress; only one that depends on time needs the latter (`bind_drift`):
+    A learned optimizer becomes an optax transformation. So does a searched program, with the learning rate that its
+    text has (`from_program(load_program(path), schedule)` gives it a schedule). A drift becomes a function of log r and
+    A, and of the learner's progress, which only a drift that depends on time needs (`bind_drift`):
 
         progress = Progress(step=update, lifetime=num_updates)
         loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("runs/ta_lpo/rule"), progress=progress)
 
-    An objective that is used together with an agent of lopt's, as LPG is, has no such form:
-    `rebuild(load_rule(path).card)` is the objective and `load_rule(path).theta` its meta-parameters.
+    An in-context learner, whose card holds the sequence model and the length it was trained for, becomes a
+    `Classifier`:
 
         probabilities = lopt.load("runs/gpicl/rule").predict(xs, ys, query)
 
-    An in-context learner, whose card has the sequence model and the length it was trained for, is a `Classifier`.
+    An objective that needs an agent of lopt, such as LPG, has no such form: `rebuild(load_rule(path).card)` is the
+    objective and `load_rule(path).theta` its meta-parameters.
+
+    Args:
+        path: the rule file, with or without its ending.
 
     Raises:
-        ValueError: a file that is missing or damaged, or a rule that has no form of its own.
+        ValueError: a file that is missing or damaged, or a rule that can only be used through an agent.
     """
     rule = load_rule(path)
     if rule.card.kind == KIND:
@@ -59,7 +63,7 @@ def load(path: str | Path) -> Any:
 
 
 def _classifier(theta: Theta, config: dict[str, Any]) -> Classifier:
-    model, length = revive(config.get("model")), config.get("length")
+    model, length = from_description(config.get("model")), config.get("length")
     if isinstance(model, type) or not isinstance(model, SequenceModel) or not isinstance(length, int):
         raise ValueError(f"load: the card of an in-context learner must have its model and its length (got {config})")
-    return Classifier(model, theta, length)
+    return Classifier(model=model, theta=theta, length=length)

@@ -1,4 +1,4 @@
-"""Objects as plain data and back: what a rule's card holds of the class that its meta-parameters belong to."""
+"""Conversion between lopt objects and the plain data of a rule card, which names the class of the meta-parameters."""
 
 import dataclasses
 import importlib
@@ -9,13 +9,29 @@ from lopt.search import Program, parse
 
 PROGRAM = "lopt.search.Program"
 PACKAGE = "lopt."
+FORMER_KINDS = {
+    "lopt.objectives.HeldTime": "lopt.objectives.FrozenProgress",
+    "lopt.objectives.FractionAndLogLifetime": "lopt.objectives.FractionAndLogNumUpdates",
+    "lopt.optimizers.Designed": "lopt.optimizers.FromOptax",
+}
+"""Renamed classes: names in older rule files, and the names now."""
+FORMER_FIELDS = {
+    "lopt.objectives.LPG": {"time_scale": "time_init_scale"},
+    "lopt.objectives.LPO": {"floor": "base_drift"},
+}
+"""Renamed attributes of classes, likewise."""
 
 
 def card_of(part: Any, **provenance: Any) -> Card:
-    """The card of a rule whose meta-parameters are `part`'s; `provenance` are the card's other fields.
+    """The card of a rule whose meta-parameters belong to `part`.
+
+    Args:
+        part: an instance of one of lopt's dataclasses.
+        provenance: the card's other fields (`command`, `seed`, ...).
 
     Raises:
-        ValueError: a part that is not one of lopt's dataclasses, or has an attribute without a plain form.
+        ValueError: a part that is not one of lopt's dataclasses, or has an attribute that is not convertible to plain
+            data.
     """
     described = describe(part)
     if not isinstance(described, dict) or "config" not in described:
@@ -24,38 +40,38 @@ def card_of(part: Any, **provenance: Any) -> Card:
 
 
 def rebuild(card: Card) -> Any:
-    """The object that `card_of` described.
+    """The object that a card describes: the inverse of `card_of`.
 
     Raises:
-        ValueError: a kind that this lopt does not have, or arguments that it does not take.
+        ValueError: a kind that this version of lopt does not have, or arguments that it does not take.
     """
-    return _made(card.kind, card.config)
+    return _build(card.kind, card.config)
 
 
 def describe(value: Any) -> Any:
-    """Plain data for a value: lopt's objects are `{"kind", "config"}`, its classes `{"kind"}`, tuples lists.
+    """Plain data for a value: lopt's objects become `{"kind", "config"}`, its classes `{"kind"}`, tuples lists.
 
-    A program's config is its text.
+    A program's config is its text and number of inputs.
 
     Raises:
-        ValueError: a value without such a form.
+        ValueError: a value that is not convertible.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (tuple, list)):
         return [describe(x) for x in value]
     if isinstance(value, type) and value.__module__.startswith(PACKAGE):
-        return {"kind": _public(value)}
+        return {"kind": _public_name(value)}
     if isinstance(value, Program):
         return {"kind": PROGRAM, "config": {"program": value.text(), "num_inputs": len(value.inputs)}}
     kind = type(value)
     if dataclasses.is_dataclass(value) and kind.__module__.startswith(PACKAGE):
         fields = [field.name for field in dataclasses.fields(value) if field.init]
-        return {"kind": _public(kind), "config": {name: describe(getattr(value, name)) for name in fields}}
+        return {"kind": _public_name(kind), "config": {name: describe(getattr(value, name)) for name in fields}}
     raise ValueError(f"a rule's card can hold lopt's own parts and plain data (got {value!r})")
 
 
-def revive(data: Any) -> Any:
+def from_description(data: Any) -> Any:
     """The value that `describe` described.
 
     Raises:
@@ -63,25 +79,27 @@ def revive(data: Any) -> Any:
     """
     if isinstance(data, dict):
         if "config" in data:
-            return _made(data.get("kind", ""), data["config"])
-        return _found(data.get("kind", ""))
-    return tuple(revive(x) for x in data) if isinstance(data, list) else data
+            return _build(data.get("kind", ""), data["config"])
+        return _find_class(data.get("kind", ""))
+    return tuple(from_description(x) for x in data) if isinstance(data, list) else data
 
 
-def _made(kind: str, config: dict[str, Any]) -> Any:
+def _build(kind: str, config: dict[str, Any]) -> Any:
     if kind == PROGRAM:
         return parse(str(config.get("program")), int(config.get("num_inputs", 2)))
-    found = _found(kind)
+    found = _find_class(kind)
+    config = {FORMER_FIELDS.get(kind, {}).get(name, name): value for name, value in config.items()}
     if not dataclasses.is_dataclass(found):
         raise ValueError(f"rule: {kind} cannot be rebuilt from a card")
     known = {field.name for field in dataclasses.fields(found) if field.init}
     if unknown := sorted(set(config) - known):
         raise ValueError(f"rule: {kind} has no {', '.join(unknown)} (it has {', '.join(sorted(known))})")
-    return found(**{name: revive(value) for name, value in config.items()})
+    return found(**{name: from_description(value) for name, value in config.items()})
 
 
-def _found(kind: str) -> type:
-    """The class of a name; nothing outside lopt is ever imported."""
+def _find_class(kind: str) -> type:
+    """The class of that name, also under a former name; only modules of lopt are imported."""
+    kind = FORMER_KINDS.get(kind, kind)
     module, _, name = kind.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name) if module.startswith(PACKAGE) else None
@@ -92,8 +110,8 @@ def _found(kind: str) -> type:
     return found
 
 
-def _public(kind: type) -> str:
-    """The shortest module that has the class under its own name, as users write it."""
+def _public_name(kind: type) -> str:
+    """The class under the shortest module name that exports it, as users write it."""
     parts = kind.__module__.split(".")
     for length in range(2, len(parts) + 1):
         module = ".".join(parts[:length])

@@ -1,4 +1,4 @@
-"""Rule files of searched programs."""
+"""Rule files of programs found by symbolic search."""
 
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ def save_program(
     metrics: dict[str, Any] | None = None,
     notes: str = "",
 ) -> Path:
-    """Write a program as a rule: its text in the card, its live constants c0, c1, ... in the arrays.
+    """Write a program as a rule file: its text in the card, its live constants c0, c1, ... in the arrays.
 
     Args:
         path: as in `save_rule`.
         program: a valid program.
-        command, seed, metrics, notes: where it came from, as in `Card`.
+        command, seed, metrics, notes: the provenance, as in `Card`.
+
+    Returns:
+        The path of the card.
 
     Raises:
         ValueError: a program that is not valid, and what `Card` raises.
@@ -35,14 +38,15 @@ def save_program(
 
 
 def load_program(path: str | Path) -> Program:
-    """Read a program from a rule file; nothing in it is run.
+    """Read a program from a rule file; the program is parsed, not executed.
 
     Example:
         program = lopt.export.load_program("runs/search/rule")
         tx = lopt.from_program(program, optax.cosine_decay_schedule(1.0, 10_000))
 
     Raises:
-        ValueError: what `load_rule` raises; a rule of another kind; a text that is no program or has other constants.
+        ValueError: what `load_rule` raises; a rule of another kind; a text that is no program, or whose constants
+            differ from the saved arrays.
     """
     rule = load_rule(path)
     text = rule.card.config.get("program")

@@ -1,8 +1,8 @@
-"""Rule files: what was learned, in a form that outlives the program that learned it.
+"""Rule files: saved meta-parameters with a card of metadata, independent of the program that wrote them.
 
 A rule is two files side by side. `<name>.npz` holds the meta-parameters as flat arrays whose keys are the tree's
-paths joined by `/`; `<name>.json` is its card: what kind of rule this is, the configuration that rebuilds it, where
-it came from, and the SHA-256 sum of the arrays. Reading one needs numpy and nothing else.
+paths joined by `/`; `<name>.json` is its card: the kind of rule, the configuration that rebuilds it, its provenance,
+and the SHA-256 sum of the arrays. Reading one needs numpy alone.
 """
 
 import hashlib
@@ -22,13 +22,20 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Card:
-    """What a rule file says of itself.
+    """Metadata of a rule file.
 
-    `kind` names the class that the meta-parameters belong to and `config` its constructor's arguments, so that
-    `theta` can be used again; the rest is provenance.
+    Attributes:
+        kind: name of the class that the meta-parameters belong to.
+        config: arguments of its constructor.
+        command: command that trained the rule.
+        seed: its seed.
+        meta_steps: number of meta-steps it was trained for.
+        metrics: final metrics, as plain JSON data.
+        lopt_version: version of lopt that wrote the file.
+        notes: free text.
 
     Raises:
-        ValueError: no kind, or values that have no JSON form.
+        ValueError: an empty kind, or values that have no JSON form.
     """
 
     kind: str
@@ -51,17 +58,24 @@ class Card:
 
 @dataclass(frozen=True)
 class Rule:
-    """A loaded rule: `theta` is nested dicts of numpy arrays."""
+    """A loaded rule: `theta`, nested dicts of numpy arrays, and its card."""
 
     theta: Any
     card: Card
 
 
 def save_rule(path: str | Path, theta: Any, card: Card) -> Path:
-    """Write `<path>.npz` and `<path>.json`, and return the path of the card.
+    """Write `<path>.npz` and `<path>.json`.
 
-    `theta` is an array, or nested dicts of arrays (Flax's `params`). Both files are written whole or not at all; a
-    crash between the two is noticed by `load_rule`.
+    Each file is written completely or not at all; a crash between the two is detected by `load_rule`.
+
+    Args:
+        path: the file name, with or without an ending.
+        theta: an array, or nested dicts of arrays (Flax's `params`).
+        card: the metadata.
+
+    Returns:
+        The path of the card.
 
     Raises:
         ValueError: keys that are not plain strings, or leaves that are not numeric arrays.
@@ -83,7 +97,7 @@ def load_rule(path: str | Path) -> Rule:
     """Read a rule from `<path>.npz` and `<path>.json` (either name, or the name without its ending).
 
     Raises:
-        ValueError: a file is missing, is not a rule file, comes from a newer version, or does not fit its card.
+        ValueError: a file is missing, is not a rule file, has a newer format version, or does not match its card.
     """
     npz, json_path = _paths(path)
     for file in (json_path, npz):
@@ -120,14 +134,14 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:
-    """The two files of a rule; a known ending of `path` is dropped, dots in its name are kept."""
+    """The two files of a rule; a known ending of `path` is removed, dots in its name are kept."""
     path = Path(path)
     stem = path.name.removesuffix(".npz").removesuffix(".json")
     return path.with_name(stem + ".npz"), path.with_name(stem + ".json")
 
 
 def _flatten(theta: Any, prefix: str = "") -> dict[str, np.ndarray]:
-    """`{"a/b": array}`; an empty dict is kept as `a/` so that the structure comes back."""
+    """`{"a/b": array}`; an empty dict is kept as `a/` so that the structure is restored."""
     if isinstance(theta, dict):
         arrays: dict[str, np.ndarray] = {} if theta or not prefix else {f"{prefix}/": np.zeros(0)}
         for name, value in theta.items():

@@ -1,4 +1,4 @@
-"""In-context learners: sequence models that learn in their forward pass, from the examples before them."""
+"""In-context learners: sequence models that learn in the forward pass, from the examples in their context."""
 
 from lopt.incontext.autoregression import AutoregressiveAttention
 from lopt.incontext.classifier import Classifier

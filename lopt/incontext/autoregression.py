@@ -1,4 +1,4 @@
-"""One layer of causal linear attention that continues a sequence, in the form in which its training is solved."""
+"""One layer of causal linear attention for next-token prediction, in the parametrisation of arXiv 2405.16845."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,22 @@ from lopt.types import Key, Theta
 
 @dataclass(frozen=True)
 class AutoregressiveAttention:
-    """Predicts x_{t+1} from x_1, ..., x_t: y_t = W_PV E_t E_t^* W_KQ e_t / (t - 1), with e_t = (x_t, x_{t-1}), x_0 = 0.
+    """Predicts x_{t+1} from x_1, ..., x_t by y_t = W_PV E_t E_t^* W_KQ e_t / (t - 1).
 
-    E_t = (e_1, ..., e_t); W_PV is `[d, 2d]`, W_KQ `[2d, 2d]`, both real, while a sequence may be complex. The weights
-    `structured(a, b)` make it one step of gradient descent from zero, of size ab / (t - 1), on
-    1/2 sum_{s<t} |x_{s+1} - W x_s|^2, applied to x_t.
+    The tokens are e_t = (x_t, x_{t-1}) with x_0 = 0, and E_t = (e_1, ..., e_t). W_PV `[d, 2d]` and W_KQ `[2d, 2d]` are
+    real; a sequence may be complex. With the weights `structured(a, b)`, the layer applies to x_t the matrix W that
+    one step of gradient descent from zero on 1/2 sum_{s<t} |x_{s+1} - W x_s|^2 finds, with step size ab / (t - 1).
 
     Attributes:
         dimensions: d.
-        scale: standard deviation of the weights at birth.
+        scale: standard deviation of the initial weights.
 
     Raises:
-        ValueError: `dimensions` below one, or a negative `scale`.
+        ValueError: `dimensions` is below one, or `scale` is negative.
 
-    Paper: arXiv 2405.16845, section 3. Differs: the block of the token that is always zero is left out, as in the
-    official code; the first prediction, which the loss does not count, is divided by one.
+    Paper: arXiv 2405.16845, section 3.
+    Differs: the block of the token that is always zero is left out, as in the official code; the first prediction,
+        which the loss does not use, is divided by one.
     """
 
     dimensions: int
@@ -39,7 +40,7 @@ class AutoregressiveAttention:
             )
 
     def init(self, key: Key) -> Theta:
-        """Every entry ~ N(0, scale^2)."""
+        """Initial weights `pv` and `kq`, with i.i.d. entries from N(0, scale^2)."""
         key_pv, key_kq = jax.random.split(key)
         d = self.dimensions
         return {
@@ -48,7 +49,7 @@ class AutoregressiveAttention:
         }
 
     def structured(self, a: float, b: float) -> Theta:
-        """W_KQ = a I in the rows of x_{t-1} and the columns of x_t, W_PV = b I in the columns of x_t, else zero.
+        """Diagonal weights: W_KQ = a I in rows x_{t-1}, columns x_t; W_PV = b I in columns x_t; all else zero.
 
         Paper: arXiv 2405.16845, assumption 3.1.
         """
@@ -56,12 +57,12 @@ class AutoregressiveAttention:
         return {"pv": jnp.hstack([b * identity, zero]), "kq": jnp.block([[zero, zero], [a * identity, zero]])}
 
     def apply(self, theta: Theta, xs: Inexact[Array, "T d"]) -> Inexact[Array, "T d"]:
-        """The prediction of x_{t+1} at every t.
+        """The predictions y_t of x_{t+1} at every position t.
 
-        By running sums of e_s e_s^*, which many weights can share: T d^2 numbers instead of T^2.
+        Computed from the running sums of e_s e_s^*, `[T, 2d, 2d]`, which do not depend on the weights.
         """
-        before = jnp.concatenate([jnp.zeros_like(xs[:1]), xs[:-1]])
-        tokens = jnp.concatenate([xs, before], -1)
+        previous = jnp.concatenate([jnp.zeros_like(xs[:1]), xs[:-1]])
+        tokens = jnp.concatenate([xs, previous], -1)
         sums = jnp.cumsum(tokens[:, :, None] * tokens[:, None].conj(), 0)
-        read = jnp.einsum("tjk,tk->tj", sums, tokens @ theta["kq"].T) @ theta["pv"].T
-        return read / jnp.maximum(jnp.arange(len(xs)), 1)[:, None]
+        outputs = jnp.einsum("tjk,tk->tj", sums, tokens @ theta["kq"].T) @ theta["pv"].T
+        return outputs / jnp.maximum(jnp.arange(len(xs)), 1)[:, None]

@@ -1,4 +1,4 @@
-"""What sequence models with residual blocks share."""
+"""Residual blocks shared by the attention-based sequence models."""
 
 from collections.abc import Callable
 
@@ -7,15 +7,16 @@ from jaxtyping import Array, Float
 
 
 class Blocks(nn.Module):
-    """Tokens, positions, L blocks and a linear head: u += mix(norm(u)), u += mlp(norm(u)).
+    """Embedding, L pre-LN residual blocks and a linear output layer; a block is u += mix(norm(u)), u += mlp(norm(u)).
 
     Attributes:
-        outputs: width of the head.
-        width: of a token.
+        outputs: width of the output layer.
+        width: of the residual stream.
         layers: L.
-        expansion: hidden width of the network, in tokens' widths.
-        mix: from a name and an initialiser (of what writes into the tokens) to a module over a sequence of tokens.
-        positions: learned positions; None for none.
+        expansion: hidden width of the MLP, as a multiple of `width`.
+        mix: makes the token-mixing module `[T, width] -> [T, width]` from its name and the initialiser of its output
+            projection.
+        positions: number of learned position embeddings; None for no position embeddings.
     """
 
     outputs: int
@@ -27,14 +28,14 @@ class Blocks(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Float[Array, "T E"]) -> Float[Array, "T F"]:
-        """Outputs for one sequence."""
+        """Outputs `[T, outputs]` for the input tokens of one sequence."""
         u = nn.Dense(self.width, name="embed")(tokens)
         if self.positions is not None:
             position = self.param("position", nn.initializers.normal(0.02), (self.positions, self.width))
             u = u + position[: len(tokens)]
-        into = nn.initializers.variance_scaling(1 / (2 * self.layers), "fan_in", "truncated_normal")
+        output_init = nn.initializers.variance_scaling(1 / (2 * self.layers), "fan_in", "truncated_normal")
         for i in range(self.layers):
-            u = u + self.mix(f"mix_{i}", into)(nn.LayerNorm(name=f"norm_mix_{i}")(u))
+            u = u + self.mix(f"mix_{i}", output_init)(nn.LayerNorm(name=f"norm_mix_{i}")(u))
             h = nn.Dense(self.expansion * self.width, name=f"hidden_{i}")(nn.LayerNorm(name=f"norm_hidden_{i}")(u))
-            u = u + nn.Dense(self.width, kernel_init=into, name=f"out_{i}")(nn.gelu(h))
+            u = u + nn.Dense(self.width, kernel_init=output_init, name=f"out_{i}")(nn.gelu(h))
         return nn.Dense(self.outputs, name="head")(nn.LayerNorm(name="norm_head")(u))

@@ -1,26 +1,26 @@
-"""What every sequence model asks of its sizes and of what it is given."""
+"""Checks of a sequence model's sizes and inputs."""
 
 from typing import Any
 
 from jaxtyping import Array
 
 
-def at_least_one(model: Any, *names: str) -> None:
-    """Check that these fields of a model are positive.
+def check_positive(model: Any, *names: str) -> None:
+    """Check that the fields `names` of a model are at least one.
 
     Raises:
-        ValueError: one of them is not.
+        ValueError: one of them is below one.
     """
     for name in names:
         if getattr(model, name) < 1:
             raise ValueError(f"{type(model).__name__}: {name} must be at least 1 (got {getattr(model, name)})")
 
 
-def fits(model: Any, xs: Array, ys_prev: Array, positions: int | None = None) -> None:
-    """Check that a sequence is one that the model was made for; `positions` is the longest it can read.
+def check_sequence(model: Any, xs: Array, ys_prev: Array, positions: int | None = None) -> None:
+    """Check that a sequence has the widths `model.inputs` and `model.targets`, and at most `positions` examples.
 
     Raises:
-        ValueError: it is not.
+        ValueError: a width differs, or the sequence is too long.
     """
     name = type(model).__name__
     expected = (len(xs), model.inputs), (len(xs), model.targets)
@@ -33,18 +33,18 @@ def fits(model: Any, xs: Array, ys_prev: Array, positions: int | None = None) ->
         raise ValueError(f"{name}: the sequence has {len(xs)} examples, the model has {positions} positions")
 
 
-def per_head(model: Any) -> int:
-    """The size of a head's keys: `key_size`, or the width divided by the heads where that is None.
+def head_size(model: Any) -> int:
+    """Width of a head's queries, keys and values: `key_size`, or `width / heads` if that is None.
 
     Raises:
-        ValueError: a size below one, or heads that do not divide the width.
+        ValueError: `key_size` is below one, or is None and `heads` does not divide `width`.
     """
     if model.key_size is not None:
-        at_least_one(model, "key_size")
+        check_positive(model, "key_size")
         return model.key_size
     if model.width % model.heads:
         raise ValueError(
-            f"{type(model).__name__}: heads must divide the width, or key_size be given "
-            f"(got {model.heads} and {model.width})"
+            f"{type(model).__name__}: heads must divide width, or key_size must be given "
+            f"(got heads {model.heads} and width {model.width})"
         )
     return model.width // model.heads

@@ -1,4 +1,4 @@
-"""Fast weights: a matrix that a learned rule rewrites at every example, as an in-context learner."""
+"""Fast weights: a matrix state with a delta-rule update at every example, as an in-context learner."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -9,32 +9,33 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lopt.incontext.blocks import Blocks
-from lopt.incontext.checks import at_least_one, fits, per_head
+from lopt.incontext.checks import check_positive, check_sequence, head_size
 from lopt.types import Key, Theta
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FastWeights:
-    """The blocks of `Transformer` around the delta rule S_t = S_{t-1} + b_t (v_t - S_{t-1} k_t) k_t', read as S_t q_t.
+    """The blocks of `Transformer` with the delta rule S_t = S_{t-1} + b_t (v_t - S_{t-1} k_t) k_t^T, outputs S_t q_t.
 
-    Keys and queries have norm one; the rate b_t = sigmoid(w u_t) in (0, 1) is one number per head. What a key stood for
-    is replaced, where `LinearAttention` adds to it. The sequence may be of any length.
+    Keys and queries are normalised to norm one. The write strength b_t = sigmoid(w . u_t) in (0, 1) is a scalar per
+    head. The update replaces the value that is associated with a key, where `LinearAttention` adds to it. Sequences may
+    have any length.
 
     Attributes:
         inputs: width of x.
-        targets: width of y as it is told.
+        targets: width of the previous label `ys_prev[t]`.
         outputs: width of a prediction.
-        width: of a token.
-        layers: L.
-        heads: H.
-        key_size: rows and columns of a head's S; None for width / heads.
-        expansion: hidden width of the network, in tokens' widths.
+        width: of the residual stream.
+        layers: L, number of blocks.
+        heads: H, heads per block.
+        key_size: N_K, rows and columns of a head's state S; None for width / heads.
+        expansion: hidden width of the MLP, as a multiple of `width`.
 
     Raises:
-        ValueError: a size below one, or heads that do not divide the width where there is no `key_size`.
+        ValueError: a size is below one, or `key_size` is None and `heads` does not divide `width`.
 
     Paper: arXiv 2102.11174, eq. 24-25.
-    Differs: keys are normalised by their norm, not by the sum of a feature map.
+    Differs: keys and queries are divided by their Euclidean norm; the paper divides a feature map by its sum.
     """
 
     inputs: int
@@ -47,34 +48,34 @@ class FastWeights:
     expansion: int = 4
 
     def __post_init__(self) -> None:
-        at_least_one(self, "inputs", "targets", "outputs", "width", "layers", "heads", "expansion")
-        per_head(self)
+        check_positive(self, "inputs", "targets", "outputs", "width", "layers", "heads", "expansion")
+        head_size(self)
 
     @property
     def _net(self) -> Blocks:
-        def mix(name: str, into: nn.initializers.Initializer) -> nn.Module:
-            return _DeltaRule(self.heads, per_head(self), into, name=name)
+        def mix(name: str, output_init: nn.initializers.Initializer) -> nn.Module:
+            return _DeltaRule(self.heads, head_size(self), output_init, name=name)
 
         return Blocks(self.outputs, self.width, self.layers, self.expansion, mix)
 
     def init(self, key: Key) -> Theta:
-        """Weights by fan-in; those that write into the tokens smaller by sqrt(2 L)."""
+        """Initial weights, scaled by fan-in; projections onto the residual stream are divided by sqrt(2 L)."""
         return self._net.init(key, jnp.zeros((1, self.inputs + self.targets)))["params"]
 
     def apply(self, theta: Theta, xs: Float[Array, "T X"], ys_prev: Float[Array, "T Y"]) -> Float[Array, "T F"]:
-        """Predictions."""
-        fits(self, xs, ys_prev)
+        """Predictions `[T, outputs]` of y_t from x_1, ..., x_t and y_1, ..., y_{t-1}."""
+        check_sequence(self, xs, ys_prev)
         return cast(jax.Array, self._net.apply({"params": theta}, jnp.concatenate([xs, ys_prev], -1)))
 
     def state_size(self, length: int) -> int:
-        """L H matrices, whatever the length."""
-        return self.layers * self.heads * per_head(self) ** 2
+        """L H N_K^2 numbers: the matrices S of all heads, independent of `length`."""
+        return self.layers * self.heads * head_size(self) ** 2
 
 
 class _DeltaRule(nn.Module):
     heads: int
     key_size: int
-    into: nn.initializers.Initializer
+    output_init: nn.initializers.Initializer
 
     @nn.compact
     def __call__(self, u: Float[Array, "T width"]) -> Float[Array, "T width"]:
@@ -84,12 +85,12 @@ class _DeltaRule(nn.Module):
         q, k = (x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6) for x in (q, k))
         rate = nn.sigmoid(nn.Dense(self.heads, name="rate")(u))
 
-        def step(weights: Array, now: tuple[Array, ...]) -> tuple[Array, Array]:
-            q, k, v, rate = now
+        def step(weights: Array, token: tuple[Array, ...]) -> tuple[Array, Array]:
+            q, k, v, rate = token
             error = v - jnp.einsum("hvk,hk->hv", weights, k)
             weights = weights + jnp.einsum("hv,hk->hvk", rate[:, None] * error, k)
             return weights, jnp.einsum("hvk,hk->hv", weights, q)
 
-        empty = jnp.zeros((self.heads, self.key_size, self.key_size))
-        read = jax.lax.scan(step, empty, (q, k, v, rate))[1].reshape(length, size)
-        return nn.Dense(u.shape[1], use_bias=False, kernel_init=self.into, name="read")(read)
+        initial = jnp.zeros((self.heads, self.key_size, self.key_size))
+        attended = jax.lax.scan(step, initial, (q, k, v, rate))[1].reshape(length, size)
+        return nn.Dense(u.shape[1], use_bias=False, kernel_init=self.output_init, name="read")(attended)

@@ -8,26 +8,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lopt.incontext.checks import at_least_one, fits
+from lopt.incontext.checks import check_positive, check_sequence
 from lopt.incontext.recurrent import Stack, orthogonal_gates
 from lopt.types import Key, Theta
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GRU:
-    """Reads concat(x_t, y_{t-1}) one after the other: h = n + z (h - n); a linear head reads h.
+    """A GRU over the tokens concat(x_t, y_{t-1}), with a linear output layer on h.
+
+    h_t = n + z (h_{t-1} - n) with update gate z, reset gate r and candidate n.
 
     Attributes:
         inputs: width of x.
-        targets: width of y as it is told.
+        targets: width of the previous label `ys_prev[t]`.
         outputs: width of a prediction.
-        width: of h.
-        layers: one above the other.
+        width: of the state h.
+        layers: number of stacked layers.
 
     Raises:
-        ValueError: a size below one.
+        ValueError: a size is below one.
 
-    Paper: arXiv 1406.1078; the reset gate acts after the product, as in `flax.linen.GRUCell`.
+    Paper: arXiv 1406.1078.
+    Differs: the reset gate multiplies the recurrent product, as in `flax.linen.GRUCell`, and not the state.
     """
 
     inputs: int
@@ -37,23 +40,23 @@ class GRU:
     layers: int = 1
 
     def __post_init__(self) -> None:
-        at_least_one(self, "inputs", "targets", "outputs", "width", "layers")
+        check_positive(self, "inputs", "targets", "outputs", "width", "layers")
 
     @property
     def _net(self) -> Stack:
         return Stack(self.outputs, self.layers, lambda name: _Layer(self.width, name=name))
 
     def init(self, key: Key) -> Theta:
-        """Inputs by fan-in, states orthogonal."""
+        """Initial weights: input weights by fan-in, recurrent weights orthogonal for every gate."""
         return self._net.init(key, jnp.zeros((1, self.inputs + self.targets)))["params"]
 
     def apply(self, theta: Theta, xs: Float[Array, "T X"], ys_prev: Float[Array, "T Y"]) -> Float[Array, "T F"]:
-        """Predictions."""
-        fits(self, xs, ys_prev)
+        """Predictions `[T, outputs]` of y_t from x_1, ..., x_t and y_1, ..., y_{t-1}."""
+        check_sequence(self, xs, ys_prev)
         return cast(jax.Array, self._net.apply({"params": theta}, jnp.concatenate([xs, ys_prev], -1)))
 
     def state_size(self, length: int) -> int:
-        """h of every layer."""
+        """The state h of every layer, independent of `length`."""
         return self.width * self.layers
 
 
@@ -62,9 +65,8 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "T E"]) -> Float[Array, "T width"]:
-        gates = nn.Dense(3 * self.width, name="input")(
-            x
-        )  # all inputs at once: the loop holds the state's product alone
+        # input products of all positions at once: only the recurrent product stays in the loop
+        gates = nn.Dense(3 * self.width, name="input")(x)
         state = self.param("state", orthogonal_gates(3), (self.width, 3 * self.width))
         bias = self.param("bias_candidate", nn.initializers.zeros, (self.width,))
 

@@ -8,27 +8,27 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lopt.incontext.checks import at_least_one, fits
+from lopt.incontext.checks import check_positive, check_sequence
 from lopt.incontext.recurrent import Stack, orthogonal_gates
 from lopt.types import Key, Theta
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LSTM:
-    """Reads concat(x_t, y_{t-1}) one after the other: c = f c + i g, h = o tanh(c); a linear head reads h.
+    """An LSTM over the tokens concat(x_t, y_{t-1}), with a linear output layer on h.
 
-    Its state is two vectors per layer, whatever the length of the sequence.
+    c_t = f c_{t-1} + i g and h_t = o tanh(c_t), with gates i, f, o and candidate g.
 
     Attributes:
         inputs: width of x.
-        targets: width of y as it is told.
+        targets: width of the previous label `ys_prev[t]`.
         outputs: width of a prediction.
-        width: of h and of c.
-        layers: one above the other.
+        width: of the states h and c.
+        layers: number of stacked layers.
         forget: initial bias of the forget gate f.
 
     Raises:
-        ValueError: a size below one.
+        ValueError: a size is below one.
 
     Paper: arXiv 2212.04458 (its LSTM baseline).
     """
@@ -41,23 +41,23 @@ class LSTM:
     forget: float = 1.0
 
     def __post_init__(self) -> None:
-        at_least_one(self, "inputs", "targets", "outputs", "width", "layers")
+        check_positive(self, "inputs", "targets", "outputs", "width", "layers")
 
     @property
     def _net(self) -> Stack:
         return Stack(self.outputs, self.layers, lambda name: _Layer(self.width, self.forget, name=name))
 
     def init(self, key: Key) -> Theta:
-        """Inputs by fan-in, states orthogonal."""
+        """Initial weights: input weights by fan-in, recurrent weights orthogonal for every gate."""
         return self._net.init(key, jnp.zeros((1, self.inputs + self.targets)))["params"]
 
     def apply(self, theta: Theta, xs: Float[Array, "T X"], ys_prev: Float[Array, "T Y"]) -> Float[Array, "T F"]:
-        """Predictions."""
-        fits(self, xs, ys_prev)
+        """Predictions `[T, outputs]` of y_t from x_1, ..., x_t and y_1, ..., y_{t-1}."""
+        check_sequence(self, xs, ys_prev)
         return cast(jax.Array, self._net.apply({"params": theta}, jnp.concatenate([xs, ys_prev], -1)))
 
     def state_size(self, length: int) -> int:
-        """h and c of every layer."""
+        """The states h and c of every layer, independent of `length`."""
         return 2 * self.width * self.layers
 
 
@@ -67,9 +67,8 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "T E"]) -> Float[Array, "T width"]:
-        gates = nn.Dense(4 * self.width, name="input")(
-            x
-        )  # all inputs at once: the loop holds the state's product alone
+        # input products of all positions at once: only the recurrent product stays in the loop
+        gates = nn.Dense(4 * self.width, name="input")(x)
         state = self.param("state", orthogonal_gates(4), (self.width, 4 * self.width))
 
         def step(carry: tuple[Array, Array], gates: Array) -> tuple[tuple[Array, Array], Array]:
@@ -79,5 +78,5 @@ class _Layer(nn.Module):
             h = nn.sigmoid(o) * jnp.tanh(c)
             return (h, c), h
 
-        empty = jnp.zeros((self.width,), x.dtype)
-        return jax.lax.scan(step, (empty, empty), gates)[1]
+        initial = jnp.zeros((self.width,), x.dtype)
+        return jax.lax.scan(step, (initial, initial), gates)[1]

@@ -1,4 +1,4 @@
-"""The mesa-layer: attention that solves a least-squares problem over what it has seen."""
+"""The mesa-layer: attention that solves a regularised least-squares problem over the context at every position."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lopt.incontext.checks import at_least_one, fits
+from lopt.incontext.checks import check_positive, check_sequence
 from lopt.incontext.merged_attention import paired_tokens
 from lopt.types import Key, Theta
 
@@ -17,12 +17,17 @@ def least_squares_attention(
     queries: Float[Array, "T K"],
     strength: Float[Array, ""] | float,
 ) -> Float[Array, "T V"]:
-    """o_t = W_t q_t with W_t = argmin_W sum_{s<=t} |W k_s - v_s|^2 + |W|^2 / strength, for every t in one pass.
+    """Outputs o_t = W_t q_t with W_t = argmin_W sum_{s<=t} |W k_s - v_s|^2 + |W|^2 / lambda, for every t.
 
-    R_t = (sum_{s<=t} k_s k_s^T + I / strength)^-1 follows from R_{t-1} by the Sherman-Morrison formula,
-    R_t = R_{t-1} - R_{t-1} k_t k_t^T R_{t-1} / (1 + k_t^T R_{t-1} k_t) from R_0 = strength I, and
-    o_t = (sum_{s<=t} v_s k_s^T) R_t q_t. A larger strength is less regularisation (the lambda of the paper). In single
-    precision R loses what strength |k|^2 has above about 10^6.
+    One scan computes R_t = (sum_{s<=t} k_s k_s^T + I / lambda)^-1 by the Sherman-Morrison formula,
+    R_t = R_{t-1} - R_{t-1} k_t k_t^T R_{t-1} / (1 + k_t^T R_{t-1} k_t) with R_0 = lambda I, and
+    o_t = (sum_{s<=t} v_s k_s^T) R_t q_t. In single precision R is inaccurate if lambda |k|^2 exceeds about 10^6.
+
+    Args:
+        keys: k_t.
+        values: v_t.
+        queries: q_t.
+        strength: lambda; a larger value regularises less.
 
     Paper: arXiv 2309.05858, section 5 (mesa-layer).
     """
@@ -35,28 +40,30 @@ def least_squares_attention(
         sums = sums + jnp.outer(v, k)
         return (inverse, sums), sums @ (inverse @ q)
 
-    born = strength * jnp.eye(keys.shape[1]), jnp.zeros((values.shape[1], keys.shape[1]))
-    return jax.lax.scan(body, born, (keys, values, queries))[1]
+    initial = strength * jnp.eye(keys.shape[1]), jnp.zeros((values.shape[1], keys.shape[1]))
+    return jax.lax.scan(body, initial, (keys, values, queries))[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MesaLayer:
-    """One mesa-layer over `paired_tokens`: y_t = sum_h P_h o_{h,t}, with keys, values and queries linear in the token.
+    """One mesa-layer on `paired_tokens`: y_t = sum_h P_h o_{h,t}, with keys, values and queries linear in the token.
 
-    With the weights `least_squares(strength)` it is ridge regression on the examples so far, applied to x_t.
+    o_{h,t} is `least_squares_attention` of head h. With the weights `least_squares(strength)`, the layer is ridge
+    regression on the examples before position t, applied to x_t.
 
     Attributes:
         inputs: width of x.
         targets: width of y.
         outputs: width of a prediction.
-        heads: H.
-        key_size: of a key and a query; None for `inputs`.
-        value_size: of a value; None for `targets`.
+        heads: H, number of heads.
+        key_size: width of keys and queries; None for `inputs`.
+        value_size: width of values; None for `targets`.
 
     Raises:
-        ValueError: a size below one.
+        ValueError: a size is below one.
 
-    Paper: arXiv 2309.05858, section 5. Differs: keys and queries are not normalised; differentiated through the scan.
+    Paper: arXiv 2309.05858, section 5.
+    Differs: keys and queries are not normalised; gradients are computed through the scan.
     """
 
     inputs: int
@@ -68,16 +75,16 @@ class MesaLayer:
 
     def __post_init__(self) -> None:
         optional = [name for name in ("key_size", "value_size") if getattr(self, name) is not None]
-        at_least_one(self, "inputs", "targets", "outputs", "heads", *optional)
+        check_positive(self, "inputs", "targets", "outputs", "heads", *optional)
 
     @property
     def _sizes(self) -> tuple[int, int, int]:
-        """Of a token, a key and a value."""
+        """Widths of a token, a key and a value."""
         key = self.inputs if self.key_size is None else self.key_size
         return 2 * self.inputs + self.targets, key, self.targets if self.value_size is None else self.value_size
 
     def init(self, key: Key) -> Theta:
-        """Weights by fan-in, strengths of one."""
+        """Initial weights: Gaussian with variance 1 / fan-in, and lambda = 1 for every head."""
         token, size, value = self._sizes
         shapes = {"key": (size, token), "value": (value, token), "query": (size, token), "out": (self.outputs, value)}
         keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
@@ -88,10 +95,10 @@ class MesaLayer:
         return heads | {"log_strength": jnp.zeros(self.heads)}
 
     def least_squares(self, strength: float) -> Theta:
-        """The key is x_{t-1}, the value y_{t-1}, the query x_t.
+        """The weights of ridge regression with penalty 1 / `strength`: key x_{t-1}, value y_{t-1}, query x_t.
 
         Raises:
-            ValueError: more than one head, or sizes other than those of x and y.
+            ValueError: there is more than one head, or a size differs from that of x or y.
         """
         x, y, (token, key, value) = self.inputs, self.targets, self._sizes
         if self.heads != 1 or key != x or not value == self.outputs == y:
@@ -109,18 +116,18 @@ class MesaLayer:
         }
 
     def apply(self, theta: Theta, xs: Float[Array, "T X"], ys_prev: Float[Array, "T Y"]) -> Float[Array, "T F"]:
-        """Predictions."""
-        fits(self, xs, ys_prev)
+        """Predictions `[T, outputs]` of y_t from x_1, ..., x_t and y_1, ..., y_{t-1}."""
+        check_sequence(self, xs, ys_prev)
         tokens = paired_tokens(xs, ys_prev)
 
         def head(theta: Theta) -> Array:
             keys, values, queries = (tokens @ theta[name].T for name in ("key", "value", "query"))
-            read = least_squares_attention(keys, values, queries, jnp.exp(theta["log_strength"]))
-            return read @ theta["out"].T
+            outputs = least_squares_attention(keys, values, queries, jnp.exp(theta["log_strength"]))
+            return outputs @ theta["out"].T
 
         return jax.vmap(head)(theta).sum(0)
 
     def state_size(self, length: int) -> int:
-        """R and the sum of v k^T of every head, and the last x."""
+        """R and the sum of v k^T of every head, and the previous x, independent of `length`."""
         _, key, value = self._sizes
         return self.heads * key * (key + value) + self.inputs

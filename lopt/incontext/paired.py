@@ -1,4 +1,4 @@
-"""A sequence model whose tokens hold a whole example beside the next question."""
+"""A sequence model whose tokens contain the query and the whole previous example."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from lopt.types import Key, Theta
 
 @dataclass(frozen=True)
 class Paired:
-    """`model` on the inputs (x_t, x_{t-1}), x_0 = 0: beside y_{t-1} stands the input that it belongs to.
+    """Applies `model` to the inputs (x_t, x_{t-1}) with x_0 = 0, so that a token has both halves of example t - 1.
 
-    Without this a model must first learn to bring every label together with the input of the token before, which takes
-    a layer and most of a short training.
+    Without it a model must first learn to combine every label with the input of the previous token, which takes one
+    layer and most of a short meta-training run.
 
     Attributes:
         inputs: width of x.
-        model: a model of inputs twice as wide.
+        model: a sequence model with inputs of width 2 `inputs`.
 
     Raises:
-        ValueError: a model of inputs of another width.
+        ValueError: the model has another input width.
 
     Paper: arXiv 2309.05858, section 3 (constructed tokens).
     """
@@ -36,24 +36,24 @@ class Paired:
 
     @property
     def targets(self) -> int:
-        """Width of y as it is told."""
+        """Width of the previous label `ys_prev[t]`."""
         width: int = getattr(self.model, "targets")  # noqa: B009
         return width
 
     def init(self, key: Key) -> Theta:
-        """The model's."""
+        """Initial meta-parameters of the inner model."""
         return self.model.init(key)
 
     def apply(self, theta: Theta, xs: Float[Array, "T X"], ys_prev: Float[Array, "T Y"]) -> Float[Array, "T F"]:
-        """Predictions."""
+        """Predictions `[T, outputs]` of y_t from x_1, ..., x_t and y_1, ..., y_{t-1}."""
         if xs.ndim != 2 or xs.shape[1] != self.inputs or ys_prev.shape[:1] != xs.shape[:1]:
             raise ValueError(
                 f"Paired: expected xs [T, {self.inputs}] and ys_prev [T, {getattr(self.model, 'targets', 'Y')}] "
                 f"(got {list(xs.shape)} and {list(ys_prev.shape)})"
             )
-        before = jnp.concatenate([jnp.zeros_like(xs[:1]), xs[:-1]])
-        return self.model.apply(theta, jnp.concatenate([xs, before], -1), ys_prev)
+        previous = jnp.concatenate([jnp.zeros_like(xs[:1]), xs[:-1]])
+        return self.model.apply(theta, jnp.concatenate([xs, previous], -1), ys_prev)
 
     def state_size(self, length: int) -> int:
-        """The model's, and the last x."""
+        """State size of the inner model, plus the previous x."""
         return self.model.state_size(length) + self.inputs

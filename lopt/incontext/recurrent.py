@@ -1,4 +1,4 @@
-"""What the recurrent sequence models share."""
+"""Stacked layers and initialisers shared by the recurrent sequence models."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 
 class Stack(nn.Module):
-    """Recurrent layers one above the other, each over the whole sequence, and a linear head.
+    """Stacked recurrent layers, each applied to the whole sequence, and a linear output layer.
 
     Attributes:
-        outputs: width of the head.
-        layers: how many.
-        layer: from a name to a module over a sequence.
+        outputs: width of the output layer.
+        layers: number of layers.
+        layer: makes a module over a sequence from its name.
     """
 
     outputs: int
@@ -23,18 +23,18 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Float[Array, "T E"]) -> Float[Array, "T F"]:
-        """Outputs for one sequence."""
+        """Outputs `[T, outputs]` for the input tokens of one sequence."""
         for i in range(self.layers):
             tokens = self.layer(f"layer_{i}")(tokens)
         return nn.Dense(self.outputs, name="head")(tokens)
 
 
 def orthogonal_gates(gates: int) -> nn.initializers.Initializer:
-    """Initialiser of a matrix `[size, gates * size]` that is orthogonal gate by gate."""
-    one = nn.initializers.orthogonal()
+    """Initialiser of a matrix `[size, gates * size]` with an orthogonal block for every gate."""
+    orthogonal = nn.initializers.orthogonal()
 
     def init(key, shape, dtype=jnp.float32):
         keys = jax.random.split(key, gates)
-        return jnp.concatenate([one(k, (shape[0], shape[1] // gates), dtype) for k in keys], -1)
+        return jnp.concatenate([orthogonal(k, (shape[0], shape[1] // gates), dtype) for k in keys], -1)
 
     return init

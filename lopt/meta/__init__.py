@@ -2,10 +2,11 @@
 
 from lopt.meta.es import ES
 from lopt.meta.evosax_es import EvosaxES
-from lopt.meta.gradient import MetaGradient, no_penalty
+from lopt.meta.gradient import MetaGradient
 from lopt.meta.learner import MetaLearner
 from lopt.meta.pes import PES, Pair
 from lopt.meta.shaping import CentredRank, PairSign, Raw, ZScore
+from lopt.meta.trained import TrainedRule
 
 __all__ = [
     "ES",
@@ -17,6 +18,6 @@ __all__ = [
     "Pair",
     "PairSign",
     "Raw",
+    "TrainedRule",
     "ZScore",
-    "no_penalty",
 ]

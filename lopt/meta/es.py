@@ -1,4 +1,4 @@
-"""Evolution strategies with antithetic pairs: one pair of rules on each level."""
+"""Antithetic evolution strategies: one pair of perturbed thetas on each level."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,44 +10,54 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from lopt import tree
-from lopt.meta.lives import Lives, ages, chosen, copies, newborns, play, survivor
+from lopt.meta.population import (
+    PopulationUnroll,
+    ages,
+    choose_survivor,
+    init_learners,
+    repeat_learners,
+    take_candidates,
+    unroll_population,
+)
 from lopt.meta.shaping import PairSign, Shaping
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Metrics, Theta
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ES:
     """Antithetic evolution strategy: gradient = - sum_n (w_n+ - w_n-) eps_n / (2 N sigma).
 
-    Pair n, theta +- sigma eps_n with eps_n ~ N(0, I), lives on level n: from the same newborn learner, and with
-    `common_noise` by the same keys, so that what the pair differs by is theta. The fitness is minus the lifetime's
-    meta-loss at the end; `shaping` turns it into the weights w. Any optax optimizer does the rest: with Adam this is
-    OpenES around theta as it was initialised. eps is drawn again where it is needed and never stored.
+    Pair n is theta +- sigma eps_n with eps_n ~ N(0, I), evaluated on level n. Both members start from the same initial
+    learner and, with `common_noise`, use the same keys, so that they differ in theta alone. The fitness is minus the
+    meta-loss after the unroll; `shaping` maps it to the weights w. The gradient goes to any optax optimizer: with Adam
+    this is OpenES whose mean starts at the initial theta. eps_n is drawn again from its key where it is needed and
+    never stored.
 
-    Lives may differ in length. They are sorted by what is left of them and played in packs of `pack` levels, each pack
-    no longer than its longest life; the metrics tell which part of the updates that saves (`saved`, against all lives
-    as long as the longest) and which part was still computed in vain (`masked`).
+    Lifetimes may differ in length. They are sorted by the number of updates left and unrolled in packs of `pack`
+    levels, each pack until the longest lifetime in it has ended. Two metrics measure the effect:
+    `frac_updates_skipped`, the fraction of updates saved relative to unrolling all lifetimes as far as the longest, and
+    `frac_updates_wasted`, the fraction of the computed updates that came after the end of a lifetime.
 
-    With `num_updates` below the lifetime this is truncated ES, biased by the truncation (`PES` is not). Of a pair whose
-    life goes on, one learner does, drawn blindly unless the other is lost: the better one would have been selected by
-    its own noise, window after window, and the estimates would be of lives that no rule leads. Of a life that is over
-    the better one stays.
+    With `num_updates` below the lifetime this is truncated ES, whose gradient the truncation biases (that of `PES` is
+    unbiased). A pair whose lifetime goes on keeps the learner state of one member, drawn uniformly among those with a
+    finite loss. Keeping the better one would select for noise in every window, and the learner states would become
+    better than any theta reaches. A pair whose lifetime has ended keeps the better member's.
 
     Attributes:
-        lifetime: what is learned by the rule.
-        num_updates: K, inner updates per estimate; the longest lifetime for whole lives.
-        std: sigma, or a schedule from the number of estimates done to sigma.
-        shaping: from fitness to weights.
-        common_noise: both of a pair get the same keys.
-        pack: levels played side by side, a divisor of N; None for all of them.
+        lifetime: the inner problem.
+        num_updates: K, inner updates per estimate; at least the longest lifetime for ES without truncation.
+        std: sigma, or a schedule from the number of estimates made so far to sigma.
+        shaping: fitness shaping, from fitness `[N, 2]` to weights `[N, 2]`.
+        common_noise: both members of a pair use the same keys (common random numbers).
+        pack: number of levels unrolled side by side, a divisor of N; None for all of them.
 
     Raises:
         ValueError: `num_updates` or `pack` below one; a `std` that is not positive; a pack that does not divide N (in
             `estimate`).
 
-    Paper: arXiv 1703.03864; antithetic task sampling arXiv 2402.05828, section 4. Differs: official codes start at
-        zero instead of at the network's initialisation, and give the two of a pair different keys.
+    Paper: arXiv 1703.03864; antithetic task sampling arXiv 2402.05828, section 4. Differs: the official codes start at
+        theta = 0 instead of at the network's initialisation, and give the two members of a pair different keys.
     """
 
     lifetime: Lifetime
@@ -66,89 +76,106 @@ class ES:
             raise ValueError(f"ES: pack must be at least 1 or None (got {self.pack})")
 
     def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
-        """Newborn learners `[N]`; shared: how many estimates there were."""
-        learners = newborns(self.lifetime, key, theta, levels)
-        return EstimatorState(lives=learners, shared=jnp.zeros((), jnp.int32))
+        """Initial learners `[N]`; the shared state is the number of estimates made so far."""
+        learners = init_learners(self.lifetime, key, theta, levels)
+        return EstimatorState(per_lifetime=learners, shared=jnp.zeros((), jnp.int32))
 
     def learners(self, state: EstimatorState) -> Any:
-        """One learner of each pair: the better one if its life is over."""
-        return state.lives
+        """The learner states that the pairs have kept, leaves `[N, ...]`."""
+        return state.per_lifetime
 
     def age(self, state: EstimatorState) -> Int[Array, " N"]:
-        """Inner updates each has done."""
-        return ages(self.lifetime, state.lives)
+        """Number of inner updates that each lifetime has made."""
+        return ages(self.lifetime, state.per_lifetime)
 
     def estimate(
         self, key: Key, theta: Theta, levels: Level, state: EstimatorState
     ) -> tuple[Theta, EstimatorState, EstimatorMetrics]:
-        """Gradient, the learners that go on, and metrics."""
-        num = levels.lifetime.shape[0]
+        """The ES gradient, the learner states after up to K updates, and metrics.
+
+        The metrics of the meta-loss and of the updates are those of the member of each pair that was kept.
+        """
+        num = levels.num_updates.shape[0]
         pack = self.pack or num
         if num % pack:
             raise ValueError(f"ES: pack must divide the number of levels (got {pack} and {num})")
-        key_noise, key_lives, key_survivors = jax.random.split(key, 3)
+        key_noise, key_lifetimes, key_survivors = jax.random.split(key, 3)
         noise_keys = jax.random.split(key_noise, num)
         std = self.std(state.shared) if callable(self.std) else self.std
 
-        def group(xs):
-            keys, draws, *where = xs
+        def unroll_pack(xs):
+            keys, survivor_keys, *inputs = xs
             eps = jax.vmap(noise, (0, None))(keys, theta)
             pair = jax.tree.map(lambda t, e: jnp.stack([t[None] + std * e, t[None] - std * e], 1), theta, eps)
-            return self._pair(draws, pair, *where)
+            return self._unroll_pairs(survivor_keys, pair, *inputs)
 
-        own = jax.random.split(key_lives, (num, 1 if self.common_noise else 2))
-        left = levels.lifetime - self.age(state)
-        draws = jax.random.split(key_survivors, num)
-        rows = (noise_keys, draws, jnp.broadcast_to(own, (num, 2)), levels, state.lives)
-        learners, (losses, told, steps, computed) = in_packs(group, rows, left, pack)
+        lifetime_keys = jax.random.split(key_lifetimes, (num, 1 if self.common_noise else 2))
+        left = levels.num_updates - self.age(state)
+        survivor_keys = jax.random.split(key_survivors, num)
+        rows = (noise_keys, survivor_keys, jnp.broadcast_to(lifetime_keys, (num, 2)), levels, state.per_lifetime)
+        learners, (losses, loss_metrics, steps, computed) = in_packs(unroll_pack, rows, left, pack)
         # fitness is minus the loss: the one place where the sign turns
         weights = self.shaping(-losses)
         gradient = self._combine(noise_keys, theta, weights[:, 0] - weights[:, 1], pack, -1 / (2 * num * std))
-        meta = summary(losses, computed, left, self.num_updates) | told
+        meta = loss_summary(losses, computed, left, self.num_updates) | loss_metrics
         metrics = EstimatorMetrics(meta=meta, steps=steps, finite=jnp.isfinite(losses).any(-1))
         return gradient, EstimatorState(learners, state.shared + 1), metrics
 
-    def _pair(self, draws: Key, pair: Theta, keys: Key, levels: Level, learners: Any):
-        """The lives of some pairs, and of each the learner that goes on."""
-        lives: Lives = play(self.lifetime, keys, pair, levels, copies(learners, 2), self.num_updates, shared=False)
-        over = ages(self.lifetime, tree.take(lives.learners, (slice(None), 0))) >= levels.lifetime
-        which = jax.vmap(survivor)(draws, lives.loss, over)
-        learners, told, steps = chosen(lives, which)
-        return learners, (lives.loss, told, steps, lives.computed)
+    def _unroll_pairs(self, survivor_keys: Key, pair: Theta, keys: Key, levels: Level, learners: Any):
+        """The learner state that each of some pairs keeps, and their losses and metrics."""
+        unrolled: PopulationUnroll = unroll_population(
+            self.lifetime, keys, pair, levels, repeat_learners(learners, 2), self.num_updates, shared=False
+        )
+        ended = ~levels.active(ages(self.lifetime, tree.take(unrolled.learners, (slice(None), 0))))
+        member = jax.vmap(choose_survivor)(survivor_keys, unrolled.loss, ended)
+        learners, loss_metrics, steps = take_candidates(unrolled, member)
+        return learners, (unrolled.loss, loss_metrics, steps, unrolled.computed)
 
     def _combine(self, keys: Key, theta: Theta, weights: Float[Array, " N"], pack: int, scale: Any) -> Theta:
-        """scale sum_n weights_n eps_n, some at a time."""
+        """scale sum_n weights_n eps_n, computed for `pack` values of n at a time."""
 
         def add(total, xs):
             keys, weights = xs
             eps = jax.vmap(noise, (0, None))(keys, theta)
             return jax.tree.map(lambda t, e: t + jnp.tensordot(scale * weights, e, 1), total, eps), None
 
-        groups = jax.tree.map(lambda x: x.reshape(-1, pack, *x.shape[1:]), (keys, weights))
-        return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, theta), groups)[0]
+        packs = jax.tree.map(lambda x: x.reshape(-1, pack, *x.shape[1:]), (keys, weights))
+        return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, theta), packs)[0]
 
 
 def noise(key: Key, theta: Theta) -> Theta:
-    """eps ~ N(0, I) in the form of theta."""
+    """eps ~ N(0, I), a tree like theta."""
     return optax.tree.random_like(key, theta, jax.random.normal)
 
 
 def in_packs(f: Callable[[Any], Any], rows: Any, left: Int[Array, " N"], pack: int) -> Any:
-    """`f` over packs of rows `[pack, ...]` that have about as much `left`, one pack after the other."""
+    """Map `f` over packs of `pack` rows, sorted by `left` and taken one pack after the other; the order is restored.
+
+    Args:
+        f: from rows `[pack, ...]` to results `[pack, ...]`.
+        rows: leaves `[N, ...]`.
+        left: number of updates left in each lifetime.
+        pack: rows per pack, a divisor of N.
+    """
     order = jnp.argsort(left)
     packs = jax.tree.map(lambda x: x.reshape(-1, pack, *x.shape[1:]), tree.take(rows, order))
     out = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), jax.lax.map(f, packs))
     return tree.take(out, jnp.argsort(order))
 
 
-def summary(losses: Array, computed: Int[Array, " N"], left: Int[Array, " N"], num_updates: int) -> Metrics:
-    """The mean loss of the candidates whose loss is finite, how many others there were, and what packing saved."""
+def loss_summary(losses: Array, computed: Int[Array, " N"], left: Int[Array, " N"], num_updates: int) -> Metrics:
+    """Metrics that every evolution strategy reports.
+
+    `meta_loss` is the mean of the finite losses `[N, C]`, `best_loss` `[N]` the lowest of each level,
+    `frac_nonfinite` the fraction of losses that are not finite; `frac_updates_skipped` and `frac_updates_wasted` are
+    described in `ES`.
+    """
     finite = jnp.isfinite(losses)
     needed = jnp.clip(left, 0, num_updates)
     return {
         "meta_loss": jnp.where(finite, losses, 0.0).sum() / finite.sum(),
         "best_loss": jnp.where(finite, losses, jnp.inf).min(-1),
         "frac_nonfinite": (~finite).mean(),
-        "saved": 1 - computed.sum() / jnp.maximum(needed.max() * needed.size, 1),
-        "masked": 1 - needed.sum() / jnp.maximum(computed.sum(), 1),
+        "frac_updates_skipped": 1 - computed.sum() / jnp.maximum(needed.max() * needed.size, 1),
+        "frac_updates_wasted": 1 - needed.sum() / jnp.maximum(computed.sum(), 1),
     }

@@ -1,4 +1,4 @@
-"""Any distribution-based strategy of evosax as an estimator."""
+"""Distribution-based evolution strategies of evosax as estimators of the meta-gradient."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,28 +8,36 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lopt import tree
-from lopt.meta.es import in_packs, summary
-from lopt.meta.lives import Lives, ages, chosen, copies, newborns, play, survivor
+from lopt.meta.es import in_packs, loss_summary
+from lopt.meta.population import (
+    PopulationUnroll,
+    ages,
+    choose_survivor,
+    init_learners,
+    repeat_learners,
+    take_candidates,
+    unroll_population,
+)
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Theta
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class EvosaxES:
-    """Every candidate of a population lives on every level; the strategy is told the candidates' mean losses.
+    """A distribution-based strategy of evosax: all P candidates are evaluated on all N levels; gradient = theta - mean.
 
-    evosax minimises, and so does a meta-loss: no sign turns. The "gradient" is the step back from the strategy's new
-    mean, theta - mean; with `optax.sgd(1.0)` as the meta-optimizer theta is the mean, and the strategy's own optimizer
-    or covariance decides how far it moves. A level on which no candidate's loss is finite does not count; a candidate
-    whose loss is not finite on one of the others counts as the worst of those that are finite on all of them.
+    The strategy minimises the candidates' mean meta-losses (evosax minimises, so no sign turns). `mean` is its mean
+    after the update: with `optax.sgd(1.0)` as the meta-optimizer theta equals the mean, and the strategy's own
+    optimizer or covariance sets the step. Non-finite losses are treated as in `mean_losses`. A level whose lifetime
+    goes on keeps the learner state of one candidate, drawn as in `ES`.
 
     Attributes:
-        lifetime: what is learned by the rule.
-        algorithm: a distribution-based algorithm of `evosax.algorithms`, built with a solution of theta's form.
-        num_updates: K, inner updates per estimate; the longest lifetime for whole lives.
+        lifetime: the inner problem.
+        algorithm: a distribution-based algorithm of `evosax.algorithms`, built with `solution=theta`.
+        num_updates: K, inner updates per estimate; at least the longest lifetime for unrolls without truncation.
         params: the algorithm's parameters; None for its defaults.
-        common_noise: the candidates of a level get the same keys.
-        pack: levels played side by side (by all candidates), a divisor of N; None for all of them.
+        common_noise: the candidates of a level use the same keys (common random numbers).
+        pack: number of levels unrolled side by side (each with all candidates), a divisor of N; None for all of them.
 
     Raises:
         ValueError: `num_updates` or `pack` below one, an algorithm without a mean or with several; a theta of another
@@ -60,58 +68,60 @@ class EvosaxES:
             )
 
     def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
-        """Newborn learners `[N]`; shared: the strategy's state, around theta."""
+        """Initial learners `[N]`; the shared state is the strategy's, with theta as its mean."""
         size = sum(leaf.size for leaf in jax.tree.leaves(theta))
         if size != self.algorithm.num_dims:
             raise ValueError(
                 f"EvosaxES: theta has {size} numbers, the algorithm was built for {self.algorithm.num_dims}; "
                 "build it with solution=theta"
             )
-        key_strategy, key_births = jax.random.split(key)
-        learners = newborns(self.lifetime, key_births, theta, levels)
+        key_strategy, key_init = jax.random.split(key)
+        learners = init_learners(self.lifetime, key_init, theta, levels)
         strategy = self.algorithm.init(key_strategy, theta, self._params)
-        return EstimatorState(lives=learners, shared=tree.canonical(strategy))
+        return EstimatorState(per_lifetime=learners, shared=tree.canonical(strategy))
 
     def learners(self, state: EstimatorState) -> Any:
-        """One learner of each level: the best candidate's if its life is over, else a blindly drawn one's."""
-        return state.lives
+        """The learner states that the levels have kept, leaves `[N, ...]`."""
+        return state.per_lifetime
 
     def age(self, state: EstimatorState) -> Int[Array, " N"]:
-        """Inner updates each has done."""
-        return ages(self.lifetime, state.lives)
+        """Number of inner updates that each lifetime has made."""
+        return ages(self.lifetime, state.per_lifetime)
 
     def estimate(
         self, key: Key, theta: Theta, levels: Level, state: EstimatorState
     ) -> tuple[Theta, EstimatorState, EstimatorMetrics]:
-        """The step back from the new mean, the learners that go on, and metrics."""
-        num, size = levels.lifetime.shape[0], self.algorithm.population_size
+        """theta minus the strategy's new mean, the learner states after up to K updates, and metrics."""
+        num, size = levels.num_updates.shape[0], self.algorithm.population_size
         pack = self.pack or num
         if num % pack:
             raise ValueError(f"EvosaxES: pack must divide the number of levels (got {pack} and {num})")
-        key_ask, key_tell, key_lives, key_survivors = jax.random.split(key, 4)
+        key_ask, key_tell, key_lifetimes, key_survivors = jax.random.split(key, 4)
         with jax.numpy_rank_promotion("allow"):  # evosax relies on it
             population, strategy = self.algorithm.ask(key_ask, state.shared, self._params)
-        own = jax.random.split(key_lives, (num, 1 if self.common_noise else size))
-        left = levels.lifetime - self.age(state)
+        lifetime_keys = jax.random.split(key_lifetimes, (num, 1 if self.common_noise else size))
+        left = levels.num_updates - self.age(state)
 
-        def group(xs):
+        def unroll_pack(xs):
             keys, levels, learners = xs
-            return play(self.lifetime, keys, population, levels, copies(learners, size), self.num_updates, shared=True)
+            return unroll_population(
+                self.lifetime, keys, population, levels, repeat_learners(learners, size), self.num_updates, shared=True
+            )
 
-        rows = (jnp.broadcast_to(own, (num, size)), levels, state.lives)
-        lives: Lives = in_packs(group, rows, left, pack)
-        loss = comparable(lives.loss)
+        rows = (jnp.broadcast_to(lifetime_keys, (num, size)), levels, state.per_lifetime)
+        unrolled: PopulationUnroll = in_packs(unroll_pack, rows, left, pack)
+        loss = mean_losses(unrolled.loss)
         with jax.numpy_rank_promotion("allow"):
             strategy, _ = self.algorithm.tell(key_tell, population, loss, strategy, self._params)
         strategy = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), strategy, state.shared)
         mean = self.algorithm.get_mean(strategy)
-        over = left <= self.num_updates
-        draws = jax.random.split(key_survivors, num)
-        which = jax.vmap(survivor, (0, None, 0))(draws, loss, over)
-        learners, told, steps = chosen(lives, which)
-        meta = summary(lives.loss, lives.computed, left, self.num_updates) | told
+        ended = left <= self.num_updates
+        survivor_keys = jax.random.split(key_survivors, num)
+        candidate = jax.vmap(choose_survivor, (0, None, 0))(survivor_keys, loss, ended)
+        learners, loss_metrics, steps = take_candidates(unrolled, candidate)
+        meta = loss_summary(unrolled.loss, unrolled.computed, left, self.num_updates) | loss_metrics
         gradient = jax.tree.map(lambda t, m: (t - m).astype(t.dtype), theta, mean)
-        metrics = EstimatorMetrics(meta=meta, steps=steps, finite=jnp.isfinite(lives.loss).any(-1))
+        metrics = EstimatorMetrics(meta=meta, steps=steps, finite=jnp.isfinite(unrolled.loss).any(-1))
         return gradient, EstimatorState(learners, strategy), metrics
 
     @property
@@ -119,16 +129,16 @@ class EvosaxES:
         return self.algorithm.default_params if self.params is None else self.params
 
 
-def comparable(losses: Float[Array, "N P"]) -> Float[Array, " P"]:
-    """The candidates' mean losses over the levels on which any of them is finite; all of them finite.
+def mean_losses(losses: Float[Array, "N P"]) -> Float[Array, " P"]:
+    """Each candidate's mean loss over the levels on which any candidate has a finite loss; always finite.
 
-    A candidate that is not finite on one of these levels gets the worst mean of those that are finite on all of them,
-    or, if none is, the mean with the worst finite loss of a level in the place of its own.
+    A non-finite loss on one of these levels is replaced by the worst finite loss of that level, and the mean of its
+    candidate is at least the worst mean of the candidates that are finite on all of these levels.
     """
     finite = jnp.isfinite(losses)
-    counts = finite.any(1)
+    valid = finite.any(1)
     worst = jnp.where(finite, losses, -jnp.inf).max(1, keepdims=True)
-    filled = jnp.where(finite, losses, jnp.where(counts[:, None], worst, 0.0))
-    mean = filled.sum(0) / jnp.maximum(counts.sum(), 1)
-    whole = (finite | ~counts[:, None]).all(0)
-    return jnp.where(whole, mean, jnp.maximum(mean, jnp.where(whole, mean, -jnp.inf).max()))
+    filled = jnp.where(finite, losses, jnp.where(valid[:, None], worst, 0.0))
+    mean = filled.sum(0) / jnp.maximum(valid.sum(), 1)
+    complete = (finite | ~valid[:, None]).all(0)
+    return jnp.where(complete, mean, jnp.maximum(mean, jnp.where(complete, mean, -jnp.inf).max()))

@@ -1,6 +1,5 @@
 """Truncated meta-gradients: differentiate through K inner updates."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -8,44 +7,37 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Int
 
 from lopt import tree
-from lopt.meta.lives import ages, newborns
+from lopt.meta.population import ages, init_learners
 from lopt.protocols import Lifetime
-from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Metrics, Theta
+from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Theta
 from lopt.unroll import unroll
 
 
-def no_penalty(steps: Metrics, active: Bool[Array, " K"]) -> Float[Array, ""]:
-    """Nothing is penalised."""
-    return jnp.zeros(())
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MetaGradient:
-    """The gradient in theta of mean_n[ meta_loss after K updates + penalty(metrics of these updates) ].
+    """Truncated meta-gradient: d/dtheta of mean_n[ meta_loss after K updates + penalty(metrics of these updates) ].
 
     The mean over the lifetimes is differentiated, not each lifetime: theta is shared, so every product with its
-    weights runs over all lifetimes at once and one gradient is accumulated. `chunk_size` lifetimes at a time bound
-    the memory without more arithmetic; `remat` bounds it to one inner update for one more forward pass. With
-    `lifetime_norm` each lifetime is differentiated, at the price of as many gradients as lifetimes in a chunk; the
-    metrics then tell which were `clipped`.
+    weights runs over all lifetimes at once and one gradient is accumulated. `chunk_size` bounds the memory by
+    differentiating so many lifetimes at a time, without more arithmetic; `remat` bounds it to one inner update, for one
+    more forward pass. With `lifetime_norm` each lifetime is differentiated on its own, which stores as many gradients
+    as a chunk has lifetimes; the metric `clipped` is then 1 for the lifetimes whose gradient was scaled down.
 
-    A lifetime whose loss or gradient is not finite is left out of the mean; `frac_nonfinite` is the fraction of
-    them. Without `lifetime_norm` it has to be found: the gradient is computed again, for parts of the lifetimes. That
-    costs a few passes, once, since the meta-learner replaces the lifetime.
+    Lifetimes with a non-finite loss or gradient are left out of the mean; `frac_nonfinite` is their fraction. Without
+    `lifetime_norm` they are located by computing the gradient again for subsets of the lifetimes. That costs a few
+    passes in the step where it happens, after which the meta-learner replaces them.
 
     Attributes:
-        lifetime: what is learned by the rule.
-        num_updates: K.
-        penalty: from one lifetime's step metrics `[K]`, and a mask `[K]` of the updates it made before its end, to a
-            scalar that is added to its loss.
+        lifetime: the inner problem, differentiable in theta.
+        num_updates: K, inner updates per estimate.
         chunk_size: lifetimes per chunk, a divisor of N; None for all at once.
         remat: recompute the inner updates (all but the rollouts) in the backward pass.
-        lifetime_norm: one lifetime's gradient is scaled down to this norm before the mean is taken. A product of K
-            Jacobians has heavy tails: without a bound a single lifetime was seen to be three thousand times the next
-            largest. None for the exact gradient of the mean.
+        lifetime_norm: norm to which one lifetime's gradient is clipped before the mean is taken. Gradients through K
+            Jacobians are heavy-tailed: without a bound the gradient of a single lifetime was measured at three thousand
+            times the next largest. None for the exact gradient of the mean.
 
     Raises:
         ValueError: `num_updates` or `chunk_size` below one; `lifetime_norm` not positive; a chunk size that does not
@@ -56,7 +48,6 @@ class MetaGradient:
 
     lifetime: Lifetime
     num_updates: int = 5
-    penalty: Callable[[Metrics, Bool[Array, " K"]], Float[Array, ""]] = no_penalty
     chunk_size: int | None = None
     remat: bool = True
     lifetime_norm: float | None = None
@@ -70,22 +61,25 @@ class MetaGradient:
             raise ValueError(f"MetaGradient: lifetime_norm must be positive or None (got {self.lifetime_norm})")
 
     def init(self, key: Key, theta: Theta, levels: Level) -> EstimatorState:
-        """Newborn learners `[N]`; nothing is shared."""
-        return EstimatorState(lives=newborns(self.lifetime, key, theta, levels), shared=())
+        """Initial learners `[N]`; there is no shared state."""
+        return EstimatorState(per_lifetime=init_learners(self.lifetime, key, theta, levels), shared=())
 
     def learners(self, state: EstimatorState) -> Any:
-        """The learners."""
-        return state.lives
+        """The learner states, leaves `[N, ...]`."""
+        return state.per_lifetime
 
     def age(self, state: EstimatorState) -> Int[Array, " N"]:
-        """Inner updates each has done."""
-        return ages(self.lifetime, state.lives)
+        """Number of inner updates that each lifetime has made."""
+        return ages(self.lifetime, state.per_lifetime)
 
     def estimate(
         self, key: Key, theta: Theta, levels: Level, state: EstimatorState
     ) -> tuple[Theta, EstimatorState, EstimatorMetrics]:
-        """Gradient, learners K updates older, and metrics `[N]` and `[N, K]`."""
-        num = levels.lifetime.shape[0]
+        """The meta-gradient, the learner states after K more updates, and metrics.
+
+        The metrics of the meta-loss are `[N]`, those of the updates `[N, K]`, NaN after the end of a lifetime.
+        """
+        num = levels.num_updates.shape[0]
         size = self.chunk_size or num
         if num % size:
             raise ValueError(f"MetaGradient: chunk_size must divide the number of lifetimes (got {size} and {num})")
@@ -103,29 +97,30 @@ class MetaGradient:
         def join(x):
             return x.reshape(num, *x.shape[2:])
 
-        rows = (keys, levels, state.lives)
+        rows = (keys, levels, state.per_lifetime)
         if size == num:
-            grads, (lives, metrics) = gradient(theta, *rows)
+            grads, (learners, metrics) = gradient(theta, *rows)
         else:
             grads, aux = jax.lax.scan(chunk, jax.tree.map(jnp.zeros_like, theta), jax.tree.map(split, rows))
-            lives, metrics = jax.tree.map(join, aux)
+            learners, metrics = jax.tree.map(join, aux)
         count = metrics.finite.sum()
         grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1).astype(g.dtype), grads)
         meta = metrics.meta | {"frac_nonfinite": (num - count) / num}
-        return grads, state.replace(lives=lives), metrics.replace(meta=meta)
+        return grads, state.replace(per_lifetime=learners), metrics.replace(meta=meta)
 
     def _gradient(self, theta: Theta, keys: Key, levels: Level, state: Any):
-        """The sum of the gradients of some lifetimes, as one backward pass, of those whose gradient is finite.
+        """Sum over the given lifetimes of the gradients that are finite, each pass being one backward pass.
 
-        One program computes the sum over any block of lifetimes. It runs for all of them, and that is all if the sum is
-        finite. Else it runs again, without those whose loss is not finite, for blocks that are halved where their sum
-        is not finite and doubled where it is: 2 log2(N) passes for each lifetime that has to be found.
+        One program computes the sum over any block of lifetimes. It first runs for all of them, which suffices if the
+        sum is finite. Otherwise it runs again without the lifetimes whose loss is not finite, for blocks that are
+        halved where their sum is not finite and doubled where it is: about 2 log2(N) passes for each lifetime with a
+        non-finite gradient.
         """
-        num = levels.lifetime.shape[0]
+        num = levels.num_updates.shape[0]
         index = jnp.arange(num)
 
         def block_gradient(include):
-            # the others are replaced by one that is included, with weight zero; every pass draws the same
+            # excluded lifetimes are replaced by an included one, with weight zero; every pass draws the same numbers
             rows = tree.take((jax.random.clone(keys), levels, state), jnp.where(include, index, jnp.argmax(include)))
 
             def total(theta):
@@ -153,7 +148,8 @@ class MetaGradient:
         return grads, (state, metrics.replace(finite=finite))
 
     def _bounded_gradient(self, bound: float, theta: Theta, keys: Key, levels: Level, state: Any):
-        """The sum of the gradients of some lifetimes, each scaled down to the norm `bound`."""
+        """Sum over the given lifetimes of their gradients, each clipped to the norm `bound`; non-finite ones are left
+        out."""
         one = jax.grad(self._loss, argnums=1, has_aux=True)
         grads, (state, metrics) = jax.vmap(one, (0, None, 0, 0))(keys, theta, levels, state)
         norm = jax.vmap(optax.tree.norm)(grads)
@@ -161,26 +157,26 @@ class MetaGradient:
         finite = metrics.finite & jnp.isfinite(norm)
 
         def bounded_sum(g):
-            wide = (...,) + (None,) * (g.ndim - 1)
-            return jnp.where(finite[wide], g * scale[wide], 0.0).sum(0)
+            expand = (...,) + (None,) * (g.ndim - 1)
+            return jnp.where(finite[expand], g * scale[expand], 0.0).sum(0)
 
         meta = metrics.meta | {"clipped": jnp.where(finite, (norm > bound).astype(jnp.float32), jnp.nan)}
         return jax.tree.map(bounded_sum, grads), (state, metrics.replace(meta=meta, finite=finite))
 
     def _loss(self, key: Key, theta: Theta, level: Level, state: Any):
-        """One lifetime's loss after K updates."""
+        """One lifetime's meta-loss with its auxiliary loss after K updates, and `(state, metrics)`."""
         key_updates, key_loss = jax.random.split(key)
 
         def step(key, state):
-            active = self.lifetime.age(state) < level.lifetime
-            state, metrics = self.lifetime.step(key, theta, level, state)
-            return state, (metrics, active)
+            active = level.active(self.lifetime.age(state))
+            state, info = self.lifetime.step(key, theta, level, state)
+            return state, (info, active)
 
         state, (steps, active) = unroll(step, key_updates, state, self.num_updates, remat=self.remat)
-        objective, state, told = self.lifetime.meta_loss(key_loss, theta, level, state)
-        penalty = self.penalty(steps, active)
-        loss = objective + penalty
-        meta = {"meta_loss": loss, "objective": objective, "penalty": penalty} | told
+        objective, state, loss_metrics = self.lifetime.meta_loss(key_loss, theta, level, state)
+        aux_loss = jnp.where(active, steps.aux_loss, 0.0).sum() / jnp.maximum(active.sum(), 1)
+        loss = objective + aux_loss
+        meta = {"meta_loss": loss, "objective": objective, "aux_loss": aux_loss} | loss_metrics
         # updates after the end of the lifetime are not measured
         steps = jax.tree.map(lambda x: jnp.where(active, x, jnp.nan), steps)
         metrics = EstimatorMetrics(meta=meta, steps=steps, finite=jnp.isfinite(loss))

@@ -1,7 +1,8 @@
-"""The outer loop's step: estimate, update, and give finished lifetimes something new to do."""
+"""The meta-step: estimate the meta-gradient, update theta, replace the lifetimes that have ended."""
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,31 +10,34 @@ import optax
 from jaxtyping import Array, Bool
 
 from lopt import tree
+from lopt.meta.trained import TrainedRule
 from lopt.protocols import Curriculum, Estimator, Score
 from lopt.types import UNTRACKED, Assignment, EstimatorMetrics, Key, MetaState, Metrics, Theta
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MetaLearner:
-    """Meta-trains theta on N lifetimes at once, each of its own length, on levels that a curriculum chooses.
+    """Meta-trains theta on N parallel lifetimes of individual length, on levels that a curriculum chooses.
 
-    One step: the estimator advances every lifetime and gives a gradient; the optimizer moves theta; the score goes
-    along; where a lifetime has ended, its score is read, the curriculum exchanges its level, and a newborn takes its
-    place. That last part costs in proportion to the number of lifetimes that ended (they are packed). A lifetime that
-    the estimator found not finite ends there and then, without a score.
+    One meta-step: the estimator advances every lifetime by K inner updates and returns a gradient; the optimizer
+    updates theta; the scores advance by the same K updates. Where a lifetime has ended, its score is computed, the
+    curriculum exchanges its level for a new one, and an initial learner replaces its learner. The cost of the
+    replacement is proportional to the number of lifetimes that ended (they are packed). A lifetime with a non-finite
+    loss or gradient ends at once, without a score.
 
     Attributes:
-        estimator: meta-gradient or evolution strategy.
-        curriculum: which levels are played.
-        score: what the curriculum is told of a finished lifetime.
-        optimizer: an optax transformation of theta.
+        estimator: estimator of the meta-gradient, such as `MetaGradient` or `ES`.
+        curriculum: chooses the levels.
+        score: computes the score of a finished lifetime that the curriculum records.
+        optimizer: the meta-optimizer, an optax transformation of theta.
         num_lifetimes: N.
         stagger: give the first lifetimes random shorter lengths, so that later ones do not all end in the same step;
-            their results are not recorded.
-        pack: how many finished lifetimes are renewed side by side.
+            their scores are not recorded.
+        pack: number of finished lifetimes that are scored and replaced side by side.
+        rule: what theta belongs to: its `init(key)` gives the first theta. None if theta is passed to `init`.
 
     Raises:
-        ValueError: `num_lifetimes` or `pack` below one.
+        ValueError: `num_lifetimes` or `pack` below one, or a score that reads what the lifetime does not report.
 
     Paper: arXiv 2310.02782, algorithm 1.
     """
@@ -45,15 +49,37 @@ class MetaLearner:
     num_lifetimes: int
     stagger: bool = True
     pack: int = 4
+    rule: Any = None
 
     def __post_init__(self) -> None:
         for name in ("num_lifetimes", "pack"):
             if getattr(self, name) < 1:
                 raise ValueError(f"MetaLearner: {name} must be at least 1 (got {getattr(self, name)})")
+        required = getattr(self.score, "requires", None)
+        given = getattr(self.estimator.lifetime, "score_type", None)
+        if required is not None and not (given is not None and issubclass(given, required)):
+            raise ValueError(
+                f"MetaLearner: the score {type(self.score).__name__} reads {required.__name__} of every update, which "
+                f"the lifetime does not report (got a {type(self.estimator.lifetime).__name__} with "
+                f"{'nothing' if given is None else given.__name__}; ValueScores need a value baseline)"
+            )
 
-    def init(self, key: Key, theta: Theta) -> MetaState:
-        """The state before the first step."""
-        key_curriculum, key_stagger, key_births, key_scores = jax.random.split(key, 4)
+    def init(self, key: Key, theta: Theta | None = None) -> MetaState:
+        """The state before the first meta-step, with N initial learners.
+
+        Args:
+            key: of everything random.
+            theta: the first meta-parameters; by default those of `rule.init`.
+
+        Raises:
+            ValueError: neither a theta nor a rule.
+        """
+        if theta is None:
+            if self.rule is None:
+                raise ValueError("MetaLearner: init needs theta, or a learner with a rule (got neither)")
+            key_rule, key = jax.random.split(key)
+            theta = self.rule.init(key_rule)
+        key_curriculum, key_stagger, key_init, key_scores = jax.random.split(key, 4)
         curriculum, assignment = self.curriculum.init(key_curriculum, self.num_lifetimes)
         if self.stagger:
             assignment = self._staggered(key_stagger, assignment)
@@ -62,7 +88,7 @@ class MetaLearner:
         state = MetaState(
             theta=theta,
             opt_state=self.optimizer.init(theta),
-            lifetimes=self.estimator.init(key_births, theta, levels),
+            estimator_state=self.estimator.init(key_init, theta, levels),
             scores=jax.vmap(self.score.init)(keys, levels),
             curriculum=curriculum,
             assignment=assignment,
@@ -70,41 +96,52 @@ class MetaLearner:
         )
         return tree.canonical(state)
 
+    def trained(self, state: MetaState) -> TrainedRule:
+        """The rule with the meta-parameters of a state."""
+        return TrainedRule(self.rule.rule if isinstance(self.rule, TrainedRule) else self.rule, state.theta)
+
     def step(self, key: Key, state: MetaState) -> tuple[MetaState, Metrics]:
-        """One meta-step; the metrics are scalars."""
-        key_estimate, key_advance, key_renew = jax.random.split(key, 3)
+        """One meta-step: `(state, metrics)`, all metrics scalars.
+
+        The metrics are the means of the estimator's metrics and of the updates' metrics over lifetimes and updates,
+        those of the curriculum, `gradient_norm` (before the optimizer), `finished` (number of lifetimes that ended in
+        this step) and `finished_score` (the mean of their scores; 0 if none ended).
+        """
+        key_estimate, key_advance, key_replace = jax.random.split(key, 3)
         levels = state.assignment.levels
-        grads, lifetimes, measured = self.estimator.estimate(key_estimate, state.theta, levels, state.lifetimes)
+        grads, estimator_state, measured = self.estimator.estimate(
+            key_estimate, state.theta, levels, state.estimator_state
+        )
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.theta)
         keys = jax.random.split(key_advance, self.num_lifetimes)
-        moved = state.replace(
+        updated = state.replace(
             theta=optax.apply_updates(state.theta, updates),
             opt_state=opt_state,
-            lifetimes=lifetimes,
-            scores=jax.vmap(self.score.advance)(keys, levels, state.scores, measured.steps),
+            estimator_state=estimator_state,
+            scores=jax.vmap(self.score.advance)(keys, levels, state.scores, measured.steps.scores),
             step=state.step + 1,
         )
-        finished = (self.estimator.age(lifetimes) >= levels.lifetime) | ~measured.finite
+        finished = ~levels.active(self.estimator.age(estimator_state)) | ~measured.finite
         num = finished.sum()
-        moved, scores = jax.lax.cond(
+        updated, scores = jax.lax.cond(
             num > 0,
-            self._renew,
+            self._replace_finished,
             lambda key, state, *_: (state, jnp.zeros(self.num_lifetimes)),
-            key_renew,
-            moved,
+            key_replace,
+            updated,
             finished,
             measured.finite,
         )
-        metrics = self._summary(measured) | self.curriculum.metrics(moved.curriculum)
+        metrics = self._summary(measured) | self.curriculum.metrics(updated.curriculum)
         scored = jnp.where(finished & jnp.isfinite(scores), scores, 0.0).sum() / jnp.maximum(num, 1)
         metrics |= {"gradient_norm": optax.tree.norm(grads), "finished": num, "finished_score": scored}
-        return moved, metrics
+        return updated, metrics
 
-    def _renew(self, key: Key, state: MetaState, finished: Bool[Array, " N"], finite: Bool[Array, " N"]):
-        """Score the finished lifetimes (those that are finite), exchange their levels, and put newborns in their
-        places."""
-        key_score, key_exchange, key_births, key_scores = jax.random.split(key, 4)
-        learners, levels = self.estimator.learners(state.lifetimes), state.assignment.levels
+    def _replace_finished(self, key: Key, state: MetaState, finished: Bool[Array, " N"], finite: Bool[Array, " N"]):
+        """Score the finished lifetimes (those that are finite), exchange their levels, and replace their learners by
+        initial ones."""
+        key_score, key_exchange, key_init, key_scores = jax.random.split(key, 4)
+        learners, levels = self.estimator.learners(state.estimator_state), state.assignment.levels
         scores = tree.masked_map(
             self.score.score,
             finished,
@@ -120,39 +157,43 @@ class MetaLearner:
             key_exchange, state.curriculum, state.assignment, scores, finished
         )
 
-        def birth(key_estimator, key_score, level):
+        def initial(key_estimator, key_score, level):
             one = jax.tree.map(lambda x: x[None], level)
-            newborn = self.estimator.init(key_estimator, state.theta, one).lives
-            return tree.take(newborn, 0), self.score.init(key_score, level)
+            learner = self.estimator.init(key_estimator, state.theta, one).per_lifetime
+            return tree.take(learner, 0), self.score.init(key_score, level)
 
-        lives, score_state = tree.masked_map(
-            birth,
+        per_lifetime, score_state = tree.masked_map(
+            initial,
             finished,
-            (state.lifetimes.lives, state.scores),
-            jax.random.split(key_births, self.num_lifetimes),
+            (state.estimator_state.per_lifetime, state.scores),
+            jax.random.split(key_init, self.num_lifetimes),
             jax.random.split(key_scores, self.num_lifetimes),
             assignment.levels,
             pack=self.pack,
         )
-        lifetimes = state.lifetimes.replace(lives=lives)
-        renewed = state.replace(lifetimes=lifetimes, scores=score_state, curriculum=curriculum, assignment=assignment)
-        return renewed, scores
+        estimator_state = state.estimator_state.replace(per_lifetime=per_lifetime)
+        replaced = state.replace(
+            estimator_state=estimator_state, scores=score_state, curriculum=curriculum, assignment=assignment
+        )
+        return replaced, scores
 
     def _staggered(self, key: Key, assignment: Assignment) -> Assignment:
+        """The same levels with lifetimes drawn uniformly from 1 to their length, untracked by the curriculum."""
         levels = assignment.levels
-        part = jax.random.uniform(key, levels.lifetime.shape, minval=0.0, maxval=1.0)
-        shorter = jnp.maximum(1, jnp.ceil(part * levels.lifetime).astype(levels.lifetime.dtype))
+        fraction = jax.random.uniform(key, levels.num_updates.shape, minval=0.0, maxval=1.0)
+        shorter = jnp.maximum(1, jnp.ceil(fraction * levels.num_updates).astype(levels.num_updates.dtype))
         slot = jnp.full_like(assignment.slot, UNTRACKED)
-        return Assignment(levels=levels.replace(lifetime=shorter), slot=slot)
+        return Assignment(levels=levels.replace(num_updates=shorter), slot=slot)
 
     def _summary(self, measured: EstimatorMetrics) -> Metrics:
-        """Means over the lifetimes and updates where a metric was finite; of the estimator's, NaN where none was."""
+        """Means over the lifetimes and updates with finite values; without any, NaN for the estimator's metrics and 0
+        for those of the updates."""
 
-        def mean(x, of_none):
+        def mean(x, default):
             finite = jnp.isfinite(x)
             count = finite.sum()
-            return jnp.where(count > 0, jnp.where(finite, x, 0.0).sum() / jnp.maximum(count, 1), of_none)
+            return jnp.where(count > 0, jnp.where(finite, x, 0.0).sum() / jnp.maximum(count, 1), default)
 
         # a meta-loss that is finite for no lifetime must stay visible
-        meta = jax.tree.map(partial(mean, of_none=jnp.nan), measured.meta)
-        return jax.tree.map(partial(mean, of_none=0.0), measured.steps) | meta
+        meta = jax.tree.map(partial(mean, default=jnp.nan), measured.meta)
+        return jax.tree.map(partial(mean, default=0.0), measured.steps.metrics) | meta

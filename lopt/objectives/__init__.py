@@ -1,18 +1,18 @@
-"""Rules for learning from a trajectory: learned and hand-designed, in one form."""
+"""RL objectives and drifts: learned ones, and the hand-designed baselines in the same form."""
 
 from lopt.objectives.a2c import A2C, A2CTargets
 from lopt.objectives.dpo import DPO
 from lopt.objectives.drift import Clip, Drift
-from lopt.objectives.lpg import LPG, LPGPenalty, LPGTargets
+from lopt.objectives.lpg import LPG, LPGRegulariser, LPGTargets
 from lopt.objectives.lpo import LPO, TALPO
 from lopt.objectives.ppo import PPO, PPOTargets
 from lopt.objectives.ppo_loss import bind_drift, clip_drift, dpo_drift, ppo_loss
-from lopt.objectives.time import Fraction, FractionAndLogLifetime, HeldTime, NoTime, RawTime, RemainingFraction
+from lopt.objectives.time import Fraction, FractionAndLogNumUpdates, FrozenProgress, NoTime, RawTime, RemainingFraction
 
 __all__ = [
     "A2C",
     "DPO",
-    "HeldTime",
+    "FrozenProgress",
     "LPG",
     "LPO",
     "PPO",
@@ -21,8 +21,8 @@ __all__ = [
     "Clip",
     "Drift",
     "Fraction",
-    "FractionAndLogLifetime",
-    "LPGPenalty",
+    "FractionAndLogNumUpdates",
+    "LPGRegulariser",
     "LPGTargets",
     "NoTime",
     "PPOTargets",

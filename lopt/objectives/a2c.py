@@ -1,4 +1,4 @@
-"""Advantage actor-critic, in the same form as the learned objectives."""
+"""Advantage actor-critic (A2C) in the form of the `Objective` protocol."""
 
 import math
 from dataclasses import dataclass
@@ -13,28 +13,29 @@ from lopt.types import AgentOutput, Key, Metrics, Progress, Theta, Trajectory
 
 
 class A2CTargets(struct.PyTreeNode):
-    """Advantages that weigh log pi(a), and value targets; `[T, B]`."""
+    """Advantages A_t, the weights of log pi(a_t), and value targets V_target."""
 
     advantage: Float[Array, "T B"]
     value: Float[Array, "T B"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class A2C:
-    """Advantage actor-critic; the prediction head of width one is the value function V.
+    """Advantage actor-critic; the agent's prediction, of width one, is the value function V.
 
-        - mean[ log pi(a) A ] - entropy_weight H(pi) + value_weight mean[ (V - V_target)^2 ]
+        L = - mean[ log pi(a) A ] - entropy_weight mean[ H(pi) ] + value_weight mean[ (V - V_target)^2 ]
 
-    with GAE(gamma, lam) advantages A, normalised over the batch, and V_target = A + V.
+    with GAE(gamma, lam) advantages A and V_target = A + V, from advantages before their normalisation.
 
     Attributes:
         gamma: discount factor in [0, 1].
         lam: GAE's lambda in [0, 1].
-        entropy_weight, value_weight: loss weights. With separate networks and optimizers for the heads the latter
-            only scales the value head's gradient.
-        normalise: whether advantages are normalised over the batch.
-        mean_advantage: compatibility with EmptyJackson/groove (defect G2): every step of a rollout gets the
-            rollout's mean advantage, which is what its (T, 1) times (T,) product amounts to.
+        entropy_weight: weight of the entropy in nats.
+        value_weight: weight of the value loss; with separate optimizers for policy and value (`Agent`) it only scales
+            the value's gradient.
+        normalise: whether advantages in the policy loss are normalised over the rollout.
+        mean_advantage: compatibility with EmptyJackson/groove (defect G2): at every step the advantage is the mean over
+            T, which is the effect of its product of shapes (T, 1) and (T,).
 
     Raises:
         ValueError: gamma or lam outside [0, 1], or a weight that is not finite.
@@ -59,17 +60,17 @@ class A2C:
 
     @property
     def prediction_size(self) -> int:
-        """One: the value."""
+        """1, for the value V."""
         return 1
 
     def init(self, key: Key) -> Theta:
-        """A2C has no meta-parameters."""
+        """`()`: A2C has no meta-parameters."""
         return ()
 
     def targets(
         self, theta: Theta, traj: Trajectory, out: AgentOutput, out_next: AgentOutput, progress: Progress
     ) -> A2CTargets:
-        """Advantages and value targets `[T, B]`."""
+        """Advantages and value targets, constant for a meta-gradient too."""
         value, value_next = jax.lax.stop_gradient((out.prediction[..., 0], out_next.prediction[..., 0]))
         advantage = returns.gae(
             traj.reward, traj.discount, traj.truncated, value, value_next, gamma=self.gamma, lam=self.lam
@@ -84,7 +85,7 @@ class A2C:
     def loss(
         self, theta: Theta, out: AgentOutput, traj: Trajectory, targets: A2CTargets, progress: Progress
     ) -> tuple[Float[Array, ""], Metrics]:
-        """The agent's loss, and the value's squared error."""
+        """L, and the mean squared error of V as metric "critic_loss"."""
         policy = -(policies.log_prob(out.policy, traj.action) * targets.advantage).mean()
         entropy = policies.entropy(out.policy).mean()
         value_loss = ((out.prediction[..., 0] - targets.value) ** 2).mean()

@@ -1,4 +1,4 @@
-"""Discovered policy optimisation: the drift that was read off the learned ones."""
+"""Discovered policy optimisation (DPO): the closed-form drift derived from learned ones."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,18 @@ from lopt.types import Key, Progress, Theta
 
 @dataclass(frozen=True)
 class DPO:
-    """The closed form that LPO's learned drifts led to.
+    """DPO's drift, a closed form of the drifts learned by LPO.
 
         f(r, A) = ReLU((r - 1) A - alpha tanh((r - 1) A / alpha))    where A >= 0
         f(r, A) = ReLU(A log r - beta tanh(A log r / beta))          where A < 0
 
-    For A >= 0 and r > 1 the objective's slope A (1 - tanh^2((r - 1) A / alpha)) fades and never ends; for A < 0 and
-    r < 1 it changes sign where tanh^2(A log r / beta) > r, and the policy is rolled back. Value, slope and curvature of
-    f vanish at r = 1.
+    For A >= 0 and r > 1 the derivative of r A - f in r is A (1 - tanh^2((r - 1) A / alpha)), which decays but stays
+    positive. For A < 0 and r < 1 it changes sign where tanh^2(A log r / beta) > r (rollback). f and its first two
+    derivatives in r vanish at r = 1.
 
     Attributes:
-        alpha, beta: how soon the drift sets in, above and below zero advantage; for normalised advantages.
+        alpha: scale of (r - 1) A beyond which the drift is large, for A >= 0; for normalised advantages.
+        beta: scale of A log r beyond which the drift is large, for A < 0; for normalised advantages.
 
     Raises:
         ValueError: an alpha or beta that is not positive.
@@ -39,13 +40,13 @@ class DPO:
                 raise ValueError(f"DPO: {name} must be positive (got {getattr(self, name)})")
 
     def init(self, key: Key) -> Theta:
-        """There are no meta-parameters."""
+        """`()`: DPO has no meta-parameters."""
         return ()
 
     def __call__(
         self, theta: Theta, log_ratio: Float[Array, "*b"], advantage: Float[Array, "*b"], progress: Progress
     ) -> Float[Array, "*b"]:
-        """f at log r and A."""
+        """f(r, A), entry by entry; `theta` and `progress` are not used."""
         above = advantage >= 0
         x = advantage * jnp.where(above, jnp.expm1(log_ratio), log_ratio)
         scale = jnp.where(above, self.alpha, self.beta)

@@ -1,4 +1,4 @@
-"""What keeps a policy near the one that played: the drift of mirror learning, and PPO's."""
+"""The drift function of mirror learning, which penalises the distance from the behaviour policy; PPO's drift."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,10 +12,11 @@ from lopt.types import Key, Progress, Theta
 
 @runtime_checkable
 class Drift(Protocol):
-    """f(r, A): what the objective E[r A - f(r, A)] charges for moving a probability by the ratio r = pi(a) / pi_old(a).
+    """A drift f(r, A), in the objective E[r A - f(r, A)] with the probability ratio r = pi(a) / pi_old(a).
 
-    It is valid, and learning with it then improves the policy monotonically, if for every advantage A
-    (i) f >= 0, (ii) f(1, A) = 0 and (iii) df/dr(1, A) = 0.
+    It is valid, which guarantees monotonic improvement of the policy, if for every advantage A
+
+        (i) f(r, A) >= 0,   (ii) f(1, A) = 0,   (iii) df/dr(1, A) = 0.
 
     Paper: arXiv 2201.02373 (mirror learning); in this form arXiv 2210.05639.
     """
@@ -26,24 +27,31 @@ class Drift(Protocol):
         ...
 
     def init(self, key: Key) -> Theta:
-        """Meta-parameters; `()` for a drift that has none."""
+        """Initial meta-parameters; `()` for a drift without any."""
         ...
 
     def __call__(
         self, theta: Theta, log_ratio: Float[Array, "*b"], advantage: Float[Array, "*b"], progress: Progress
     ) -> Float[Array, "*b"]:
-        """f at log r and A, entry by entry; `progress` is one learner's."""
+        """f(r, A), entry by entry.
+
+        Args:
+            theta: meta-parameters.
+            log_ratio: log r.
+            advantage: A, normalised.
+            progress: the progress of one learner, used by a drift that is `time_aware`.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Clip:
-    """PPO's clipping as a drift: f(r, A) = ReLU((r - clip(r, 1 - epsilon, 1 + epsilon)) A).
+    """PPO's drift: f(r, A) = ReLU((r - clip(r, 1 - epsilon, 1 + epsilon)) A).
 
-    r A - f is min(r A, clip(r, 1 - epsilon, 1 + epsilon) A).
+    r A - f(r, A) is PPO's clipped surrogate min(r A, clip(r, 1 - epsilon, 1 + epsilon) A).
 
     Attributes:
-        epsilon: how far the ratio may go from one before moving it further earns nothing.
+        epsilon: clipping range of the ratio.
 
     Raises:
         ValueError: an epsilon that is not positive.
@@ -59,13 +67,13 @@ class Clip:
             raise ValueError(f"Clip: epsilon must be positive (got {self.epsilon})")
 
     def init(self, key: Key) -> Theta:
-        """There are no meta-parameters."""
+        """`()`: PPO's drift has no meta-parameters."""
         return ()
 
     def __call__(
         self, theta: Theta, log_ratio: Float[Array, "*b"], advantage: Float[Array, "*b"], progress: Progress
     ) -> Float[Array, "*b"]:
-        """f at log r and A."""
+        """f(r, A), entry by entry; `theta` and `progress` are not used."""
         ratio = jnp.exp(log_ratio)
         beyond = ratio - jnp.clip(ratio, 1 - self.epsilon, 1 + self.epsilon)
         return jax.nn.relu(beyond * advantage)

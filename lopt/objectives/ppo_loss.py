@@ -1,4 +1,4 @@
-"""PPO's policy loss as a function of arrays, to put a discovered drift into a PPO of one's own."""
+"""PPO's policy loss with any drift, as a function of arrays, for use in other implementations of PPO."""
 
 from collections.abc import Callable
 
@@ -11,22 +11,26 @@ from lopt.objectives.drift import Clip, Drift
 from lopt.types import Progress, Theta
 
 DriftFunction = Callable[..., jax.Array]
-"""f: from log r and A, of one shape, to the drift, of that shape; if it depends on time, the `Progress` is third."""
+"""f(log r, A): from two arrays of equal shape to one of that shape; time-aware drifts take a `Progress` as third."""
 
 MAX_LOG_RATIO = 20.0
+"""Bound on |log r| in the loss."""
 
 
 def bind_drift(drift: Drift, theta: Theta = (), progress: Progress | None = None) -> DriftFunction:
-    """A drift as a function of arrays: to put into `ppo_loss`, to plot, or to differentiate.
+    """A drift as a function of arrays, for `ppo_loss`, for plots, or for differentiation.
 
-        drift = lopt.bind_drift(TALPO(floor=Clip()), theta)
+        drift = lopt.bind_drift(TALPO(base_drift=Clip()), theta)
         f = drift(log_ratio, advantage, Progress(step, lifetime))
 
-    With `progress` it is a function of log r and A alone, at that point of the lifetime. Without, it takes the progress
-    as its third argument. A drift that does not depend on time can do without, and ignores it.
+    Args:
+        drift: the drift.
+        theta: its meta-parameters.
+        progress: if given, the function is f(log r, A) at this progress; else the function takes the progress as third
+            argument, which is optional and ignored where the drift is not time-aware.
 
     Raises:
-        ValueError: no `Drift`; in the function, a drift that depends on time and no progress.
+        ValueError: a `drift` that is not a `Drift`; when the function is called, a time-aware drift without progress.
     """
     if isinstance(drift, type) or not isinstance(drift, Drift):
         raise ValueError(f"bind_drift: drift must be a Drift, such as Clip() or DPO() (got {drift!r})")
@@ -41,19 +45,19 @@ def bind_drift(drift: Drift, theta: Theta = (), progress: Progress | None = None
                     "for example drift(log_ratio, advantage, Progress(step=jnp.int32(3), lifetime=jnp.int32(10))) in "
                     "the fourth of ten updates, or ppo_loss(..., progress=...); Progress is in lopt.types"
                 )
-            progress = Progress(step=jnp.zeros((), jnp.int32), lifetime=jnp.ones((), jnp.int32))
+            progress = Progress(step=jnp.zeros((), jnp.int32), num_updates=jnp.ones((), jnp.int32))
         return drift(theta, log_ratio, advantage, progress)
 
     return function
 
 
 def clip_drift(epsilon: float = 0.2) -> DriftFunction:
-    """PPO's drift, see `Clip`."""
+    """PPO's drift (`Clip`) as a function f(log r, A)."""
     return bind_drift(Clip(epsilon))
 
 
 def dpo_drift(alpha: float = 2.0, beta: float = 0.6) -> DriftFunction:
-    """DPO's drift, see `DPO`."""
+    """DPO's drift (`DPO`) as a function f(log r, A)."""
     return bind_drift(DPO(alpha, beta))
 
 
@@ -65,27 +69,26 @@ def ppo_loss(
     where: Bool[Array, "*b"] | None = None,
     progress: Progress | None = None,
 ) -> Float[Array, ""]:
-    """- mean[ r A - f(r, A) ] with r = exp(log_prob - old_log_prob), to be minimised.
+    """The policy loss - mean[ r A - f(r, A) ], with r = exp(log_prob - old_log_prob).
 
-    It takes the place of the clipped surrogate in any PPO; the value's loss and the entropy bonus stay as they are:
+    It replaces the clipped surrogate in any PPO; the value loss and the entropy bonus are unchanged:
 
         loss = lopt.ppo_loss(log_prob, batch.log_prob, advantage, lopt.dpo_drift()) + value_loss - 0.01 * entropy
 
     Args:
-        log_prob: of the actions that were taken, under the policy that is being trained.
-        old_log_prob: the same under the policy that took them.
-        advantage: as PPO uses it, normalised: a discovered drift is not the same function of another scale.
-        drift: f; None is PPO's own, `clip_drift()`.
-        where: which entries count; None for all of them. The mean is over these.
-        progress: where the learner is in its lifetime, for a drift that depends on time.
+        log_prob: log pi(a) of the actions taken, under the policy that is trained.
+        old_log_prob: log pi_old(a), under the policy that sampled the actions.
+        advantage: A, normalised as in PPO; a discovered drift depends on the scale of A.
+        drift: f; None is PPO's, `clip_drift()`.
+        where: the entries that the mean is over; None for all.
+        progress: the learner's progress, for a time-aware drift.
 
     Raises:
-        ValueError: arrays of different shapes, a `Drift` in the place of a function, or a drift that depends on time
-            and no progress.
+        ValueError: arrays of different shapes, a `Drift` instead of a function, or a time-aware drift without progress.
 
     Paper: arXiv 2201.02373 (mirror learning); arXiv 2210.05639.
-    Differs: the log-ratio is kept within 20 of zero, without slope beyond, so that a policy that has run away does not
-        turn the loss into infinity or NaN.
+    Differs: log r is clipped to [-20, 20], with zero gradient outside, so that the loss stays finite for a policy that
+        has diverged.
     """
     arrays = {"log_prob": log_prob, "old_log_prob": old_log_prob, "advantage": advantage}
     shapes = {name: jnp.shape(x) for name, x in (arrays | ({} if where is None else {"where": where})).items()}
@@ -103,5 +106,5 @@ def ppo_loss(
 
 
 def bounded_log_ratio(log_prob: Float[Array, "*b"], old_log_prob: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """log r, kept within 20 of zero."""
+    """log r, clipped to [-20, 20]."""
     return jnp.clip(log_prob - old_log_prob, -MAX_LOG_RATIO, MAX_LOG_RATIO)

@@ -1,7 +1,7 @@
-"""What a rule is told of where the learner stands in its lifetime.
+"""Time features: functions of the learner's progress that a learned rule is conditioned on.
 
-A conditioning is a callable from `Progress` to `[features]`, with `features` its static width. Inputs are of order
-one, so that they do not saturate the gates of the network that reads them.
+A conditioning is a callable from `Progress` to features `[features]`, with `features` its static width. The features
+are of order one, so that they do not saturate the gates of the rule's network.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from lopt.types import Progress
 
 @dataclass(frozen=True)
 class NoTime:
-    """Nothing: the rule is the same all life long (LPG)."""
+    """No time features: the rule does not depend on the progress (LPG, LPO)."""
 
     features: int = 0
 
@@ -26,7 +26,7 @@ class NoTime:
 
 @dataclass(frozen=True)
 class Fraction:
-    """n / N: how much of the life is over (temporally-aware LPO).
+    """n / N, the fraction of the lifetime that is over (temporally-aware LPO).
 
     Paper: arXiv 2402.05828, section 5.
     """
@@ -34,29 +34,33 @@ class Fraction:
     features: int = 1
 
     def __call__(self, progress: Progress) -> Float[Array, " 1"]:
-        """The fraction."""
+        """n / N, as a vector of length one."""
         return progress.fraction[None]
 
 
 @dataclass(frozen=True)
 class RemainingFraction:
-    """(N - n) / N: how much of the life is left."""
+    """(N - n) / N, the fraction of the lifetime that remains."""
 
     features: int = 1
 
     def __call__(self, progress: Progress) -> Float[Array, " 1"]:
-        """The fraction that is left."""
+        """(N - n) / N, as a vector of length one."""
         return 1 - progress.fraction[None]
 
 
 @dataclass(frozen=True)
-class FractionAndLogLifetime:
-    """(n / N, log N - log reference): temporally-aware LPG.
+class FractionAndLogNumUpdates:
+    """(n / N, log(N / reference)): temporally-aware LPG.
+
+    Attributes:
+        reference: a number of updates, of the order of the lifetimes trained on.
 
     Raises:
         ValueError: a reference that is not positive.
 
-    Paper: arXiv 2402.05828, eq. 9. Differs: log N is taken relative to a reference lifetime, to be of order one.
+    Paper: arXiv 2402.05828, eq. 9.
+    Differs: the paper has log N; the reference makes the feature of order one.
     """
 
     reference: float = 250.0
@@ -64,34 +68,34 @@ class FractionAndLogLifetime:
 
     def __post_init__(self) -> None:
         if not self.reference > 0:
-            raise ValueError(f"FractionAndLogLifetime: reference must be positive (got {self.reference})")
+            raise ValueError(f"FractionAndLogNumUpdates: reference must be positive (got {self.reference})")
 
     def __call__(self, progress: Progress) -> Float[Array, " 2"]:
-        """The two features."""
-        return jnp.stack([progress.fraction, progress.log_lifetime - jnp.log(self.reference)])
+        """n / N and log(N / reference)."""
+        return jnp.stack([progress.fraction, progress.log_num_updates - jnp.log(self.reference)])
 
 
 @dataclass(frozen=True)
 class RawTime:
-    """(n, N) as they are: what the official code feeds its GRU, whose gates it saturates. For comparisons."""
+    """(n, N), not scaled: the inputs of EmptyJackson/groove's GRU, whose gates they saturate. For comparisons."""
 
     features: int = 2
 
     def __call__(self, progress: Progress) -> Float[Array, " 2"]:
-        """The two counts."""
-        return jnp.stack([progress.step, progress.lifetime]).astype(jnp.float32)
+        """n and N as floats."""
+        return jnp.stack([progress.step, progress.num_updates]).astype(jnp.float32)
 
 
 @dataclass(frozen=True)
-class HeldTime:
-    """Another conditioning whose clock stands still: what a rule does without the course of time it was trained with.
+class FrozenProgress:
+    """An ablation: the time features of `conditioning` at a constant progress n / N.
 
     Attributes:
-        conditioning: what the rule was trained with.
-        fraction: n / N that it is told all life long.
+        conditioning: the time features the rule was trained with.
+        fraction: the constant n / N in [0, 1]; N is the learner's own.
 
     Raises:
-        ValueError: a fraction outside of [0, 1].
+        ValueError: a fraction outside [0, 1].
     """
 
     conditioning: Any
@@ -99,14 +103,14 @@ class HeldTime:
 
     def __post_init__(self) -> None:
         if not 0 <= self.fraction <= 1:
-            raise ValueError(f"HeldTime: fraction must be in [0, 1] (got {self.fraction})")
+            raise ValueError(f"FrozenProgress: fraction must be in [0, 1] (got {self.fraction})")
 
     @property
     def features(self) -> int:
-        """Those of the other."""
+        """The width of `conditioning`."""
         return self.conditioning.features
 
     def __call__(self, progress: Progress) -> Float[Array, " features"]:
-        """The features at that point of a life of this length."""
-        step = jnp.round(self.fraction * progress.lifetime).astype(progress.step.dtype)
-        return self.conditioning(Progress(step=step, lifetime=progress.lifetime))
+        """The features at n = round(fraction N)."""
+        step = jnp.round(self.fraction * progress.num_updates).astype(progress.step.dtype)
+        return self.conditioning(Progress(step=step, num_updates=progress.num_updates))

@@ -1,4 +1,4 @@
-"""Optimizers as optax transformations: Lion, the Lion-K family and its kernels, and learned optimizers."""
+"""Optimizers as optax transformations: Lion, the Lion-K family with its kernels, and learned optimizers."""
 
 from lopt.optimizers.adafactor_rule import AdafactorRule
 from lopt.optimizers.cautious import cautious
@@ -25,7 +25,7 @@ from lopt.optimizers.kernels import (
     polar,
 )
 from lopt.optimizers.kkt import kkt_gap
-from lopt.optimizers.learnable import Designed, LearnableAdam, LearnableSGD
+from lopt.optimizers.learnable import FromOptax, LearnableAdam, LearnableSGD
 from lopt.optimizers.lion import lion, scale_by_lion
 from lopt.optimizers.lion_k import lion_k, scale_by_lion_k
 from lopt.optimizers.lstm_rule import LSTMRule
@@ -36,7 +36,7 @@ __all__ = [
     "L1",
     "L2",
     "AdafactorRule",
-    "Designed",
+    "FromOptax",
     "Group",
     "HalfL1Square",
     "HalfSquare",

@@ -1,4 +1,4 @@
-"""A tiny network per parameter, from momenta and factored second moments."""
+"""A small network per parameter whose inputs are momenta and factored second moments."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ INPUTS = 39
 
 
 class AdafactorState(NamedTuple):
-    """How many updates there were, and running means: momenta, second moments, factored second moments."""
+    """Number of updates so far, and running means: momenta, second moments, factored second moments."""
 
     count: Int[Array, ""]  # type: ignore[assignment]
     momenta: PyTree
@@ -34,14 +34,15 @@ class AdafactorState(NamedTuple):
     factored: PyTree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdafactorRule:
-    """x <- x - step_size d exp(exponent m), with (d, m) a network's outputs for one parameter; 197 meta-parameters.
+    """Learned optimizer x <- x - step_size d exp(exponent m), with (d, m) an MLP's outputs per parameter.
 
-    Its 39 inputs. Divided by their root mean square over the tensor: g, p, three momenta m, the second moment v,
-    1 / sqrt v, m / sqrt v; for three time scales of Adafactor's row and column moments r and c: g a with
-    a = sqrt(mean r / (r c)), m a, r, c, 1 / sqrt r, 1 / sqrt c; and 11 features of the number of updates. The seven
-    decays are learned too, as log(1 - decay) / 10.
+    With the default width it has 197 meta-parameters. The MLP has 39 inputs. Divided by their root mean square over the
+    tensor: the gradient g, the parameter p, three momenta m, the second moment v, 1 / sqrt v, m / sqrt v; for three
+    time scales of Adafactor's row and column moments r and c: g a with a = sqrt(mean r / (r c)), m a, r, c, 1 / sqrt r,
+    1 / sqrt c. Not divided: 11 features of the number of updates. The seven decays are meta-parameters, too, as
+    log(1 - decay) / 10.
 
     Attributes:
         hidden: widths of the network's ReLU layers.
@@ -52,7 +53,7 @@ class AdafactorRule:
         ValueError: a width below one, a `step_size` or `exponent` that is not positive.
 
     Paper: arXiv 2203.11860 ("small_fc_lopt"). Differs: a vector's column moment is its mean, where the authors' code
-        repeats the vector; its row moment, and so g a, is the same. The output layer begins smaller.
+        repeats the vector; its row moment, and so g a, is the same. The output layer is initialised ten times smaller.
     """
 
     hidden: tuple[int, ...] = (4, 4)
@@ -75,7 +76,7 @@ class AdafactorRule:
         return {"decays": logs, "net": self._net.init(key, jnp.zeros((1, INPUTS)))["params"]}
 
     def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
-        """The optimizer of theta; it needs the parameters."""
+        """The optax transformation with meta-parameters theta; its `update` needs the parameters."""
         check_theta("AdafactorRule", theta, jax.eval_shape(self.init, jax.random.key(0)))
 
         def init(params: Params) -> AdafactorState:
@@ -89,39 +90,41 @@ class AdafactorRule:
         def update(grads: PyTree, state: AdafactorState, params: Params, **extra: Any) -> tuple[PyTree, AdafactorState]:
             decays = {name: 1 - jnp.exp(10 * x) for name, x in theta["decays"].items()}
 
-            def remember(g, m, v, f):
+            def accumulate(g, m, v, f):
                 return (
                     features.accumulate(m, g, decays["momenta"]),
                     features.accumulate(v, jnp.square(g), decays["squares"]),
                     features.accumulate_factored(f, g, decays["factored"]),
                 )
 
-            kept = jax.tree.map(remember, grads, state.momenta, state.squares, state.factored)
-            momenta, squares, factored = (jax.tree.map(lambda g, k, i=i: k[i], grads, kept) for i in range(3))
-            now = features.time(state.count)
+            moments = jax.tree.map(accumulate, grads, state.momenta, state.squares, state.factored)
+            momenta, squares, factored = (jax.tree.map(lambda g, k, i=i: k[i], grads, moments) for i in range(3))
+            time = features.time(state.count)
 
-            def look(g, p, m, v, f):
-                return jnp.concatenate([features.normalise(see(g, p, m, v, f)), features.everywhere(now, p)], -1)
+            def network_inputs(g, p, m, v, f):
+                return jnp.concatenate(
+                    [features.normalise(parameter_features(g, p, m, v, f)), features.broadcast_to_tensor(time, p)], -1
+                )
 
-            seen = jax.tree.map(look, grads, params, momenta, squares, factored)
-            out = apply_to_all(self._net, theta["net"], seen)
+            inputs = jax.tree.map(network_inputs, grads, params, momenta, squares, factored)
+            out = apply_to_all(self._net, theta["net"], inputs)
             step = jax.tree.map(lambda o: bounded_step(o, self.step_size, self.exponent), out)
             return step, AdafactorState(optax.safe_increment(state.count), momenta, squares, factored)
 
         return transformation("AdafactorRule", init, update)
 
 
-def see(
+def parameter_features(
     g: Float[Array, "*s"],
     p: Float[Array, "*s"],
     m: Float[Array, "*s 3"],
     v: Float[Array, "*s 1"],
     factored: features.Factored,
 ) -> Float[Array, "*s 28"]:
-    """What the network is told of each parameter, without the time."""
+    """The 28 features of each parameter, without those of time and before normalisation."""
     scale = features.factored_rsqrt(factored, g.shape)
     full = [x + jnp.zeros_like(g)[..., None] for x in (factored.rows, factored.columns)]
     root = jax.lax.rsqrt(v + 1e-6)
     gradient = g[..., None]
-    told = [gradient, p[..., None], m, v, m * root, root, gradient * scale, m * scale, *full]
-    return jnp.concatenate([*told, *(jax.lax.rsqrt(x + 1e-8) for x in full)], -1)
+    columns = [gradient, p[..., None], m, v, m * root, root, gradient * scale, m * scale, *full]
+    return jnp.concatenate([*columns, *(jax.lax.rsqrt(x + 1e-8) for x in full)], -1)

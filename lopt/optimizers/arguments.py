@@ -1,4 +1,4 @@
-"""What is checked of an optimizer's arguments: numbers when it is made, trees when it is used."""
+"""Checks of the arguments of optimizers: hyper-parameters at construction, trees in `update`."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from lopt.types import PyTree
 def check_number(
     owner: str, name: str, value: Any, *, above: float = -np.inf, least: float = -np.inf, most: float = np.inf
 ) -> None:
-    """Check a number the caller wrote down; of an array or a traced value only that it is one of numbers.
+    """Check a hyper-parameter; of an array or a traced value only that its type is numeric.
 
     Raises:
-        ValueError: no number; not finite, not > `above`, not >= `least`, or not <= `most`.
+        ValueError: not a number; a number that is not finite, not > `above`, not >= `least`, or not <= `most`.
     """
     _check_kind(owner, name, value, "a number or an array")
     if not isinstance(value, (int, float, np.number)):
@@ -24,36 +24,36 @@ def check_number(
     if np.isfinite(value) and value > above and least <= value <= most:
         return
     if above > -np.inf:
-        wanted = f"above {above:g}"
+        expected = f"above {above:g}"
     else:
-        wanted = f"in [{least:g}, {most:g}]" if most < np.inf else f"at least {least:g}"
-    raise ValueError(f"{owner}: {name} must be finite and {wanted} (got {value!r})")
+        expected = f"in [{least:g}, {most:g}]" if most < np.inf else f"at least {least:g}"
+    raise ValueError(f"{owner}: {name} must be finite and {expected} (got {value!r})")
 
 
 def check_rate(owner: str, name: str, value: Any, **limits: float) -> None:
-    """Check a number, an array, or a schedule: of the last only that it makes a number of the count, not which.
+    """Check a hyper-parameter that may be a schedule; of a schedule only that it maps a count to a scalar number.
 
     Raises:
-        ValueError: none of them, and what `check_number` raises with these limits.
+        ValueError: neither a number, an array nor a schedule, and what `check_number` raises with these limits.
     """
     if not callable(value):
         _check_kind(owner, name, value, "a number, an array or a schedule")
         check_number(owner, name, value, **limits)
         return
     try:
-        made = value(jnp.zeros((), jnp.int32))
+        result = value(jnp.zeros((), jnp.int32))
     except TypeError as error:
         raise ValueError(f"{owner}: {name} must be a schedule, a function of the count (got {value!r})") from error
-    if not _numeric(made) or jnp.shape(made):
+    if not _numeric(result) or jnp.shape(result):
         raise ValueError(
             f"{owner}: {name} must be a schedule, a function from the count to a number (got {value!r}, which gives a "
-            f"{type(made).__name__})"
+            f"{type(result).__name__})"
         )
 
 
-def _check_kind(owner: str, name: str, value: Any, wanted: str) -> None:
+def _check_kind(owner: str, name: str, value: Any, expected: str) -> None:
     if not _numeric(value):
-        raise ValueError(f"{owner}: {name} must be {wanted} (got {value!r})")
+        raise ValueError(f"{owner}: {name} must be {expected} (got {value!r})")
 
 
 def _numeric(value: Any) -> bool:
@@ -63,10 +63,10 @@ def _numeric(value: Any) -> bool:
 
 
 def check_kernel(owner: str, kernel: Any) -> None:
-    """Check that a kernel of Lion-K is one.
+    """Check that `kernel` implements `lopt.protocols.Kernel`.
 
     Raises:
-        ValueError: a class in the place of its instance, or something else.
+        ValueError: a class instead of an instance, or an object without the methods.
     """
     if isinstance(kernel, type):
         raise ValueError(f"{owner}: kernel must be an instance, such as {kernel.__name__}() (got the class)")
@@ -78,25 +78,25 @@ def check_kernel(owner: str, kernel: Any) -> None:
 
 
 def untrained(gradient: Any) -> bool:
-    """Whether JAX says that there is no gradient (float0, for a leaf of integers)."""
+    """Whether a leaf has no gradient: JAX gives the type float0 to the gradient of an integer leaf."""
     return jnp.result_type(gradient) == jax.dtypes.float0
 
 
 def check_like(owner: str, tree: PyTree, expected: PyTree) -> None:
-    """Check that gradients have the structure and shapes of the parameters an optimizer was initialised with.
+    """Check that gradients have the structure and shapes of the parameters that the optimizer was initialised with.
 
     Raises:
         ValueError: another structure, or a leaf of another shape.
     """
     got: Any = jax.tree.structure(tree)
-    wanted: Any = jax.tree.structure(expected)
-    if got != wanted:
+    structure: Any = jax.tree.structure(expected)
+    if got != structure:
         raise ValueError(
-            f"{owner}: gradients must have the structure of the params given to init (got {got}, expected {wanted})"
+            f"{owner}: gradients must have the structure of the params given to init (got {got}, expected {structure})"
         )
     for (path, x), y in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(expected), strict=True):
         if jnp.shape(x) != jnp.shape(y):
-            where, shapes = jax.tree_util.keystr(path), (jnp.shape(x), jnp.shape(y))
+            name, shapes = jax.tree_util.keystr(path), (jnp.shape(x), jnp.shape(y))
             raise ValueError(
-                f"{owner}: gradient {where} must have its parameter's shape (got {shapes[0]}, expected {shapes[1]})"
+                f"{owner}: gradient {name} must have its parameter's shape (got {shapes[0]}, expected {shapes[1]})"
             )

@@ -1,4 +1,4 @@
-"""Optimizers that a meta-gradient can go through: the same steps, with derivatives that are finite."""
+"""Optimizers through which a meta-gradient can flow: the same steps, with finite derivatives."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,27 +17,27 @@ def differentiable(
 ) -> optax.GradientTransformationExtraArgs:
     """The steps of `inner`, with derivatives that are finite wherever the steps are.
 
-    Adam's step is m / (sqrt(v) + eps). A parameter whose gradient has always been zero, as behind a ReLU that was
-    never active, has m = v = 0: the derivative of the square root there is infinite, and the chain rule makes
-    0 times infinity, NaN, of the whole meta-gradient. The same happens in a gradient clipped by its norm when it is
-    zero. Here the derivative of a square root, a power and a quotient is zero at the points where it is not finite:
+    Adam's step is m / (sqrt(v) + eps). A parameter whose gradient has always been zero, as behind a ReLU that was never
+    active, has m = v = 0: the derivative of the square root is infinite there, and 0 times infinity makes the whole
+    meta-gradient NaN. The same happens in clipping by the norm when the gradient is zero. Here the derivative of a
+    square root, a power and a quotient is set to zero at the points where it is not finite:
 
         d sqrt(x) / dx = 1 / (2 sqrt(x))  for x > 0,  0 at x = 0;        d (a / b) = 0 at b = 0.
 
-    Values are not changed. State and arguments are those of `inner`. An optimizer that computes NaN itself, in a branch
-    whose result it does not use (`optax.radam` in its first steps), is not mended by this.
+    Values do not change. State and arguments are those of `inner`. An optimizer that computes NaN itself, in a branch
+    whose result it does not use (`optax.radam` in its first steps), still has NaN derivatives.
 
     Args:
         inner: any optax transformation.
-        constant_roots: whether square roots count as constants, so that no meta-gradient goes through a denominator.
-            The derivative of g / (|g| + eps), Adam's first step, is eps / (|g| + eps)^2: nearly zero where |g| is
-            large and up to 1 / eps where it is small. With constant denominators a step is linear in the gradients.
+        constant_roots: whether square roots count as constants, so that no meta-gradient flows through a denominator.
+            The derivative of g / (|g| + eps), Adam's first step, is eps / (|g| + eps)^2: nearly zero where |g| is large
+            and up to 1 / eps where it is small. With constant denominators a step is linear in the gradients.
 
     Example:
         meta_trainable = lopt.optimizers.differentiable(optax.adam(1e-3))
 
-    Differs: DiscoRL's agent (Nature 2025) stops the gradient of Adam's second moment: `constant_roots=True`. Others add
-        eps_root to the second moment, which changes the steps.
+    Differs: DiscoRL's agent (Nature 2025) stops the gradient of Adam's second moment, as `constant_roots=True` does.
+        Other codes add eps_root to the second moment, which changes the steps.
     """
     inner = optax.with_extra_args_support(inner)
 
@@ -51,7 +51,7 @@ def differentiable(
 
 
 def _with_finite_derivatives(function: Callable[..., Any], constant_roots: bool) -> Callable[..., Any]:
-    """The same function of pytrees of arrays, with other derivatives of its square roots and quotients."""
+    """The same function of pytrees of arrays, with modified derivatives of its square roots, powers and quotients."""
     root: Callable[..., Any] = _sqrt
     inverse_root: Callable[..., Any] = _rsqrt
     if constant_roots:
@@ -69,28 +69,30 @@ def _with_finite_derivatives(function: Callable[..., Any], constant_roots: bool)
 
 
 def _evaluate(jaxpr: Any, consts: list[Any], args: list[Any], rules: Mapping[str, Callable[..., Any]]) -> list[Any]:
-    """What the program gives, with `rules` for the primitives they name, in nested functions and branches too."""
-    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+    """Evaluate a jaxpr with `rules` in the place of the primitives they name, in nested functions and branches too."""
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
     def read(atom):
-        return atom.val if isinstance(atom, core.Literal) else known[atom]
+        return atom.val if isinstance(atom, core.Literal) else values[atom]
 
     for eqn in jaxpr.eqns:
-        given = [read(atom) for atom in eqn.invars]
+        inputs = [read(atom) for atom in eqn.invars]
         name = eqn.primitive.name
         if name in rules and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating):
-            found = [rules[name](*(jnp.asarray(x, atom.aval.dtype) for x, atom in zip(given, eqn.invars, strict=True)))]
+            outputs = [
+                rules[name](*(jnp.asarray(x, atom.aval.dtype) for x, atom in zip(inputs, eqn.invars, strict=True)))
+            ]
         elif name in ("jit", "pjit"):
             inner = eqn.params["jaxpr"]
-            found = _evaluate(inner.jaxpr, inner.consts, given, rules)
+            outputs = _evaluate(inner.jaxpr, inner.consts, inputs, rules)
         elif name == "cond":
             branches = [partial(_branch, branch, rules) for branch in eqn.params["branches"]]
-            found = jax.lax.switch(given[0], branches, *given[1:])
+            outputs = jax.lax.switch(inputs[0], branches, *inputs[1:])
         else:
-            free = [atom for atom in eqn.invars if not isinstance(atom, core.Literal)]
-            alone = jaxpr.replace(constvars=[], invars=free, outvars=eqn.outvars, eqns=[eqn])
-            found = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*(known[atom] for atom in free))
-        known.update(zip(eqn.outvars, found, strict=True))
+            variables = [atom for atom in eqn.invars if not isinstance(atom, core.Literal)]
+            single = jaxpr.replace(constvars=[], invars=variables, outvars=eqn.outvars, eqns=[eqn])
+            outputs = core.jaxpr_as_fun(core.ClosedJaxpr(single, ()))(*(values[atom] for atom in variables))
+        values.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 

@@ -1,7 +1,7 @@
-"""What learned optimizers see of a parameter: each function is for one tensor, its features along the last axis.
+"""Input features of learned optimizers. Each function takes one tensor and returns features along a new last axis.
 
 Accumulators are running means without bias correction, `[*shape, k]` for k decays. They are kept in float32 or wider,
-whatever the parameter's type, for a decay of 0.9999 does nothing in bfloat16.
+whatever the parameter's type, because a decay of 0.9999 has no effect in bfloat16.
 """
 
 import math
@@ -20,47 +20,47 @@ TIME_SCALES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 
 
 class Factored(struct.PyTreeNode):
-    """Second moments of a tensor seen as a matrix: means over each row and over each column, other axes kept."""
+    """Factored second moments of a tensor seen as a matrix: means over each row and over each column."""
 
     rows: Float[Array, "*rows k"]
     columns: Float[Array, "*columns k"]
 
 
-def wide(x: ArrayLike) -> Array:
-    """In float32 at least."""
+def at_least_float32(x: ArrayLike) -> Array:
+    """x in float32, or in its own type if that is wider."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def last(values: Float[Array, " k"], like: Array) -> Array:
-    """A vector along the last axis of `like`, with axes of one before it."""
+def along_last_axis(values: Float[Array, " k"], like: Array) -> Array:
+    """The vector `values` reshaped to broadcast along the last axis of `like`, in its type."""
     return values.reshape((1,) * (like.ndim - 1) + values.shape).astype(like.dtype)
 
 
 def zeros(parameter: Array, number: int) -> Float[Array, "*shape k"]:
-    """An accumulator that has seen nothing."""
-    # made from the parameter, to be spread over devices as it is
-    return jnp.stack([jnp.zeros_like(wide(parameter))] * number, -1)
+    """The initial accumulator of a parameter, zeros `[*shape, number]`."""
+    # created from the parameter, so that it has the same sharding
+    return jnp.stack([jnp.zeros_like(at_least_float32(parameter))] * number, -1)
 
 
 def accumulate(
     old: Float[Array, "*shape k"], x: Float[Array, "*shape"], decays: Float[Array, " k"]
 ) -> Float[Array, "*shape k"]:
-    """decay old + (1 - decay) x, for every decay."""
-    decays = last(decays, old)
+    """Running means after one more x: decay old + (1 - decay) x, for each of the k decays."""
+    decays = along_last_axis(decays, old)
     return decays * old + (1 - decays) * x[..., None].astype(old.dtype)
 
 
 def mean(x: Array, axes: Sequence[int]) -> Array:
-    """Mean over `axes`, which stay as axes of one; zero where there is nothing to average."""
+    """Mean over `axes`, which are kept with size one; zero where there are no elements."""
     number = math.prod(x.shape[axis] for axis in axes)
     return x.sum(axis=tuple(axes), keepdims=True) / max(1, number)
 
 
 def matrix_axes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Axes to average over for the rows' means and for the columns': the longest and the second longest.
+    """The axes to average over for the row means and for the column means: the longest and the second longest axis.
 
-    A vector is a matrix of one column: its rows are its elements, its column's mean is its mean.
+    A vector is a matrix of one column: its row means are its elements, its column mean is their mean.
     """
     if len(shape) < 2:
         return (), tuple(range(len(shape)))
@@ -69,14 +69,14 @@ def matrix_axes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...
 
 
 def factored_zeros(parameter: Array, number: int) -> Factored:
-    """Second moments that have seen nothing."""
+    """The initial factored second moments of a parameter: zeros for `number` decays."""
     over_rows, over_columns = matrix_axes(parameter.shape)
     full = zeros(parameter, number)
     return Factored(mean(full, over_rows), mean(full, over_columns))
 
 
 def accumulate_factored(old: Factored, gradient: Float[Array, "*shape"], decays: Float[Array, " k"]) -> Factored:
-    """Running means of g^2 over rows and columns."""
+    """Running means of g^2 over rows and columns, for each of the k decays."""
     over_rows, over_columns = matrix_axes(gradient.shape)
     square = jnp.square(gradient) + 1e-30
     return Factored(
@@ -86,7 +86,7 @@ def accumulate_factored(old: Factored, gradient: Float[Array, "*shape"], decays:
 
 
 def factored_rsqrt(moments: Factored, shape: tuple[int, ...]) -> Float[Array, "*shape k"]:
-    """1 / sqrt of the second moments' rank-one approximation, rows columns / mean(rows).
+    """1 / sqrt of the rank-one approximation of the second moments, rows columns / mean(rows).
 
     Paper: arXiv 1804.04235, section 3.
     """
@@ -96,7 +96,7 @@ def factored_rsqrt(moments: Factored, shape: tuple[int, ...]) -> Float[Array, "*
 
 
 def rsqrt(x: Array) -> Array:
-    """1 / sqrt(x), bounded."""
+    """1 / sqrt(max(x, 1e-9))."""
     return jax.lax.rsqrt(jnp.maximum(x, 1e-9))
 
 
@@ -111,14 +111,14 @@ def sign_and_log(x: Array) -> Array:
 
 
 def time(count: Int[Array, ""]) -> Float[Array, " 11"]:
-    """tanh(count / s - 1) for the scales s of `TIME_SCALES`: -0.76 at birth, 1 long after s updates.
+    """tanh(count / s - 1) for the scales s of `TIME_SCALES`: -0.76 at count 0, near 1 long after s updates.
 
     Paper: arXiv 2009.11243, appendix.
     """
     return jnp.tanh(count / jnp.array(TIME_SCALES, jnp.float32) - 1.0)
 
 
-def everywhere(values: Float[Array, " F"], like: Array) -> Float[Array, "*shape F"]:
-    """The same features for every parameter of the tensor `like`."""
-    room = jnp.zeros_like(wide(like))[..., None]
-    return last(values, room) + room
+def broadcast_to_tensor(values: Float[Array, " F"], like: Array) -> Float[Array, "*shape F"]:
+    """The same F features for every element of the tensor `like`."""
+    zero = jnp.zeros_like(at_least_float32(like))[..., None]
+    return along_last_axis(values, zero) + zero

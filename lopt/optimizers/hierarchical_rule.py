@@ -1,4 +1,4 @@
-"""A recurrent network per tensor that steers a network per parameter."""
+"""A hierarchical learned optimizer: a recurrent network per tensor controls a network per parameter."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,7 +28,8 @@ PER_TENSOR = 2 + len(MOMENTA) + 1 + 5 + 2 + 1 + len(features.TIME_SCALES)
 
 
 class HierarchicalState(NamedTuple):
-    """How many updates there were, momenta and second moments `[*shape, k]`, and the tensors' states `[recurrent]`."""
+    """Number of updates so far, momenta and second moments `[*shape, k]`, and the GRU's state per tensor
+    `[recurrent]`."""
 
     count: Int[Array, ""]  # type: ignore[assignment]
     momenta: PyTree
@@ -37,30 +38,31 @@ class HierarchicalState(NamedTuple):
 
 
 class TensorNet(nn.Module):
-    """A GRU over the tensors, each of which also sees the mean of all states, and what they tell their parameters."""
+    """A GRU with one state per tensor, which also sees the mean of all states; L tensors, H recurrent units."""
 
     recurrent: int
     control: int
 
     @nn.compact
-    def __call__(self, hidden: Float[Array, "L H"], told: Float[Array, "L F"]):
-        """The new states, the control vectors `[L, control]` and the step sizes' logarithms `[L]`."""
-        everyone = jnp.broadcast_to(hidden.mean(0, keepdims=True), hidden.shape)
-        hidden, x = nn.GRUCell(self.recurrent)(hidden, jnp.concatenate([told, everyone], -1))
+    def __call__(self, hidden: Float[Array, "L H"], inputs: Float[Array, "L F"]):
+        """The new states, the control vectors `[L, control]` and the log step sizes c_0 `[L]`."""
+        mean_state = jnp.broadcast_to(hidden.mean(0, keepdims=True), hidden.shape)
+        hidden, x = nn.GRUCell(self.recurrent)(hidden, jnp.concatenate([inputs, mean_state], -1))
         return hidden, nn.Dense(self.control)(x), nn.Dense(1)(x)[:, 0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HierarchicalRule:
-    """x <- x - step_size exp(c_0) d exp(exponent m), with (d, m) from a network per parameter, c from one per tensor.
+    """Learned optimizer x <- x - step_size exp(c_0) d exp(exponent m), with an MLP per parameter and a GRU per tensor.
 
-    Per tensor a GRU sees the logarithms of the root mean squares of g, p, the momenta and the second moment, the rank
-    (one-hot, up to 4), the loss, the part of training that is over, 11 features of the number of
-    updates, and the mean state of all tensors after the update before. It gives a control vector, which the network per
-    parameter sees beside g, p, momenta m, 1 / sqrt v and m / sqrt v (each divided by its root mean square over the
-    tensor), and c_0.
+    The GRU's inputs for each tensor are the logarithms of the root mean squares of g, p, the momenta and the second
+    moment, the rank (one-hot, up to 4), the loss, the training progress in [0, 1], 11 features of the number of
+    updates, and the mean state of all tensors after the previous update. Its outputs are c_0 and a control vector. The
+    MLP's inputs are the control vector and g, p, momenta m, 1 / sqrt v and m / sqrt v, each divided by its root mean
+    square over the tensor; its outputs are (d, m).
 
-    The loss enters as (sign, log(1 + |value|)). Without `value` both are 0; without `progress` training has just begun.
+    The loss (`value` of `update`) enters as (sign, log(1 + |value|)). Without `value` both are 0; without `progress`
+    the training progress is 0.
 
     Attributes:
         recurrent: width of the GRU.
@@ -73,8 +75,8 @@ class HierarchicalRule:
         ValueError: a size below one, a `step_size` or `exponent` that is not positive.
 
     Paper: arXiv 2009.11243 (RNN and MLP, in two levels), after arXiv 1703.04813. Differs: a GRU where they have an
-        LSTM, fewer features per tensor, and the loss of the step alone instead of its running
-        means; the output layer begins smaller.
+        LSTM, fewer features per tensor, and the loss of the step alone instead of its running means; the output layer
+        is initialised ten times smaller.
     """
 
     recurrent: int = 32
@@ -93,17 +95,17 @@ class HierarchicalRule:
         return TensorNet(self.recurrent, self.control), perceptron(self.hidden, 2)
 
     def init(self, key: Key) -> Theta:
-        """`tensor` and `parameter`: the two networks, as Flax initialises them."""
+        """Flax's initial parameters of the two networks, under the names `tensor` and `parameter`."""
         key_tensor, key_parameter = jax.random.split(key)
         tensor, parameter = self._nets
-        told, inputs = jnp.zeros((1, PER_TENSOR)), jnp.zeros((1, PER_PARAMETER + self.control))
+        tensor_inputs, inputs = jnp.zeros((1, PER_TENSOR)), jnp.zeros((1, PER_PARAMETER + self.control))
         return {
-            "tensor": tensor.init(key_tensor, jnp.zeros((1, self.recurrent)), told)["params"],
+            "tensor": tensor.init(key_tensor, jnp.zeros((1, self.recurrent)), tensor_inputs)["params"],
             "parameter": parameter.init(key_parameter, inputs)["params"],
         }
 
     def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
-        """The optimizer of theta; it needs the parameters."""
+        """The optax transformation with meta-parameters theta; its `update` needs the parameters."""
         check_theta("HierarchicalRule", theta, jax.eval_shape(self.init, jax.random.key(0)))
         per_tensor, per_parameter = self._nets
         decays, slow = jnp.array(MOMENTA), jnp.array(SQUARES)
@@ -119,16 +121,18 @@ class HierarchicalRule:
         def update(grads: PyTree, state: HierarchicalState, params: Params, **extra: Any):
             momenta = jax.tree.map(lambda m, g: features.accumulate(m, g, decays), state.momenta, grads)
             squares = jax.tree.map(lambda v, g: features.accumulate(v, jnp.square(g), slow), state.squares, grads)
-            common = _common(state.count, extra)
-            told = jax.tree.map(lambda g, p, m, v: summarise(g, p, m, v, common), grads, params, momenta, squares)
-            told, hidden = (jnp.stack(jax.tree.leaves(x)) for x in (told, state.hidden))
-            hidden, control, rate = apply(per_tensor, theta["tensor"], hidden, told)
+            shared = _shared_features(state.count, extra)
+            inputs = jax.tree.map(
+                lambda g, p, m, v: tensor_features(g, p, m, v, shared), grads, params, momenta, squares
+            )
+            inputs, hidden = (jnp.stack(jax.tree.leaves(x)) for x in (inputs, state.hidden))
+            hidden, control, log_size = apply(per_tensor, theta["tensor"], hidden, inputs)
             structure = jax.tree.structure(params)
-            hidden, control, rate = (jax.tree.unflatten(structure, [*x]) for x in (hidden, control, rate))
-            seen = jax.tree.map(see, grads, params, momenta, squares, control)
-            out = apply_to_all(per_parameter, theta["parameter"], seen)
+            hidden, control, log_size = (jax.tree.unflatten(structure, [*x]) for x in (hidden, control, log_size))
+            inputs = jax.tree.map(parameter_features, grads, params, momenta, squares, control)
+            out = apply_to_all(per_parameter, theta["parameter"], inputs)
             step = jax.tree.map(
-                lambda o, r: jnp.exp(r).astype(o.dtype) * bounded_step(o, self.step_size, self.exponent), out, rate
+                lambda o, c: jnp.exp(c).astype(o.dtype) * bounded_step(o, self.step_size, self.exponent), out, log_size
             )
             hidden = jax.tree.map(lambda old, new: new.astype(old.dtype), state.hidden, hidden)
             return step, HierarchicalState(optax.safe_increment(state.count), momenta, squares, hidden)
@@ -136,25 +140,26 @@ class HierarchicalRule:
         return transformation("HierarchicalRule", init, update)
 
 
-def see(g: Array, p: Array, m: Array, v: Array, control: Float[Array, " C"]) -> Float[Array, "*s F"]:
-    """What the network per parameter is told."""
+def parameter_features(g: Array, p: Array, m: Array, v: Array, control: Float[Array, " C"]) -> Float[Array, "*s F"]:
+    """Inputs of the network per parameter: normalised features and the tensor's control vector."""
     root = jax.lax.rsqrt(v + 1e-6)
-    seen = features.normalise(jnp.concatenate([g[..., None], p[..., None], m, root, m * root], -1))
-    return jnp.concatenate([seen, features.everywhere(control, p)], -1)
+    columns = features.normalise(jnp.concatenate([g[..., None], p[..., None], m, root, m * root], -1))
+    return jnp.concatenate([columns, features.broadcast_to_tensor(control, p)], -1)
 
 
-def summarise(g: Array, p: Array, m: Array, v: Array, common: Float[Array, " C"]) -> Float[Array, " F"]:
-    """What the network per tensor is told: logarithms of sizes, the rank, and what is common to all tensors."""
+def tensor_features(g: Array, p: Array, m: Array, v: Array, shared: Float[Array, " C"]) -> Float[Array, " F"]:
+    """Inputs of the network per tensor: log root mean squares, the rank, and the features shared by all tensors."""
     sizes = jnp.concatenate([g[..., None], p[..., None], m], -1)
     squares = features.mean(jnp.square(sizes), range(g.ndim)).ravel()
     moments = features.mean(v, range(g.ndim)).ravel()
     logs = 0.5 * jnp.log(jnp.concatenate([squares, moments]) + 1e-12) / 5
     rank = jax.nn.one_hot(min(g.ndim, 4), 5, dtype=logs.dtype)
-    return jnp.concatenate([logs, rank, common.astype(logs.dtype)])
+    return jnp.concatenate([logs, rank, shared.astype(logs.dtype)])
 
 
-def _common(count: Int[Array, ""], extra: dict[str, Any]) -> Float[Array, " C"]:
-    value = jnp.nan_to_num(features.wide(extra.get("value", 0.0)))
+def _shared_features(count: Int[Array, ""], extra: dict[str, Any]) -> Float[Array, " C"]:
+    """Features shared by all tensors: sign and log-size of the loss, training progress, number of updates."""
+    value = jnp.nan_to_num(features.at_least_float32(extra.get("value", 0.0)))
     size = jnp.log1p(jnp.abs(value))
     progress: Progress | None = extra.get("progress")
     fraction = jnp.zeros(()) if progress is None else progress.fraction

@@ -1,4 +1,4 @@
-"""How far a Lion-K optimizer is from solving its constrained problem."""
+"""The stationarity gap of the constrained problem that a Lion-K optimizer solves."""
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,10 @@ from lopt.types import Params, PyTree
 def kkt_gap(params: Params, grads: PyTree, weight_decay: ArrayLike, kernel: Kernel) -> Float[Array, ""]:
     """S(x) = K(-grad f) + K*(lambda x) + lambda <x, grad f>: zero where x is stationary, positive elsewhere.
 
-    Stationary for min f(x) + K*(lambda x) / lambda, the problem that `lion_k(kernel, weight_decay=lambda)` solves. For
-    Lion inside its box it is sum |g_i| (1 + lambda x_i sign g_i), the Frank-Wolfe gap times lambda. Outside the
-    constraint set it is infinite; `kernel.distance` of lambda x then says how far. With lambda = 0 it is K(-grad f).
+    Stationary means a KKT point of min f(x) + K*(lambda x) / lambda, the problem that
+    `lion_k(kernel, weight_decay=lambda)` solves. For Lion and x inside the box it is sum |g_i| (1 + lambda x_i sign
+    g_i), the Frank-Wolfe gap times lambda. Outside the constraint set it is infinite; `kernel.distance` of lambda x
+    then gives the violation. With lambda = 0 it is K(-grad f).
 
     Args:
         params: x.
@@ -25,8 +26,8 @@ def kkt_gap(params: Params, grads: PyTree, weight_decay: ArrayLike, kernel: Kern
         kernel: K.
 
     Raises:
-        ValueError: no kernel, a decay that is no number or negative, or gradients of another structure or shape than
-            the parameters.
+        ValueError: an object that is no kernel, a decay that is no number or negative, or gradients of another
+            structure or shape than the parameters.
 
     Paper: arXiv 2310.05898 (the points where its Lyapunov function is stationary).
     """
@@ -35,5 +36,5 @@ def kkt_gap(params: Params, grads: PyTree, weight_decay: ArrayLike, kernel: Kern
     check_like("kkt_gap", grads, params)
     trained = jax.tree.map(lambda g: not untrained(g), grads)
     x = jax.tree.map(lambda p, keep: p * weight_decay if keep else None, params, trained)
-    minus = jax.tree.map(lambda g, keep: -g if keep else None, grads, trained)
-    return kernel.value(minus) + kernel.conjugate(x) - total(jnp.multiply, x, minus)
+    negative = jax.tree.map(lambda g, keep: -g if keep else None, grads, trained)
+    return kernel.value(negative) + kernel.conjugate(x) - total(jnp.multiply, x, negative)

@@ -1,4 +1,4 @@
-"""Hand-made optimizers whose constants are meta-parameters: the smallest learned optimizers."""
+"""Hand-designed optimizers whose hyper-parameters are meta-parameters: the smallest learned optimizers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,40 +16,44 @@ from lopt.types import Key, Params, PyTree, Theta
 
 
 @dataclass(frozen=True)
-class Designed:
-    """An optax optimizer, in the place of a learned one; theta is what `make` takes, `()` for nothing.
+class FromOptax:
+    """An optax optimizer as a `LearnedOptimizer`: `as_optax(theta)` is `make(theta)`.
 
     Attributes:
-        make: from theta to an optax transformation.
-        initial: theta as it is before meta-training: pairs of name and number.
+        make: function from theta to an optax transformation.
+        initial: the initial theta as pairs of name and number; without any, theta is `()`.
 
     Example:
-        Designed(lambda theta: optax.adamw(**theta), (("learning_rate", 1e-3),))
+        FromOptax(lambda theta: optax.adamw(**theta), (("learning_rate", 1e-3),))
     """
 
     make: Callable[[Any], optax.GradientTransformation]
     initial: tuple[tuple[str, float], ...] = ()
 
     def init(self, key: Key) -> Theta:
-        """The numbers of `initial`."""
+        """The dictionary of `initial`, or `()`."""
         return {name: jnp.asarray(value, float) for name, value in self.initial} if self.initial else ()
 
     def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
-        """The optimizer, with derivatives that are finite (`differentiable`)."""
+        """`make(theta)` with finite derivatives (`differentiable`)."""
         return differentiable(self.make(theta))
 
 
 class MomentumState(NamedTuple):
-    """m, a tree like the parameters."""
+    """m, the momentum, a tree like the parameters."""
 
     m: PyTree
 
 
 @dataclass(frozen=True)
 class LearnableSGD:
-    """m <- momentum m + g, x <- x - learning_rate m, with both constants learned, by their logarithms.
+    """SGD with learned hyper-parameters: m <- momentum m + g, x <- x - learning_rate m.
 
-    theta: `log_learning_rate`, and `log_decay` = log(1 - momentum).
+    theta is `log_learning_rate` and `log_decay` = log(1 - momentum).
+
+    Attributes:
+        learning_rate: its initial value.
+        momentum: its initial value.
 
     Raises:
         ValueError: a learning rate that is not positive, a momentum outside [0, 1).
@@ -64,11 +68,11 @@ class LearnableSGD:
         check_number("LearnableSGD", "momentum", self.momentum, least=0, most=1)
 
     def init(self, key: Key) -> Theta:
-        """The constants as they were given."""
+        """The logarithms of the initial values."""
         return _logs(log_learning_rate=self.learning_rate, log_decay=1 - self.momentum)
 
     def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
-        """Gradient descent with momentum."""
+        """The optax transformation of SGD with momentum; `update` works without the parameters."""
         check_theta("LearnableSGD", theta, jax.eval_shape(self.init, jax.random.key(0)))
 
         def init(params: Params) -> MomentumState:
@@ -83,18 +87,24 @@ class LearnableSGD:
 
 
 class AdamState(NamedTuple):
-    """How many updates there were, and Adam's running means."""
+    """Number of updates so far, and Adam's first and second moments, trees like the parameters."""
 
     count: Int[Array, ""]  # type: ignore[assignment]
     m: PyTree
     v: PyTree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LearnableAdam:
-    """Adam whose four constants are learned, by logarithms.
+    """Adam with learned hyper-parameters.
 
-    theta: `log_learning_rate`, `log_decay1` = log(1 - b1), `log_decay2` = log(1 - b2), `log_eps`.
+    theta is `log_learning_rate`, `log_decay1` = log(1 - b1), `log_decay2` = log(1 - b2) and `log_eps`.
+
+    Attributes:
+        learning_rate: its initial value.
+        b1: initial decay of the first moment.
+        b2: initial decay of the second moment.
+        eps: its initial value.
 
     Raises:
         ValueError: a learning rate or eps that is not positive, betas outside [0, 1).
@@ -115,13 +125,13 @@ class LearnableAdam:
             check_number("LearnableAdam", f"1 - {name}", 1 - getattr(self, name), above=0)
 
     def init(self, key: Key) -> Theta:
-        """The constants as they were given."""
+        """The logarithms of the initial values."""
         return _logs(
             log_learning_rate=self.learning_rate, log_decay1=1 - self.b1, log_decay2=1 - self.b2, log_eps=self.eps
         )
 
     def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
-        """Adam."""
+        """The optax transformation of Adam; `update` works without the parameters."""
         check_theta("LearnableAdam", theta, jax.eval_shape(self.init, jax.random.key(0)))
 
         def init(params: Params) -> AdamState:

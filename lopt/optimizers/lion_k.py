@@ -1,4 +1,4 @@
-"""Lion-K: momentum through the gradient of a convex function, with decoupled decay."""
+"""Lion-K: the momentum mapped through the gradient of a convex function, with decoupled weight decay."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ def scale_by_lion_k(
 ) -> optax.GradientTransformationExtraArgs:
     """The direction of Lion-K, to be subtracted: -grad K(-c) with c = b1 m + (1 - b1) g, then m <- b2 m + (1 - b2) g.
 
-    For an even K (every kernel of lopt's but `Softmax`) that is grad K(c). The state is optax's
-    `ScaleByLionState`, so that checkpoints of `optax.lion` go on here. Leaves without a gradient (None, or float0 for
-    integers) have a direction of None or of zero.
+    For an even K (every kernel of lopt but `Softmax`) it is grad K(c). The state is optax's `ScaleByLionState`, so that
+    checkpoints of `optax.lion` can be continued. Leaves without a gradient (None, or float0 for integers) have a
+    direction of None or of zero.
 
     Args:
         kernel: K.
@@ -28,12 +28,13 @@ def scale_by_lion_k(
         mu_dtype: type of the momentum; None for the parameter's.
 
     Raises:
-        ValueError: no kernel, betas outside [0, 1], a `mu_dtype` that is not floating; at `init`, parameters the kernel
-            cannot take; at `update`, gradients of another structure or shape than the parameters.
+        ValueError: an object that is no kernel, betas outside [0, 1], a `mu_dtype` that is not floating; at `init`,
+            parameters that the kernel cannot take; at `update`, gradients of another structure or shape than the
+            parameters.
 
     Paper: arXiv 2310.05898 (the update of Lion-K).
-    Differs: m has the gradient's sign, as in optax; there it is minus the gradient's. The direction has the gradient's
-        type, where optax's would have the widest of all arguments'.
+    Differs: m has the gradient's sign, as in optax; in the paper it has the opposite sign. The direction has the
+        gradient's type, where optax's has the widest type of all arguments.
     """
     check_kernel("Lion-K", kernel)
     check_number("Lion-K", "b1", b1, least=0, most=1)
@@ -53,15 +54,15 @@ def scale_by_lion_k(
         check_like("Lion-K", updates, state.mu)
 
         def mix(g, m):
-            # minus c, rounded as c is
+            # -c, with the same rounding as c
             return None if untrained(g) else (b1 - 1.0) * g - b1 * m
 
-        def remember(g, m):
+        def momentum(g, m):
             return m if untrained(g) else ((1.0 - b2) * g + b2 * m).astype(m.dtype)
 
-        toward = kernel.map(jax.tree.map(mix, updates, state.mu))
-        direction = jax.tree.map(_like, updates, _aligned(jax.tree.map(jnp.negative, toward), updates))
-        mu = jax.tree.map(remember, updates, state.mu)
+        ascent = kernel.map(jax.tree.map(mix, updates, state.mu))
+        direction = jax.tree.map(_like, updates, _aligned(jax.tree.map(jnp.negative, ascent), updates))
+        mu = jax.tree.map(momentum, updates, state.mu)
         return direction, optax.ScaleByLionState(count=optax.safe_increment(state.count), mu=mu)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -76,15 +77,16 @@ def lion_k(
     weight_decay: ArrayLike | optax.Schedule = 1e-3,
     mask: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Lion-K: `x <- x - learning_rate (-grad K(-c) + weight_decay x)`, c and m as in `scale_by_lion_k`.
+    """Lion-K: `x <- x - learning_rate (-grad K(-c) + weight_decay x)`, with c and m as in `scale_by_lion_k`.
 
     It minimises f(x) + K*(lambda x) / lambda with lambda the weight decay: for a norm K, f subject to
-    |x|_dual <= 1 / lambda. Outside that set its distance shrinks by 1 - learning_rate lambda per step, whatever f is;
-    inside it stays, as long as learning_rate lambda <= 1. (The default decay of 1e-3, optax's, allows |x_i| <= 1000
-    under `L1`: a constraint that binds needs a decay of about one.) `kkt_gap` measures how near the solution is.
+    |x|_dual <= 1 / lambda. From outside that set the distance to it shrinks by the factor 1 - learning_rate lambda per
+    step, whatever f is; inside, x stays in the set as long as learning_rate lambda <= 1. (The default decay of 1e-3,
+    optax's, allows |x_i| <= 1000 under `L1`: a constraint that binds needs a decay of about one.) `kkt_gap` measures
+    the distance to a solution.
 
     Args:
-        kernel: K, one of `lopt.optimizers.kernels` or anything like `lopt.protocols.Kernel`.
+        kernel: K, one of `lopt.optimizers.kernels` or any `lopt.protocols.Kernel`.
         learning_rate: a number, an array or a schedule (a function of the count).
         b1, b2, mu_dtype: as in `scale_by_lion_k`.
         weight_decay: lambda, multiplied by the learning rate; a number, an array or a schedule. With the number 0
@@ -96,8 +98,8 @@ def lion_k(
 
     Raises:
         ValueError: a learning rate that is not positive or a negative weight decay (the values of arrays and schedules
-            are not looked at), or one that is no number, array or schedule; what `scale_by_lion_k` raises; at
-            `update`, decay without parameters.
+            are not checked), or one that is no number, array or schedule; what `scale_by_lion_k` raises; at `update`,
+            decay without parameters.
 
     Paper: arXiv 2310.05898 (the update, the constraint and its two phases).
     Differs: the decay is explicit (it acts on x before the step), as in optax; the paper's is implicit, which is the
@@ -124,13 +126,14 @@ def _trained(leaf: Any) -> bool:
 
 
 def _like(gradient: Any, update: Any) -> Any:
-    """The update in the gradient's type; False, which adds nothing to a number of any type, where there is none."""
+    """The update in the gradient's type; False, which adds nothing to a number of any type, where there is no
+    gradient."""
     if untrained(gradient):
         return jnp.zeros(jnp.shape(gradient), bool)
     return update.astype(jnp.result_type(gradient))
 
 
 def _aligned(tree: PyTree, like: PyTree) -> PyTree:
-    """The leaves of `tree` where `like` has leaves, None where `tree` has none: the structure of `like`."""
+    """The leaves of `tree`, which lacks the untrained leaves of `like`, in the structure of `like`; None for those."""
     leaves = iter(jax.tree.leaves(tree))
     return jax.tree.map(lambda x: None if untrained(x) else next(leaves), like)

@@ -1,4 +1,4 @@
-"""The first learned optimizer: an LSTM for every coordinate."""
+"""The learned optimizer of arXiv 1606.04474: an LSTM for every coordinate."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,39 +16,39 @@ from lopt.types import Key, Params, PyTree, Theta
 
 
 class LSTMState(NamedTuple):
-    """The recurrent states of all coordinates, cells and outputs of each layer: `[*shape, 2 layers hidden]`."""
+    """Recurrent states of all coordinates, cell and hidden state of each layer: `[*shape, 2 layers hidden]`."""
 
     recurrent: PyTree
 
 
 class LSTMNet(nn.Module):
-    """Stacked LSTMs and a linear output, the same for every row."""
+    """Stacked LSTMs and a linear output, with the same weights for every row."""
 
     hidden: int
     layers: int
 
     @nn.compact
     def __call__(self, states: Float[Array, "*s S"], rows: Float[Array, "*s 2"]):
-        """The new states, and one output per row, `[*s, 1]`."""
-        after, x = [], rows
+        """The new states `[*s, S]`, and one output per row, `[*s, 1]`."""
+        new_states, x = [], rows
         for layer in range(self.layers):
             c, h = jnp.split(states[..., 2 * layer * self.hidden : 2 * (layer + 1) * self.hidden], 2, -1)
             (c, h), x = nn.OptimizedLSTMCell(self.hidden)((c, h), x)
-            after += [c, h]
-        return jnp.concatenate(after, -1), nn.Dense(1)(x)
+            new_states += [c, h]
+        return jnp.concatenate(new_states, -1), nn.Dense(1)(x)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LSTMRule:
-    """x <- x - scale LSTM(preprocessed gradient), one small LSTM per coordinate, all with the same weights.
+    """Learned optimizer x <- x - scale LSTM(preprocessed gradient): one small LSTM per coordinate, with shared weights.
 
-    A gradient g enters as (log|g| / p, sign g) where |g| >= e^-p, else as (-1, e^p g).
+    A gradient g is preprocessed to (log|g| / p, sign g) where |g| >= e^-p, else to (-1, e^p g).
 
     Attributes:
         hidden: width of each LSTM.
-        layers: how many are stacked.
-        scale: of the output.
-        p: gradients below e^-p are small.
+        layers: number of stacked LSTMs.
+        scale: scale of the output.
+        p: the threshold of the preprocessing is |g| = e^-p.
 
     Raises:
         ValueError: a size below one; a `scale` or `p` that is not positive.
@@ -72,26 +72,26 @@ class LSTMRule:
         return LSTMNet(self.hidden, self.layers)
 
     def init(self, key: Key) -> Theta:
-        """The network's parameters, as Flax initialises them."""
+        """Flax's initial parameters of the network."""
         return self._net.init(key, jnp.zeros((1, 2 * self.layers * self.hidden)), jnp.zeros((1, 2)))["params"]
 
     def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
-        """The optimizer of theta."""
+        """The optax transformation with meta-parameters theta; `update` works without the parameters."""
         check_theta("LSTMRule", theta, jax.eval_shape(self.init, jax.random.key(0)))
 
         def init(params: Params) -> LSTMState:
             return LSTMState(jax.tree.map(lambda p: features.zeros(p, 2 * self.layers * self.hidden), params))
 
         def update(grads: PyTree, state: LSTMState, params: Params, **extra: Any) -> tuple[PyTree, LSTMState]:
-            seen = jax.tree.map(lambda g: logarithmic(g, self.p), grads)
-            after, out = apply_to_all(self._net, theta, state.recurrent, seen)
-            return jax.tree.map(lambda o: self.scale * o[..., 0], out), LSTMState(after)
+            inputs = jax.tree.map(lambda g: preprocess_gradient(g, self.p), grads)
+            new_states, out = apply_to_all(self._net, theta, state.recurrent, inputs)
+            return jax.tree.map(lambda o: self.scale * o[..., 0], out), LSTMState(new_states)
 
         return transformation("LSTMRule", init, update, needs_params=False)
 
 
-def logarithmic(gradient: Float[Array, "*s"], p: float) -> Float[Array, "*s 2"]:
-    """Sign and size of a gradient of any scale, both in [-1, 1] or near it.
+def preprocess_gradient(gradient: Float[Array, "*s"], p: float) -> Float[Array, "*s 2"]:
+    """The two inputs of the LSTM for each gradient element: scaled log-magnitude and sign, both about in [-1, 1].
 
     Paper: arXiv 1606.04474, appendix A.
     """

@@ -1,4 +1,4 @@
-"""A small network per parameter, from momenta at six time scales."""
+"""A small network per parameter whose inputs include momenta at six time scales."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,18 +22,18 @@ from lopt.types import Key, Params, PyTree, Theta
 
 
 class MLPState(NamedTuple):
-    """How many updates there were, and momenta `[*shape, 6]`."""
+    """Number of updates so far, and momenta `[*shape, 6]`."""
 
     count: Int[Array, ""]  # type: ignore[assignment]
     momenta: PyTree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MLPRule:
-    """x <- x - step_size d exp(exponent m), with (d, m) a network's outputs for one parameter.
+    """Learned optimizer x <- x - step_size d exp(exponent m), with (d, m) an MLP's outputs per parameter.
 
-    Its 19 inputs: the gradient, the parameter, momenta at `features.DECAYS` (each divided by its root mean square over
-    the tensor), and 11 features of the number of updates.
+    The MLP has 19 inputs: the gradient, the parameter, momenta at `features.DECAYS` (each divided by its root mean
+    square over the tensor), and 11 features of the number of updates.
 
     Attributes:
         hidden: widths of the network's ReLU layers.
@@ -44,7 +44,7 @@ class MLPRule:
         ValueError: a width below one, a `step_size` or `exponent` that is not positive.
 
     Paper: arXiv 1810.10180 and arXiv 2009.11243, the "MLP" optimizer; 19 inputs as in google/learned_optimization.
-    Differs: the output layer begins smaller.
+    Differs: the output layer is initialised ten times smaller.
     """
 
     hidden: tuple[int, ...] = (32, 32)
@@ -65,7 +65,7 @@ class MLPRule:
         return self._net.init(key, jnp.zeros((1, 8 + len(features.TIME_SCALES))))["params"]
 
     def as_optax(self, theta: Theta) -> optax.GradientTransformationExtraArgs:
-        """The optimizer of theta; it needs the parameters."""
+        """The optax transformation with meta-parameters theta; its `update` needs the parameters."""
         check_theta("MLPRule", theta, jax.eval_shape(self.init, jax.random.key(0)))
         decays = jnp.array(features.DECAYS)
 
@@ -75,13 +75,13 @@ class MLPRule:
 
         def update(grads: PyTree, state: MLPState, params: Params, **extra: Any) -> tuple[PyTree, MLPState]:
             momenta = jax.tree.map(lambda m, g: features.accumulate(m, g, decays), state.momenta, grads)
-            now = features.time(state.count)
+            time = features.time(state.count)
 
-            def see(g, p, m):
-                seen = features.normalise(jnp.concatenate([g[..., None], p[..., None], m], -1))
-                return jnp.concatenate([seen, features.everywhere(now, p)], -1)
+            def network_inputs(g, p, m):
+                columns = features.normalise(jnp.concatenate([g[..., None], p[..., None], m], -1))
+                return jnp.concatenate([columns, features.broadcast_to_tensor(time, p)], -1)
 
-            out = apply_to_all(self._net, theta, jax.tree.map(see, grads, params, momenta))
+            out = apply_to_all(self._net, theta, jax.tree.map(network_inputs, grads, params, momenta))
             step = jax.tree.map(lambda o: bounded_step(o, self.step_size, self.exponent), out)
             return step, MLPState(optax.safe_increment(state.count), momenta)
 
@@ -89,7 +89,7 @@ class MLPRule:
 
 
 def check_widths(owner: str, hidden: tuple[int, ...]) -> None:
-    """Check the widths of layers.
+    """Check that all layer widths are at least one.
 
     Raises:
         ValueError: one of them is below one.

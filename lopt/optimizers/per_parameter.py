@@ -1,4 +1,5 @@
-"""Glue of learned optimizers: what is checked and cast around them, and one product for all parameters at once."""
+"""Shared parts of the learned optimizers: checks and casts around `update`, and network calls batched over all
+tensors."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -12,25 +13,25 @@ import optax
 from jaxtyping import Array, Float
 
 from lopt.optimizers.arguments import check_like, untrained
-from lopt.optimizers.features import wide
+from lopt.optimizers.features import at_least_float32
 from lopt.types import Params, PyTree, Theta
 
 
 def check_theta(owner: str, theta: Theta, expected: Theta) -> None:
-    """Check that meta-parameters have the structure and the shapes of `expected` (shapes suffice).
+    """Check that meta-parameters have the structure and shapes of `expected` (arrays or shapes).
 
     Raises:
-        ValueError: they belong to another architecture.
+        ValueError: the meta-parameters of another architecture.
     """
     got: Any = jax.tree.structure(theta)
-    wanted: Any = jax.tree.structure(expected)
-    if got != wanted:
-        raise ValueError(f"{owner}: theta must be that of this architecture (got {got}, expected {wanted})")
+    structure: Any = jax.tree.structure(expected)
+    if got != structure:
+        raise ValueError(f"{owner}: theta must be that of this architecture (got {got}, expected {structure})")
     for (path, x), y in zip(jax.tree.leaves_with_path(theta), jax.tree.leaves(expected), strict=True):
         if jnp.shape(x) != y.shape:
-            where = jax.tree_util.keystr(path)
+            name = jax.tree_util.keystr(path)
             raise ValueError(
-                f"{owner}: theta{where} must have the shape of this architecture (got {jnp.shape(x)}, "
+                f"{owner}: theta{name} must have the shape of this architecture (got {jnp.shape(x)}, "
                 f"expected {y.shape})"
             )
 
@@ -44,46 +45,50 @@ def transformation(
 ) -> optax.GradientTransformationExtraArgs:
     """An optax transformation from functions that see only floating leaves, in float32 or wider.
 
-    `update(grads, state, params, **extra) -> (step, state)`; the step is subtracted, in the gradient's type. Leaves of
-    integers stay where they are.
+    Args:
+        owner: name of the optimizer for error messages.
+        init: from parameters to the state.
+        update: `update(grads, state, params, **extra) -> (step, state)`; the step is subtracted from the parameters, in
+            the gradient's type. Integer leaves get zero updates.
+        needs_params: whether `update` needs the parameters.
 
     Raises:
         ValueError: complex parameters, or none that is floating (at `init`); parameters that are missing, gradients
             that do not fit them, or a gradient of integers (at `update`).
     """
 
-    def moves(gradient: Any, parameter: Any) -> bool:
+    def trained(gradient: Any, parameter: Any) -> bool:
         if not untrained(gradient) and not _floating(owner, parameter):
             raise ValueError(f"{owner}: parameters that have gradients must be floating (got {_kind(parameter)})")
         return not untrained(gradient)
 
-    def first(params: Params) -> Any:
+    def init_floating(params: Params) -> Any:
         leaves = jax.tree.leaves(params)
         if leaves and not any([_floating(owner, leaf) for leaf in leaves]):
             raise ValueError(
                 f"{owner}: one of the parameters at least must be floating (got {', '.join(map(_kind, leaves))})"
             )
-        return init(jax.tree.map(lambda p: wide(p) if _floating(owner, p) else None, params))
+        return init(jax.tree.map(lambda p: at_least_float32(p) if _floating(owner, p) else None, params))
 
-    def transform(updates: PyTree, state: Any, params: Params | None = None, **extra: Any) -> tuple[PyTree, Any]:
+    def update_floating(updates: PyTree, state: Any, params: Params | None = None, **extra: Any) -> tuple[PyTree, Any]:
         if params is None and needs_params:
             raise ValueError(f"{owner}: update needs the params (got None); call update(gradients, state, params)")
         like = updates if params is None else params
         check_like(owner, updates, like)
-        grads = jax.tree.map(lambda g, p: wide(g) if moves(g, p) else None, updates, like)
-        where = jax.tree.map(lambda g, p: wide(p) if moves(g, p) else None, updates, like)
+        grads = jax.tree.map(lambda g, p: at_least_float32(g) if trained(g, p) else None, updates, like)
+        floating = jax.tree.map(lambda g, p: at_least_float32(p) if trained(g, p) else None, updates, like)
         if not jax.tree.leaves(grads):
             return updates, state
-        step, state = update(grads, state, where, **extra)
+        step, state = update(grads, state, floating, **extra)
         steps = iter(jax.tree.leaves(step))
 
-        def signed(g, p):
+        def negative_step(g, p):
             # False adds nothing to a number of any type
-            return (-next(steps)).astype(jnp.result_type(g)) if moves(g, p) else jnp.zeros(jnp.shape(g), bool)
+            return (-next(steps)).astype(jnp.result_type(g)) if trained(g, p) else jnp.zeros(jnp.shape(g), bool)
 
-        return jax.tree.map(signed, updates, like), state
+        return jax.tree.map(negative_step, updates, like), state
 
-    return optax.GradientTransformationExtraArgs(first, transform)
+    return optax.GradientTransformationExtraArgs(init_floating, update_floating)
 
 
 def _kind(leaf: Any) -> str:
@@ -98,10 +103,10 @@ def _floating(owner: str, leaf: Any) -> bool:
 
 
 def perceptron(hidden: Sequence[int], features: int) -> nn.Sequential:
-    """ReLU layers (LeCun normal) and an output layer that begins at a tenth of that.
+    """An MLP of ReLU layers (LeCun normal) whose output layer is initialised ten times smaller.
 
-    A rule as it is born then moves its learners little. One that moves them as far as it can wrecks them in its first
-    steps, and what meta-training learns of wrecks is to leave them alone.
+    The initial learned optimizer thus makes small steps. With larger ones the first steps make the loss of the learners
+    diverge, and meta-training from there only learns to make no steps.
     """
     layers: list[Any] = []
     for width in hidden:
@@ -111,20 +116,20 @@ def perceptron(hidden: Sequence[int], features: int) -> nn.Sequential:
 
 
 def apply(net: nn.Module, theta: Theta, *inputs: Any) -> Any:
-    """The outputs of a network with the parameters theta."""
+    """The outputs of a Flax network with the parameters theta."""
     return net.apply({"params": theta}, *inputs)
 
 
 def apply_to_all(net: nn.Module, theta: Theta, *inputs: PyTree) -> Any:
     """The outputs of a network for every parameter: a tree of `[*shape, F]`, or a tuple of such trees.
 
-    `inputs` are trees of `[*shape, F]`. All tensors are one batch, for one large product costs less than many small
-    ones; tensors with explicit shardings are batches of their own, and stay where they are.
+    `inputs` are trees of `[*shape, F]`. All tensors are concatenated to one batch, because one large matrix product
+    costs less than many small ones. Tensors with explicit shardings are separate batches and keep their sharding.
     """
     columns = [jax.tree.leaves(tree) for tree in inputs]
     structure: Any = jax.tree.structure(inputs[0])
     first = columns[0]
-    if any(_spread(x) for x in first):
+    if any(_is_sharded(x) for x in first):
         parts = [apply(net, theta, *leaves) for leaves in zip(*columns, strict=True)]
     else:
         outputs = apply(net, theta, *(jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in xs]) for xs in columns))
@@ -137,7 +142,7 @@ def apply_to_all(net: nn.Module, theta: Theta, *inputs: PyTree) -> Any:
 
 
 def _part(outputs: Any, start: int, like: Array) -> Any:
-    """The rows from `start` on, of each output, as the tensor they belong to."""
+    """The outputs for the tensor `like`, whose rows begin at `start`, in its shape."""
     rows = slice(start, start + like[..., 0].size)
     return jax.tree.map(lambda out: out[rows].reshape(*like.shape[:-1], out.shape[-1]), outputs)
 
@@ -146,12 +151,12 @@ def _like(like: Array, x: Array) -> Array:
     return x.astype(like.dtype)
 
 
-def _spread(x: Array) -> bool:
-    """Whether an axis has an explicit sharding."""
+def _is_sharded(x: Array) -> bool:
+    """Whether an axis of x has an explicit sharding."""
     sharding = jax.typeof(x).sharding
     return any(axes is not None for axes in sharding.spec)
 
 
 def bounded_step(out: Float[Array, "*shape 2"], size: float, exponent: float) -> Float[Array, "*shape"]:
-    """size d exp(exponent m) for a network's outputs (d, m)."""
+    """The step size d exp(exponent m) for a network's outputs (d, m)."""
     return size * out[..., 0] * jnp.exp(exponent * out[..., 1])

@@ -1,7 +1,7 @@
-"""Symbolic search for optimizers: programs, what can be told and changed of them, and their use in optax."""
+"""Symbolic search for optimizers: programs, their analysis, mutation and simplification, and their use in optax."""
 
 from lopt.search import published
-from lopt.search.constants import normal, one, rescale, tune
+from lopt.search.constants import mutate_constant, normal, one, rescale
 from lopt.search.distil import POINTWISE, Distillation, DriftValidity, ProgramDrift, expression
 from lopt.search.fingerprint import fingerprint
 from lopt.search.from_program import ProgramState, constants_of, exposed, from_program
@@ -9,7 +9,7 @@ from lopt.search.hashing import canonical_hash, skeleton_hash
 from lopt.search.imitation import Imitation
 from lopt.search.liveness import prune, prune_loop, reads
 from lopt.search.mutate import Mutation
-from lopt.search.polish import polish
+from lopt.search.pattern_search import pattern_search
 from lopt.search.program import (
     FUNCTIONS,
     STRICT,
@@ -49,10 +49,11 @@ __all__ = [
     "fingerprint",
     "from_program",
     "interpret",
+    "mutate_constant",
     "normal",
     "one",
     "parse",
-    "polish",
+    "pattern_search",
     "prune",
     "prune_loop",
     "published",
@@ -62,6 +63,5 @@ __all__ = [
     "shrink",
     "simplify",
     "skeleton_hash",
-    "tune",
     "types_of",
 ]

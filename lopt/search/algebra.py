@@ -1,7 +1,7 @@
-"""Rules that make less of a value without changing it.
+"""Algebraic rewrite rules for `simplify`: equal values with fewer statements.
 
-They hold for real numbers: up to rounding, and up to the 1e-8 that `divide` adds. None takes away a clipping or an
-arcsine, which change numbers.
+The identities hold for real numbers: up to rounding, and up to the 1e-8 that `divide` adds. No rule removes a clipping
+or an arcsine, since these change values.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from lopt.search.program import Type
 from lopt.search.program.functions import broadcast
 
 EVEN = ("abs", "square", "sqrt", "log", "log2", "log10", "cos", "cosh")
-"""Functions that see no sign."""
+"""Even functions: f(-x) = f(x)."""
 
 
 def _even(function: str) -> Rule:
@@ -80,14 +80,14 @@ def _subtract(graph: Graph, args: tuple[int, ...]) -> int | None:
 
 
 def _common(graph: Graph, function: str, args: tuple[int, ...]) -> int | None:
-    """a b + a c = a (b + c); a's constant is that of the first product."""
+    """a b + a c = a (b + c), or the same for a difference; the constant of `a` is that of the first product."""
     (c, xs), (d, ys) = (_factors(graph, arg) for arg in args)
-    common = Counter(xs) & Counter(ys)
-    rests = [[*(Counter(factors) - common).elements()] for factors in (xs, ys)]
-    if not common or not all(rests) or c == 0 or not isfinite(d / c):
+    shared = Counter(xs) & Counter(ys)
+    remainders = [[*(Counter(factors) - shared).elements()] for factors in (xs, ys)]
+    if not shared or not all(remainders) or c == 0 or not isfinite(d / c):
         return None
-    inner = graph.call(function, _product(graph, 1.0, rests[0]), _product(graph, d / c, rests[1]))
-    return graph.call("multiply", _product(graph, c, [*common.elements()]), inner)
+    inner = graph.call(function, _product(graph, 1.0, remainders[0]), _product(graph, d / c, remainders[1]))
+    return graph.call("multiply", _product(graph, c, [*shared.elements()]), inner)
 
 
 def _multiply(graph: Graph, args: tuple[int, ...]) -> int | None:
@@ -108,13 +108,13 @@ def _multiply(graph: Graph, args: tuple[int, ...]) -> int | None:
 
 
 def _divide(graph: Graph, args: tuple[int, ...]) -> int | None:
-    """x / |x| = sign x, for any factor x above the line."""
-    below = graph.args(args[1], "abs")
+    """x / |x| = sign x, where x is any factor of the numerator."""
+    denominator = graph.args(args[1], "abs")
     coefficient, factors = _factors(graph, args[0])
-    if not below or below[0] not in factors:
+    if not denominator or denominator[0] not in factors:
         return None
-    factors.remove(below[0])
-    return _product(graph, coefficient, [*factors, graph.call("sign", *below)])
+    factors.remove(denominator[0])
+    return _product(graph, coefficient, [*factors, graph.call("sign", *denominator)])
 
 
 def _same(graph: Graph, args: tuple[int, ...]) -> int | None:
@@ -122,7 +122,7 @@ def _same(graph: Graph, args: tuple[int, ...]) -> int | None:
 
 
 def _interpolate(graph: Graph, args: tuple[int, ...]) -> int | None:
-    """Interpolations of two values, one inside the other or not, are one interpolation of the two."""
+    """An interpolation of interpolations of the same two values is one interpolation of these values."""
     x, y, a = args
     weight = graph.number(a)
     if x == y:
@@ -132,25 +132,25 @@ def _interpolate(graph: Graph, args: tuple[int, ...]) -> int | None:
     for value, end in ((x, 0.0), (y, 1.0)):
         if weight == end:
             return value if graph.type(value) == broadcast((graph.type(x), graph.type(y))) else None
-    shares: dict[int, float] = {}
-    for value, share in ((x, 1.0 - weight), (y, weight)):
-        for part, of in _parts(graph, value):
-            shares[part] = shares.get(part, 0.0) + share * of
-    if len(shares) != 2 or {*shares} == {x, y}:
+    weights: dict[int, float] = {}
+    for value, outer in ((x, 1.0 - weight), (y, weight)):
+        for end, inner in _ends(graph, value):
+            weights[end] = weights.get(end, 0.0) + outer * inner
+    if len(weights) != 2 or {*weights} == {x, y}:
         return None
-    (first, _), (second, share) = shares.items()
-    return graph.call("interpolate", first, second, graph.constant(share))
+    (first, _), (second, last) = weights.items()
+    return graph.call("interpolate", first, second, graph.constant(last))
 
 
-def _parts(graph: Graph, value: int) -> list[tuple[int, float]]:
-    """What a value interpolates, and by which shares."""
+def _ends(graph: Graph, value: int) -> list[tuple[int, float]]:
+    """The values that a value interpolates, with their weights; the value itself with weight 1 otherwise."""
     inner = graph.args(value, "interpolate")
     weight = graph.number(inner[2]) if inner else None
     return [(value, 1.0)] if not inner or weight is None else [(inner[0], 1.0 - weight), (inner[1], weight)]
 
 
 def _factors(graph: Graph, value: int, depth: int = 6) -> tuple[float, list[int]]:
-    """A value as a constant times a product, whose factors may be products again below some depth."""
+    """The constant coefficient and the factors of a value; products nested deeper than `depth` are not expanded."""
     constant = graph.number(value)
     if constant is not None:
         return constant, []
@@ -164,16 +164,16 @@ def _factors(graph: Graph, value: int, depth: int = 6) -> tuple[float, list[int]
 
 
 def _product(graph: Graph, coefficient: float, factors: Sequence[int]) -> int:
-    """A constant times a product; scalars meet the constant first, so that few trees are multiplied."""
+    """The product of a constant and factors; scalars are multiplied first, so that few products are of trees."""
     scalar_first = sorted(factors, key=lambda value: (graph.type(value) == Type.T, graph.type(value) == Type.L, value))
     if not scalar_first:
         return graph.constant(coefficient)
-    made, rest = scalar_first[0], scalar_first[1:]
+    product, rest = scalar_first[0], scalar_first[1:]
     if coefficient != 1:
-        made = graph.call("multiply", graph.constant(coefficient), made)
+        product = graph.call("multiply", graph.constant(coefficient), product)
     for factor in rest:
-        made = graph.call("multiply", made, factor)
-    return made
+        product = graph.call("multiply", product, factor)
+    return product
 
 
 RULES: Mapping[str, Sequence[Rule]] = {
@@ -190,4 +190,4 @@ RULES: Mapping[str, Sequence[Rule]] = {
     "min": [_same],
     "interpolate": [_interpolate],
 }
-"""The rules of every function, in the order in which they are tried."""
+"""Rewrite rules by function name, in the order in which they are applied."""

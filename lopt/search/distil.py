@@ -1,4 +1,4 @@
-"""Closed forms of learned rules: programs of other inputs, their fitness, and their use as drifts."""
+"""Symbolic distillation of learned functions: the fitness of pointwise programs, and programs as drifts."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,21 +18,21 @@ POINTWISE = tuple(
     for name in FUNCTIONS
     if name not in ("invert", "norm", "global_norm", "dot", "cosine_sim", "clip_by_global_norm")
 )
-"""The functions that treat every point alone: what `Mutation` should draw an expression from."""
+"""Functions that act elementwise; give these to `Mutation` to search for an expression."""
 
-Values = Callable[..., np.ndarray]
-"""An expression: arrays of points `[n]`, one for every input, to its values `[n]`."""
+PointwiseFunction = Callable[..., np.ndarray]
+"""A function of one array of points `[n]` for each input; returns values `[n]`."""
 
 
-def expression(program: Program) -> Values:
-    """A program as a function of points, in float64; the schedule's value is one.
+def expression(program: Program) -> PointwiseFunction:
+    """A program as a float64 function of points `[n]`; the learning-rate schedule's value is 1.
 
     Raises:
         ValueError: a program that is not valid, or that has extra variables.
     """
     types_of(program)
     if program.extras:
-        raise ValueError(f"expression: a program without extra variables is asked for (got {program.extras})")
+        raise ValueError(f"expression: expected a program without extra variables (got {program.extras})")
     evaluate = evaluator(np, prune_loop(program))
 
     def values(*points: np.ndarray) -> np.ndarray:
@@ -46,13 +46,14 @@ def expression(program: Program) -> Values:
 
 @dataclass(frozen=True)
 class DriftValidity:
-    """By how much a function of (r, A) is no drift of mirror learning; zero if it is one, at these points.
+    """Violation of the conditions on a drift of mirror learning; zero for a valid drift at these points.
 
         mean max(-f(r, A), 0) + mean |f(1, A)| + mean |f(1 + h, A) - f(1 - h, A)| / 2h
 
     Attributes:
-        ratios, advantages: the points, `[n]` each.
-        h: the step of the slope at one.
+        ratios: probability ratios r, `[n]`.
+        advantages: advantages A, `[n]`.
+        h: step of the central difference that estimates df/dr at r = 1.
 
     Paper: arXiv 2201.02373: f >= 0, f(1, A) = 0 and df/dr(1, A) = 0.
     """
@@ -61,37 +62,37 @@ class DriftValidity:
     advantages: np.ndarray
     h: float = 1e-4
 
-    def __call__(self, f: Values) -> float:
-        """The sum of the three."""
+    def __call__(self, f: PointwiseFunction) -> float:
+        """The sum of the three terms for a function `f(r, A)`."""
         ones = np.ones_like(self.advantages)
-        below = np.maximum(-f(self.ratios, self.advantages), 0.0)
+        negative_part = np.maximum(-f(self.ratios, self.advantages), 0.0)
         slope = (f(ones + self.h, self.advantages) - f(ones - self.h, self.advantages)) / (2 * self.h)
-        return float(below.mean() + np.abs(f(ones, self.advantages)).mean() + np.abs(slope).mean())
+        return float(negative_part.mean() + np.abs(f(ones, self.advantages)).mean() + np.abs(slope).mean())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """How well an expression stands in for a rule: the fitness of a search for its closed form, at most zero.
+    """Fitness of a program as a closed form of a learned function, at most zero (larger is better).
 
         -( mean (f - target)^2 / var target + weight * violation / std target + parsimony * live statements )
 
-    and minus infinity where that is not finite. Programs take the rule's inputs in the place of w and g:
-    `Program((), (), ("r",), ("r", "A"))` is a start for a drift.
+    Minus infinity if this is not finite. The program's inputs are those of the learned function, instead of w and g:
+    `Program((), (), ("r",), ("r", "A"))` is an initial program for a drift.
 
     Attributes:
-        points: arrays `[n]`, one for every input.
-        target: the rule's values there, `[n]`.
-        violation: by how much a function is not allowed, such as `DriftValidity`; None if all are.
-        weight: what a violation of one standard deviation of the target costs.
-        parsimony: what a statement costs.
+        points: one array `[n]` for each input.
+        target: values of the learned function at the points, `[n]`.
+        violation: constraint violation of a function, such as `DriftValidity`; None without a constraint.
+        weight: cost of a violation of one standard deviation of the target, in shares of the target's variance.
+        parsimony: cost of a statement, in shares of the target's variance.
 
     Raises:
-        ValueError: arrays of other shapes, a target that is constant or not finite, or a negative price.
+        ValueError: arrays of different shapes, a target that is constant or not finite, or a negative cost.
     """
 
     points: Sequence[np.ndarray]
     target: np.ndarray
-    violation: Callable[[Values], float] | None = None
+    violation: Callable[[PointwiseFunction], float] | None = None
     weight: float = 1.0
     parsimony: float = 1e-3
 
@@ -110,7 +111,7 @@ class Distillation:
         """The fitness of a valid program without extra variables.
 
         Raises:
-            ValueError: what `expression` raises.
+            ValueError: a program that `expression` refuses.
         """
         f, scale = expression(program), float(np.std(self.target))
         with np.errstate(all="ignore"):
@@ -123,9 +124,13 @@ class Distillation:
 
 @dataclass(frozen=True)
 class ProgramDrift:
-    """A program of r and A as a drift (`lopt.objectives.Drift`); the schedule's value is n / N, as of TA-LPO.
+    """A program of r and A as a drift (`lopt.objectives.Drift`) without meta-parameters.
 
-    Nothing makes the program valid: see `DriftValidity`.
+    The program's learning-rate input receives the progress n / N, as in TA-LPO. The drift conditions are not enforced:
+    `DriftValidity` measures their violation.
+
+    Attributes:
+        program: a program with the inputs r and A and no extra variables.
 
     Raises:
         ValueError: a program that is not valid, that has extra variables, or another number of inputs than two.
@@ -140,18 +145,18 @@ class ProgramDrift:
 
     @property
     def time_aware(self) -> bool:
-        """Whether the program's value depends on the schedule's."""
+        """Whether the program's value depends on the progress n / N."""
         return self.program.rate in reads(prune_loop(self.program))
 
     def init(self, key: Key) -> Theta:
-        """There are no meta-parameters."""
+        """The empty tuple: a program has no meta-parameters."""
         return ()
 
     def __call__(
         self, theta: Theta, log_ratio: Float[Array, "*b"], advantage: Float[Array, "*b"], progress: Progress
     ) -> Float[Array, "*b"]:
-        """f at log r and A."""
-        ratio, other = self.program.inputs
+        """f(r, A) at the given log r, A and progress."""
+        ratio, advantage_name = self.program.inputs
         live = prune_loop(self.program)
-        bound = {ratio: (jnp.exp(log_ratio),), other: (advantage,), live.rate: progress.fraction}
+        bound = {ratio: (jnp.exp(log_ratio),), advantage_name: (advantage,), live.rate: progress.fraction}
         return evaluator(jnp, live)(bound)[0][0]

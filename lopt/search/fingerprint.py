@@ -1,4 +1,4 @@
-"""What a program does on a few prescribed runs, as a name that equal programs share however they are written."""
+"""Behavioural hash of a program: functionally equivalent programs share it, whatever their text."""
 
 import hashlib
 from types import SimpleNamespace
@@ -10,12 +10,13 @@ from lopt.search.liveness import prune_loop
 from lopt.search.program import Program, evaluator
 
 STEPS = 10
-LEAST_FINITE = 0.5
-"""The share of a program's outputs that must be finite for them to identify it."""
+"""Steps of each probe run."""
+MIN_FINITE = 0.5
+"""Smallest fraction of finite outputs for which the outputs identify a program."""
 
 _SIZES = (40, 24)
 _SCALES = np.array([[1e-6, 1e-3], [1e-3, 1e-1], [1e-2, 1.0], [1.0, 1e3]])
-"""The smallest and the largest typical size of a weight's gradients, in each of the runs."""
+"""Smallest and largest scale of a weight's gradients, in each of the runs."""
 _RATES = np.stack(
     [
         np.linspace(1.0, 0.0, STEPS),
@@ -28,53 +29,54 @@ _RATES = np.stack(
 _rng = np.random.default_rng(2302_06675)
 _RUNS = len(_SCALES)
 _LOW, _HIGH = np.log10(_SCALES[:, :1]), np.log10(_SCALES[:, 1:])
-_TYPICAL = [10 ** _rng.uniform(_LOW, _HIGH, (_RUNS, n)) for n in _SIZES]
-for _leaf in _TYPICAL:
-    _leaf[::2, :3] = 0.0  # weights that never have a gradient
-_GRADIENTS = [tuple([x * _rng.normal(size=x.shape) for x in _TYPICAL]) for _ in range(STEPS)]
+_GRADIENT_SCALES = [10 ** _rng.uniform(_LOW, _HIGH, (_RUNS, n)) for n in _SIZES]
+for _leaf in _GRADIENT_SCALES:
+    _leaf[::2, :3] = 0.0  # weights whose gradients are always zero
+_GRADIENTS = [tuple([x * _rng.normal(size=x.shape) for x in _GRADIENT_SCALES]) for _ in range(STEPS)]
 for _leaves in _GRADIENTS:
     for _leaf in _leaves:
-        _leaf[::2] *= _rng.random(_leaf[::2].shape) < 0.9  # and that have none for a step
-_START = [10 ** _rng.uniform(-3, 0, x.shape) * _rng.choice([-1, 1], x.shape) for x in _TYPICAL]
-_START[0][:, ::8] = 0.0
-_WEIGHTS = [tuple([x + 0.1 * np.abs(x) * _rng.normal(size=x.shape) for x in _START]) for _ in range(STEPS)]
+        _leaf[::2] *= _rng.random(_leaf[::2].shape) < 0.9  # gradients that are zero for a step
+_INITIAL_WEIGHTS = [10 ** _rng.uniform(-3, 0, x.shape) * _rng.choice([-1, 1], x.shape) for x in _GRADIENT_SCALES]
+_INITIAL_WEIGHTS[0][:, ::8] = 0.0
+_WEIGHTS = [tuple([x + 0.1 * np.abs(x) * _rng.normal(size=x.shape) for x in _INITIAL_WEIGHTS]) for _ in range(STEPS)]
 
-_ROWS = SimpleNamespace(**(vars(np) | {"sum": lambda x: np.add.reduce(x, -1, keepdims=True)}))
-"""numpy with the runs side by side: a leaf is `[runs, n]`, a scalar `[]` or `[runs, 1]`."""
+_BATCHED_NUMPY = SimpleNamespace(**(vars(np) | {"sum": lambda x: np.add.reduce(x, -1, keepdims=True)}))
+"""numpy batched over the runs: a leaf is `[runs, n]`, a scalar `[]` or `[runs, 1]`."""
 
 
 def fingerprint(program: Program, digits: int = 4) -> str:
-    """A hash of the updates, to so many significant digits, in four runs of ten steps with state.
+    """Hash of a program's updates, rounded to `digits` significant digits, in four probe runs of ten steps with state.
 
-    The runs prescribe 64 weights in two leaves, their gradients and the schedule's value; updates are not applied.
-    Gradients, of both signs, are typically 1e-6 to 1e-3, 1e-3 to 0.1, 0.01 to 1 and 1 to 1000; in two runs some are
-    zero for a step, or always. The schedule runs from 1 to 0, from 1 to 1e-4, along a cosine, and from 0 to 0.3.
+    The runs fix 64 weights in two leaves, their gradients and the learning-rate schedule; updates are not applied.
+    Gradients have both signs and scales of 1e-6 to 1e-3, 1e-3 to 0.1, 0.01 to 1 and 1 to 1000; in two of the runs some
+    gradients are zero for a step, or always. The schedules go from 1 to 0 and from 1 to 1e-4, follow a cosine, and rise
+    from 0 to 0.3.
 
-    Programs that are equal as functions share it, up to values on the edge of a digit, and so do programs whose
-    difference does not show here: of the constants of rules that take signs, the third digit does, a fifth does not.
-    Values that are not finite count with their places and their kinds (NaN, infinity, minus infinity). If fewer than
-    half of the values are finite, they do not identify the program, and its fingerprint is its `canonical_hash`.
+    Functionally equivalent programs have equal fingerprints, except where a value lies on a rounding boundary. Programs
+    that differ by less than the rounding also have equal fingerprints: in rules that take signs, a change of a constant
+    is detected in its third digit, but not in its fifth. Non-finite values are hashed with their positions and kinds
+    (NaN, infinity, minus infinity). If fewer than half of the values are finite, the fingerprint is `canonical_hash`.
 
-    Differs: AutoML-Zero (arXiv 2003.03384), from which functional equivalence checking comes, hashes errors after
-        training, not updates.
+    Paper: arXiv 2003.03384 (functional equivalence checking).
+    Differs: the paper hashes errors after training, not updates.
     """
     live = prune_loop(program)
-    evaluate = evaluator(_ROWS, live)
-    extras = [tuple([np.zeros_like(x) for x in _START])] * len(live.extras)
-    kept = []
+    evaluate = evaluator(_BATCHED_NUMPY, live)
+    extras = [tuple([np.zeros_like(x) for x in _INITIAL_WEIGHTS])] * len(live.extras)
+    updates = []
     with np.errstate(all="ignore"):
         for w, g, rate in zip(_WEIGHTS, _GRADIENTS, _RATES.swapaxes(0, 1), strict=True):
             update, *extras = evaluate(dict(zip(live.parameters, (w, g, *extras, rate), strict=True)))
-            kept += update
-        values = np.concatenate(kept, axis=1).ravel()
-        if np.isfinite(values).mean() < LEAST_FINITE:
+            updates += update
+        values = np.concatenate(updates, axis=1).ravel()
+        if np.isfinite(values).mean() < MIN_FINITE:
             return canonical_hash(live)
         rounded = _round(values, digits)
     return hashlib.blake2b(rounded.tobytes(), digest_size=12).hexdigest()
 
 
 def _round(x: np.ndarray, digits: int) -> np.ndarray:
-    """To significant digits; -0 is 0, and every NaN the same."""
+    """Mantissas and exponents `[2, n]`, rounded to significant digits; -0 becomes 0, and all NaN are equal."""
     size = np.where(np.isfinite(x) & (x != 0), np.abs(x), 1.0)
     exponent = np.floor(np.log10(size))
     mantissa = np.where(np.isfinite(x), np.round(x / 10.0 ** (exponent - digits + 1)), x)

@@ -1,4 +1,4 @@
-"""A program as the graph of its values, each made once: what algebra works on."""
+"""The value graph of a program, in which equal calls share a node; rewrite rules are applied to it."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +10,19 @@ import numpy as np
 from lopt.search.program import FUNCTIONS, Program, Statement, Type
 
 Rule = Callable[["Graph", tuple[int, ...]], int | None]
-"""What a call of a function could be instead: another value, or None."""
+"""A rewrite rule `(graph, args) -> value`: the value that replaces a call with these arguments, or None."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A value: of a parameter by its name, of a constant, or of a function of other values."""
+    """A value: a parameter, a constant, or a call.
+
+    Attributes:
+        function: the function's name; empty for a parameter or constant.
+        args: numbers of the arguments' nodes.
+        leaf: a parameter's name or a constant's value; empty for a call.
+        type: type of the value.
+    """
 
     function: str
     args: tuple[int, ...]
@@ -24,7 +31,10 @@ class Node:
 
 
 class Graph:
-    """Values by number. `call` makes one, or finds that it has been made, or that a rule makes another of it."""
+    """The values of a program, addressed by number.
+
+    `call` adds a value, unless an equal one exists, a rule rewrites it or it can be folded to a constant.
+    """
 
     def __init__(self, program: Program, rules: Mapping[str, Sequence[Rule]]):
         self._program, self._rules = program, rules
@@ -37,66 +47,66 @@ class Graph:
         }
         for statement in program.statements:
             args = [values[arg] if isinstance(arg, str) else self.constant(arg) for arg in statement.args]
-            values[statement.target] = made = self.call(statement.function, *args)
-            self._named.setdefault(made, statement.target)
+            values[statement.target] = number = self.call(statement.function, *args)
+            self._named.setdefault(number, statement.target)
         self._outputs = [values[name] for name in program.outputs]
 
     def constant(self, value: float) -> int:
-        """The number of a constant."""
+        """The number of the node of a constant, which is added if it is new."""
         return self._add(Node("", (), float(value), Type.S))
 
     def call(self, function: str, *args: int) -> int:
-        """The number of a function's value."""
-        folded = self._folded(function, args)
+        """The number of the value of a call: constants are folded and rules applied before a node is added."""
+        folded = self._fold(function, args)
         if folded is not None:
             return folded
         for rule in self._rules.get(function, ()):
-            found = rule(self, args)
-            if found is not None:
-                return found
+            rewritten = rule(self, args)
+            if rewritten is not None:
+                return rewritten
         type = FUNCTIONS[function].signatures[tuple([self.type(arg) for arg in args])]
         return self._add(Node(function, args, "", type))
 
     def args(self, number: int, function: str) -> tuple[int, ...] | None:
-        """What a value is this function of; None if it is not."""
+        """The arguments of a value that is a call of `function`; None for any other value."""
         node = self._nodes[number]
         return node.args if node.function == function else None
 
     def number(self, number: int) -> float | None:
-        """A constant's value; None if it is no constant."""
+        """The value of a constant's node; None for any other node."""
         leaf = self._nodes[number].leaf
         return leaf if isinstance(leaf, float) else None
 
     def type(self, number: int) -> Type:
-        """The type of a value."""
+        """The type of a node's value."""
         return self._nodes[number].type
 
     def program(self) -> Program:
-        """The graph as a program that overwrites nothing, with the first names of its values where they are free."""
-        needed = {*self._outputs}
+        """The live nodes as a program without reassignment; values keep their original names where these are free."""
+        live = {*self._outputs}
         for number in reversed(range(len(self._nodes))):
-            if number in needed:
-                needed.update(self._nodes[number].args)
-        used, texts, statements = {*self._program.parameters}, dict[int, str | float](), []
-        for number in sorted(needed):  # arguments are made before what is made of them
+            if number in live:
+                live.update(self._nodes[number].args)
+        used, operands, statements = {*self._program.parameters}, dict[int, str | float](), []
+        for number in sorted(live):  # a node's arguments have smaller numbers than the node
             node = self._nodes[number]
-            texts[number] = node.leaf
+            operands[number] = node.leaf
             if node.function:
-                texts[number] = name = _free(self._named.get(number, "t"), used)
+                operands[number] = name = _unused_name(self._named.get(number, "t"), used)
                 used.add(name)
-                statements.append(Statement(name, node.function, tuple([texts[arg] for arg in node.args])))
-        old, outputs = self._program, tuple([str(texts[number]) for number in self._outputs])
+                statements.append(Statement(name, node.function, tuple([operands[arg] for arg in node.args])))
+        old, outputs = self._program, tuple([str(operands[number]) for number in self._outputs])
         return Program(old.extras, tuple(statements), outputs, old.inputs, old.rate)
 
     def _add(self, node: Node) -> int:
-        # repr tells -0.0 from 0.0
+        # repr distinguishes -0.0 from 0.0
         key = (node.function, node.args, repr(node.leaf))
         if key not in self._numbers:
             self._numbers[key] = len(self._nodes)
             self._nodes.append(node)
         return self._numbers[key]
 
-    def _folded(self, function: str, args: tuple[int, ...]) -> int | None:
+    def _fold(self, function: str, args: tuple[int, ...]) -> int | None:
         values = [self.number(arg) for arg in args]
         if not values or None in values:
             return None
@@ -105,9 +115,9 @@ class Graph:
         return self.constant(value) if math.isfinite(value) else None
 
 
-def _free(name: str, used: set[str]) -> str:
-    i, found = 1, name
-    while found in used:
+def _unused_name(name: str, used: set[str]) -> str:
+    i, candidate = 1, name
+    while candidate in used:
         i += 1
-        found = f"{name}{i}"
-    return found
+        candidate = f"{name}{i}"
+    return candidate

@@ -1,4 +1,4 @@
-"""Names for what a program computes, the same for all the ways to write it."""
+"""Structural hashes of programs: equal for different texts of the same computation."""
 
 import hashlib
 from typing import Any
@@ -10,15 +10,17 @@ _COMMUTATIVE = {name for name, function in FUNCTIONS.items() if function.commuta
 
 
 def canonical_hash(program: Program, digits: int = 6) -> str:
-    """The same for programs that differ in names, in the order of statements, extra variables or commutative
-    arguments, in dead code, or in constants beyond so many significant digits.
+    """Structural hash of the live part of a program.
 
-    A call's hash is that of its function and of its arguments' hashes; inputs go by their position. Extra variables
-    go by what they become: all begin as the same zero, so they begin alike, and are told apart by their new values'
-    hashes until no more can be; those that never can are equal at every step, and count as one.
+    It does not depend on names, on the order of independent statements, of extra variables or of the arguments of
+    commutative functions, on dead code, or on constants beyond `digits` significant digits.
 
-    Paper: arXiv 2302.06675, the functional hash.
-    Differs: there argument order, dead extra variables and the last digit of a constant count.
+    The hash of a call is computed from its function and its arguments' hashes; an input's hash from its position. Extra
+    variables are hashed by partition refinement: they all start as zero, so they start in one class, and classes are
+    split by the hashes of the new values until no class can be split. Variables of one class are equal at every step.
+
+    Paper: arXiv 2302.06675 (functional hash).
+    Differs: the paper's hash depends on the order of arguments, dead extra variables and the last digit of a constant.
     """
     program = prune_loop(program)
     inputs = _inputs(program)
@@ -26,22 +28,22 @@ def canonical_hash(program: Program, digits: int = 6) -> str:
         (s.target, s.function, [arg if isinstance(arg, str) else f"{arg:.{digits}g}".encode() for arg in s.args])
         for s in program.statements
     ]
-    kinds, states = 1, [b"state"] * len(program.extras)
+    num_classes, states = 1, [b"state"] * len(program.extras)
     while True:
         update, *after = _outputs(program, calls, inputs | dict(zip(program.extras, states, strict=True)))
-        found = sorted(set(after))
-        if len(found) <= kinds:
-            # as many kinds as before: every kind has one successor
+        classes = sorted(set(after))
+        if len(classes) <= num_classes:
+            # no class was split: each has one successor
             return _digest("program", update, *(new for _, new in sorted(set(zip(states, after, strict=True))))).hex()
-        kinds, states = len(found), [b"state %d" % found.index(new) for new in after]
+        num_classes, states = len(classes), [b"state %d" % classes.index(new) for new in after]
 
 
 def skeleton_hash(program: Program) -> str:
-    """The same only for programs that are the same but for the values of their constants, names and dress.
+    """Structural hash of a program with the values of its constants ignored.
 
-    Every constant is one of its own here, equal to another or not: the hash is that of the program written from its
-    outputs backwards, with the places of constants marked. Of commutative arguments that differ in their constants
-    alone the order as written counts, so that some programs of one skeleton have two.
+    Two programs have equal hashes only if they differ in nothing but the values of constants and what `canonical_hash`
+    ignores. Each constant is a separate placeholder, even if two have equal values. The order of commutative arguments
+    that differ in their constants only is kept as written, so some programs of one skeleton have different hashes.
     """
     program = prune_loop(program)
     values: dict[str, Any] = {name: name for name in program.parameters}
@@ -54,29 +56,29 @@ def skeleton_hash(program: Program) -> str:
         values[s.target] = len(nodes)
         shapes[len(nodes)] = _digest(s.function, *(shapes.get(arg, b"constant") for arg in args))
         nodes.append((s.function, args))
-    return _digest(_written(program, nodes, [values[name] for name in program.outputs])).hex()
+    return _digest(_canonical_text(program, nodes, [values[name] for name in program.outputs])).hex()
 
 
-def _written(program: Program, nodes: list[tuple[str, list[Any]]], outputs: list[Any]) -> str:
-    """Calls in the order in which the update needs them, then those of each extra variable as it is met."""
+def _canonical_text(program: Program, nodes: list[tuple[str, list[Any]]], outputs: list[Any]) -> str:
+    """The calls in depth-first order from the update, then from the extra variables in the order of their first use."""
     after = dict(zip(program.extras, outputs[1:], strict=True))
     numbers = {name: text.decode() for name, text in _inputs(program).items()} | {None: "constant"}
     lines: list[str] = []
-    roots, met = [outputs[0]], 0
-    for root in roots:  # grows as extra variables are met
+    roots, num_extras = [outputs[0]], 0
+    for root in roots:  # extra variables are appended when they are first used
         stack = [root]
         while stack:
             value = stack[-1]
             function, args = nodes[value] if isinstance(value, int) else ("", [])
-            waiting = [arg for arg in args if arg not in numbers]
-            if value not in numbers and not waiting:
+            pending = [arg for arg in args if arg not in numbers]
+            if value not in numbers and not pending:
                 if function:
                     lines.append(f"{len(lines)} = {function}({', '.join(numbers[arg] for arg in args)})")
                     numbers[value] = str(len(lines) - 1)
                 else:
-                    numbers[value], met = f"extra {met}", met + 1
+                    numbers[value], num_extras = f"extra {num_extras}", num_extras + 1
                     roots.append(after[value])
-            stack = stack[:-1] if not waiting else [*stack, *reversed(waiting)]
+            stack = stack[:-1] if not pending else [*stack, *reversed(pending)]
         lines.append(f"{len(lines)} returned {numbers[root]}")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Closed forms of optimizers: how well a program with state does what another optimizer did."""
+"""Symbolic distillation of optimizers: the fitness of a program with state against recorded updates."""
 
 import math
 from dataclasses import dataclass
@@ -12,22 +12,23 @@ from lopt.search.program import Program, evaluator, types_of
 
 @dataclass(frozen=True)
 class Imitation:
-    """How well a program stands in for an optimizer: the fitness of a search for its closed form, at most zero.
+    """Fitness of a program as a closed form of an optimizer, at most zero (larger is better).
 
         -( mean (u + update)^2 / var update + parsimony * live statements )
 
-    and minus infinity where that is not finite. u is the program's update, which its loop subtracts; update is what
-    the optimizer added. The program is shown the weights and gradients of the optimizer's life, whatever it would have
-    done itself: its extra variables begin as zeros and last, and the schedule's value is one.
+    Minus infinity if this is not finite. u is the program's update, which the training loop subtracts; update is what
+    the optimizer added. The program is evaluated on the optimizer's own trajectory: it reads the recorded weights and
+    gradients, its updates are not applied, and its extra variables start at zero and carry over from step to step. The
+    learning-rate schedule's value is 1.
 
     Attributes:
-        weights: before every step, `[T, n]`; the n weights are one leaf.
-        gradients: at these, `[T, n]`.
-        updates: what the optimizer added to the weights then (optax's updates), `[T, n]`.
-        parsimony: what a statement costs.
+        weights: weights before each step, `[T, n]`; the n weights are one leaf.
+        gradients: gradients at these weights, `[T, n]`.
+        updates: what the optimizer added to the weights (optax's updates), `[T, n]`.
+        parsimony: cost of a statement, in shares of the updates' variance.
 
     Raises:
-        ValueError: arrays of other shapes, updates that are constant or not finite, or a negative price.
+        ValueError: arrays of different shapes, updates that are constant or not finite, or a negative cost.
     """
 
     weights: np.ndarray
@@ -48,7 +49,7 @@ class Imitation:
             raise ValueError(f"Imitation: parsimony must be >= 0 (got {self.parsimony})")
 
     def updates_of(self, program: Program) -> Float[np.ndarray, "T n"]:
-        """What the program adds to the weights at every step, in float64.
+        """What the program would add to the weights at each step of the trajectory, in float64.
 
         Raises:
             ValueError: a program that is not valid, or has another number of inputs than two.
@@ -57,21 +58,21 @@ class Imitation:
         if len(program.inputs) != 2:
             raise ValueError(f"Imitation: inputs must be the weights and the gradient (got {program.inputs})")
         live = prune_loop(program)
-        evaluate, added = evaluator(np, live), []
+        evaluate, updates = evaluator(np, live), []
         extras = [(np.zeros(np.shape(self.weights)[1]),)] * len(live.extras)
         weights, gradients = np.asarray(self.weights, np.float64), np.asarray(self.gradients, np.float64)
         with np.errstate(all="ignore"):
             for w, g in zip(weights, gradients, strict=True):
                 values = ((w,), (g,), *extras, np.float64(1.0))
                 (update,), *extras = evaluate(dict(zip(live.parameters, values, strict=True)))
-                added.append(-update)
-        return np.stack(added)
+                updates.append(-update)
+        return np.stack(updates)
 
     def __call__(self, program: Program) -> float:
-        """The fitness of a program.
+        """The fitness of a valid program of w and g.
 
         Raises:
-            ValueError: what `updates_of` raises.
+            ValueError: a program that `updates_of` refuses.
         """
         with np.errstate(all="ignore"):
             cost = np.mean((self.updates_of(program) - self.updates) ** 2) / np.var(self.updates)

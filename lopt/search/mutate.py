@@ -1,4 +1,4 @@
-"""Mutation: programs that differ from a valid one in one place, and are valid too."""
+"""Mutation of programs: one change that keeps a program valid."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,39 +8,39 @@ from typing import Any
 
 import numpy as np
 
-from lopt.search.constants import below, normal, rescale
+from lopt.search.constants import normal, random_index, rescale
 from lopt.search.program import FUNCTIONS, Program, Statement, Type
-from lopt.search.program.types import near, types_before
+from lopt.search.program.types import suggestion, types_before
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mutation:
-    """One change to a valid program, drawn from those that leave it valid: insert, delete or modify a statement.
+    """A random change of a program that keeps it valid: insert, delete or modify a statement.
 
-    *Insert*: a place, a function, arguments and a target, each uniformly among what the types allow there: a function
-    that admits something, then one of all tuples of variables (and a new constant, wherever a scalar may stand) that
-    it admits, then one of the variables of the value's type or a new name. Nothing is enumerated: tuples are counted.
+    *Insert*: a position is drawn uniformly, then a function that has admissible arguments there, then one of its
+    admissible tuples of arguments (variables, and a new constant wherever a scalar is admitted), then a target: one of
+    the variables of the result's type, or a new name. Tuples are counted, not enumerated.
 
-    *Delete*: a statement, uniformly among those that the others can do without.
+    *Delete*: a statement, uniformly among those whose removal leaves the program valid.
 
-    *Modify*: an argument of a statement, uniformly. A variable becomes another one of its type, or a new constant if
-    it is a scalar; a constant is rescaled by 2^N(0, 1), becomes a new one, or becomes a scalar variable.
+    *Modify*: an argument of a statement, both drawn uniformly. A variable becomes another one of its type, or, if it is
+    a scalar, a new constant; a constant is rescaled by 2^N(0, 1), becomes a new constant, or becomes a scalar variable.
 
-    The function of a statement never changes, and what is redundant stays.
+    The function of a statement is never changed. Redundant statements are kept.
 
     Attributes:
-        functions: the names of what may be inserted.
+        functions: names of the functions that may be inserted.
         constant: draws a new constant.
-        delete, insert, modify: how often each is tried first, relative to the others; where it cannot be done,
-            another one is.
-        longest: the number of statements from which on none is inserted.
+        delete, insert, modify: relative probabilities of the three changes. If the drawn change is impossible, another
+            one is drawn.
+        longest: nothing is inserted into programs of this many statements or more.
 
     Raises:
-        ValueError: weights that are negative or all zero, unknown functions or none, or a length below one.
+        ValueError: probabilities that are negative or all zero, unknown functions or none, or `longest` below one.
 
-    Paper: arXiv 2302.06675, mutations.
-    Differs: the published code inserts constants of 1 (`constant=one`), never makes a constant of a variable, and
-        counts the return as a statement of `longest`.
+    Paper: arXiv 2302.06675 (mutations).
+    Differs: the published code inserts constants of 1 (`constant=one`), never replaces a variable by a constant, and
+        counts the return statement in `longest`.
     """
 
     functions: tuple[str, ...] = (*FUNCTIONS,)
@@ -56,131 +56,132 @@ class Mutation:
             raise ValueError(f"Mutation: delete, insert and modify must be >= 0 and not all zero (got {weights})")
         for name in self.functions:
             if name not in FUNCTIONS:
-                raise ValueError(f"Mutation: there is no function {name!r}{near(name, FUNCTIONS)}")
+                raise ValueError(f"Mutation: there is no function {name!r}{suggestion(name, FUNCTIONS)}")
         if not self._signatures:
             raise ValueError(f"Mutation: functions must hold one that admits arguments (got {self.functions})")
         if self.longest < 1:
             raise ValueError(f"Mutation: longest must be >= 1 (got {self.longest})")
 
     def __call__(self, rng: np.random.Generator, program: Program) -> Program:
-        """A valid child of a valid program.
+        """A mutated copy of a valid program, which is valid too.
 
         Raises:
-            ValueError: nothing that has a weight above zero can be done to this program.
+            ValueError: no change with a positive probability is possible.
         """
-        moves: dict[Any, float] = {self._inserted: self.insert, self._deleted: self.delete, self._modified: self.modify}
+        changes: dict[Any, float] = {self._insert: self.insert, self._delete: self.delete, self._modify: self.modify}
         if len(program.statements) >= self.longest:
-            del moves[self._inserted]
-        while any(moves.values()):
-            move = _drawn(rng, moves)
-            child = move(rng, program)
+            del changes[self._insert]
+        while any(changes.values()):
+            change = _weighted_choice(rng, changes)
+            child = change(rng, program)
             if child is not None:
                 return child
-            del moves[move]
-        raise ValueError(f"Mutation: nothing that is allowed can be done to this program:\n{program}")
+            del changes[change]
+        raise ValueError(f"Mutation: no allowed change is possible for this program:\n{program}")
 
-    def statement(self, rng: np.random.Generator, program: Program, place: int) -> Statement:
-        """A random statement that can stand before the one at `place`.
+    def random_statement(self, rng: np.random.Generator, program: Program, position: int) -> Statement:
+        """A random statement that is valid before the statement at `position`, drawn as *insert* draws it.
 
         Raises:
-            ValueError: none of the functions admits what is bound there.
+            ValueError: no function has admissible arguments at this position.
         """
-        bound = types_before(program, place)
+        bound = types_before(program, position)
         names: tuple[list[str], ...] = ([], [], [])
         for name, type in bound.items():
             names[type].append(name)
         counts = (len(names[0]), len(names[1]) + 1, len(names[2]))
-        for i in _shuffled(rng, len(self._signatures)):
+        for i in _random_order(rng, len(self._signatures)):
             function, signatures = self._signatures[i]
-            ways = [prod([counts[type] for type in types]) for types, _ in signatures]
-            if any(ways):
+            num_tuples = [prod([counts[type] for type in types]) for types, _ in signatures]
+            if any(num_tuples):
                 break
         else:
-            raise ValueError(f"Mutation: {self.functions} admit nothing that is bound before statement {place}")
-        drawn, which = below(rng, sum(ways)), 0
-        while drawn >= ways[which]:
-            drawn -= ways[which]
-            which += 1
-        types, result = signatures[which]
-        chosen = [(names[type], below(rng, counts[type])) for type in types]
-        args = tuple([those[i] if i < len(those) else self.constant(rng) for those, i in chosen])
+            raise ValueError(f"Mutation: {self.functions} admit nothing that is bound before statement {position}")
+        draw, index = random_index(rng, sum(num_tuples)), 0
+        while draw >= num_tuples[index]:
+            draw -= num_tuples[index]
+            index += 1
+        types, result = signatures[index]
+        chosen = [(names[type], random_index(rng, counts[type])) for type in types]
+        args = tuple([variables[i] if i < len(variables) else self.constant(rng) for variables, i in chosen])
         targets = names[result]
-        i = below(rng, len(targets) + 1)
-        return Statement(targets[i] if i < len(targets) else _fresh(program), function, args)
+        i = random_index(rng, len(targets) + 1)
+        return Statement(targets[i] if i < len(targets) else _new_name(program), function, args)
 
     @cached_property
     def _signatures(self) -> list[tuple[str, list[tuple[tuple[Type, ...], Type]]]]:
-        """Of the functions that have any."""
-        return [(name, [*found.items()]) for name in self.functions if (found := FUNCTIONS[name].signatures)]
+        """Names and signatures of the functions that have a signature."""
+        return [(name, [*known.items()]) for name in self.functions if (known := FUNCTIONS[name].signatures)]
 
-    def _inserted(self, rng: np.random.Generator, program: Program) -> Program:
+    def _insert(self, rng: np.random.Generator, program: Program) -> Program:
         old = program.statements
-        place = below(rng, len(old) + 1)
-        return program.with_statements((*old[:place], self.statement(rng, program, place), *old[place:]))
+        position = random_index(rng, len(old) + 1)
+        new = self.random_statement(rng, program, position)
+        return program.with_statements((*old[:position], new, *old[position:]))
 
-    def _deleted(self, rng: np.random.Generator, program: Program) -> Program | None:
-        for i in _shuffled(rng, len(program.statements)):
+    def _delete(self, rng: np.random.Generator, program: Program) -> Program | None:
+        for i in _random_order(rng, len(program.statements)):
             child = program.with_statements(program.statements[:i] + program.statements[i + 1 :])
             if _valid(child):
                 return child
         return None
 
-    def _modified(self, rng: np.random.Generator, program: Program) -> Program | None:
-        for i in _shuffled(rng, len(program.statements)):
+    def _modify(self, rng: np.random.Generator, program: Program) -> Program | None:
+        for i in _random_order(rng, len(program.statements)):
             args = program.statements[i].args
             bound = types_before(program, i) if args else {}
-            for j in _shuffled(rng, len(args)):
+            for j in _random_order(rng, len(args)):
                 arg = args[j]
                 type = bound[arg] if isinstance(arg, str) else Type.S
                 others = [name for name, t in bound.items() if t == type and name != arg]
-                new = self._replaced(rng, arg, others, type)
+                new = self._new_argument(rng, arg, others, type)
                 if new is not None:
                     return program.with_argument(i, j, new)
         return None
 
-    def _replaced(
+    def _new_argument(
         self, rng: np.random.Generator, arg: str | float, others: list[str], type: Type
     ) -> str | float | None:
-        """What an argument becomes, given the other variables of its type; None if there is nothing."""
+        """A replacement of an argument, given the other variables of its type; None if there is none."""
         if isinstance(arg, str):
             count = len(others) + (type == Type.S)
             if not count:
                 return None
-            i = below(rng, count)
+            i = random_index(rng, count)
             return others[i] if i < len(others) else self.constant(rng)
-        kind = below(rng, 3)
+        kind = random_index(rng, 3)
         if kind == 0 and others:
-            return others[below(rng, len(others))]
+            return others[random_index(rng, len(others))]
         return self.constant(rng) if kind == 1 else rescale(rng, arg)
 
 
-def _drawn(rng: np.random.Generator, weights: dict[Any, float]) -> Any:
-    """A key, by its weight."""
-    drawn = rng.random() * sum(weights.values())
+def _weighted_choice(rng: np.random.Generator, weights: dict[Any, float]) -> Any:
+    """A key, drawn with a probability in proportion to its weight."""
+    draw = rng.random() * sum(weights.values())
     for key, weight in weights.items():
-        if drawn < weight:
+        if draw < weight:
             return key
-        drawn -= weight
-    return max(weights, key=lambda key: weights[key])  # what rounding left over
+        draw -= weight
+    return max(weights, key=lambda key: weights[key])  # reached by rounding alone
 
 
-def _shuffled(rng: np.random.Generator, n: int) -> Iterator[int]:
-    """The numbers below n in random order, drawn as they are asked for."""
-    left = list(range(n))
-    while left:
-        yield left.pop(below(rng, len(left)))
+def _random_order(rng: np.random.Generator, n: int) -> Iterator[int]:
+    """The integers below n in random order, drawn lazily."""
+    remaining = list(range(n))
+    while remaining:
+        yield remaining.pop(random_index(rng, len(remaining)))
 
 
 def _valid(program: Program) -> bool:
     try:
         bound = types_before(program, len(program.statements))
         return all([bound[name] == Type.T for name in program.outputs])
-    except KeyError:  # a name that is not bound, or a signature that does not exist
+    except KeyError:  # an unbound name, or a signature that does not exist
         return False
 
 
-def _fresh(program: Program) -> str:
-    """The first of v0, v1, ... that is nowhere in the program."""
+def _new_name(program: Program) -> str:
+    """The first of v0, v1, ... that the program does not use."""
     used = {*program.parameters, *(statement.target for statement in program.statements)}
     i = 0
     while f"v{i}" in used:

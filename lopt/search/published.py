@@ -1,8 +1,9 @@
-"""Programs that are known: what the search starts from, what it has found, and what others have written by hand.
+"""Published programs: the initial program of the search, programs that it found, and hand-designed optimizers.
 
-They are texts for `parse` and `from_program`. The peak learning rate stands inside, beside the schedule's lr in [0, 1].
+They are texts for `parse` and `from_program`. The peak learning rate is a constant of the program; the input lr is the
+value of a schedule in [0, 1].
 
-Paper: arXiv 2302.06675 unless another is named. Constants as published, to their four digits.
+Paper: arXiv 2302.06675 unless another one is named. Constants have the four digits that were published.
 """
 
 ADAMW = """\
@@ -17,7 +18,7 @@ def train(w, g, m, v, lr):
     u = u * lr
     return u, m, v
 """
-"""AdamW without bias correction, with the language's own epsilon: the search begins here."""
+"""AdamW without bias correction and with the language's epsilon: the initial program of the search."""
 
 LION_RAW = """\
 def train(w, g, m, v, lr):
@@ -44,7 +45,7 @@ def train(w, g, m, v, lr):
     lr = cos(v845)
     return update, m, v
 """
-"""Lion as the search found it (Program 8), most of it without effect."""
+"""Lion as the search found it (Program 8); most statements have no effect."""
 
 LION_PRUNED = """\
 def train(w, g, m, v, lr):
@@ -62,7 +63,7 @@ def train(w, g, m, v, lr):
     u = u * lr
     return u, m, v
 """
-"""The same after pruning, as published (Program 3): tidied by hand, so that the cosh is of another value."""
+"""The pruned form of `LION_RAW` (Program 3). It was edited by hand, so its cosh has another argument."""
 
 LION = """\
 def train(w, g, m, lr):
@@ -75,7 +76,7 @@ def train(w, g, m, lr):
     u = u * lr
     return u, m
 """
-"""Lion (Program 4), with a rate of 1e-4 and a decay of 0.1."""
+"""Lion (Program 4) with a learning rate of 1e-4 and a weight decay of 0.1."""
 
 ADAGRAD_LIKE = """\
 def train(w, g, v, lr):
@@ -85,7 +86,7 @@ def train(w, g, v, lr):
     u = u * lr
     return u, v
 """
-"""A second moment that adds up: AdaGrad, which the search has found again (appendix)."""
+"""AdaGrad (a sum of squared gradients), which the search rediscovered (appendix)."""
 
 ADABELIEF_LIKE = """\
 def train(w, g, m, v, lr):
@@ -97,7 +98,7 @@ def train(w, g, m, v, lr):
     u = u * lr
     return u, m, v
 """
-"""A second moment of the gradient's distance from its mean: AdaBelief (arXiv 2010.07468), found again (appendix)."""
+"""AdaBelief (arXiv 2010.07468: second moment of g - m), which the search rediscovered (appendix)."""
 
 HEROLION = """\
 def train(w, g, m, lr):
@@ -110,9 +111,9 @@ def train(w, g, m, lr):
     u = u * lr
     return u, m
 """
-"""The search's earlier find for vision: the momentum moves before the interpolation.
+"""An optimizer that the search found earlier, for vision: the momentum is updated before the interpolation.
 
-Differs: the momentum is not divided by 1 - 0.999^t, for programs do not count their steps.
+Differs: the momentum is not divided by 1 - 0.999^t, since programs have no step count.
 """
 
 POWERSIGN = """\

@@ -1,4 +1,4 @@
-"""Shorter programs that do the same, or as well."""
+"""Simplification of programs: by algebra, which keeps the function, and by deletion, which keeps the fitness."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,12 +11,11 @@ from lopt.search.program.types import types_before
 
 
 def simplify(program: Program) -> Program:
-    """The live part of a program, shortened by algebra that holds for real numbers.
+    """The live part of a program, simplified by identities of real numbers; never longer than that of `prune_loop`.
 
-    Constants are folded; double signs, products with one and sums with zero go; common factors move out; the square
-    root of a square is an absolute value, m / |m| the sign of m; interpolations of interpolations become one where
-    their values are two. (Lion's two moving averages are such a case.) The 1e-8 in `divide` counts as nothing. What
-    comes out is never longer than what `prune_loop` gives.
+    Constants are folded. Double negation, products with one and sums with zero are removed. Common factors are factored
+    out. sqrt(m m) becomes |m|, and m / |m| becomes sign(m). Nested interpolations of the same two values become one, as
+    in Lion's two moving averages. The 1e-8 in `divide` is neglected.
 
     Raises:
         ValueError: a program that is not valid.
@@ -28,44 +27,44 @@ def simplify(program: Program) -> Program:
 
 
 def shrink(program: Program, fitness: Callable[[Program], float], tolerance: float) -> Program:
-    """The program without the live statements that its fitness does not need.
+    """The program after greedy deletion of the live statements that its fitness does not need.
 
-    A statement is taken out, or its value replaced by one of its arguments. Of all ways to do that to one statement
-    the fittest is taken, as long as its fitness is at most `tolerance` below that of the program given; then from
-    there again.
+    A step deletes one statement, or replaces its value by one of its arguments, and simplifies the result. Of all these
+    programs the fittest one is kept; the steps end when each would lose more than `tolerance` in fitness relative to
+    the original program.
 
     Args:
         program: a valid program.
-        fitness: larger is better; called once for every program that differs (`canonical_hash`).
-        tolerance: the loss of fitness that is allowed over all steps together.
+        fitness: larger is better; evaluated once for each `canonical_hash`.
+        tolerance: allowed loss of fitness over all steps together, in units of the fitness.
 
     Raises:
         ValueError: a program that is not valid, or a negative tolerance.
 
-    Paper: arXiv 2302.06675, simplification of discovered programs, its second step.
+    Paper: arXiv 2302.06675 (second step of the simplification of discovered programs).
     """
     if not tolerance >= 0:
         raise ValueError(f"shrink: tolerance must be >= 0 (got {tolerance})")
     program = simplify(program)
-    known: dict[str, float] = {}
+    cache: dict[str, float] = {}
 
-    def measured(candidate: Program) -> float:
-        name = canonical_hash(candidate)
-        if name not in known:
-            known[name] = float(fitness(candidate))
-        return known[name]
+    def cached_fitness(candidate: Program) -> float:
+        key = canonical_hash(candidate)
+        if key not in cache:
+            cache[key] = float(fitness(candidate))
+        return cache[key]
 
-    least = measured(program) - tolerance
+    threshold = cached_fitness(program) - tolerance
     while True:
         shorter = [p for p in map(simplify, _without_one(program)) if len(p.statements) < len(program.statements)]
-        fit = {p: value for p in shorter if (value := measured(p)) >= least}
-        if not fit:
+        accepted = {p: value for p in shorter if (value := cached_fitness(p)) >= threshold}
+        if not accepted:
             return program
-        program = max(fit, key=lambda p: (fit[p], -len(p.statements)))
+        program = max(accepted, key=lambda p: (accepted[p], -len(p.statements)))
 
 
 def _without_one(program: Program) -> Iterator[Program]:
-    """Valid programs with one statement less, or with one that copies."""
+    """Valid programs with one statement deleted, or replaced by a copy of one of its arguments."""
     for i, (statement, result) in enumerate(zip(program.statements, types_of(program), strict=True)):
         deleted = program.with_statements(program.statements[:i] + program.statements[i + 1 :])
         if _is_valid(deleted):

@@ -1,20 +1,22 @@
-"""Supervised tasks to learn optimizers on, and tasks to be learned in context: lives, data, and variations of them."""
+"""Supervised tasks for meta-training optimizers, tasks for in-context learning, their lifetimes, and data sets."""
 
 from lopt.tasks.bayes import Prediction, PriorPredictor, predict_from_pool
 from lopt.tasks.bundled import breast_cancer, diabetes, digits, iris, wine
+from lopt.tasks.closed_form import ClosedFormLoss, closed_form_loss
 from lopt.tasks.dataset import Dataset, Examples, split
+from lopt.tasks.diagonal_unitary import DiagonalUnitaryAR
 from lopt.tasks.files import idx_images, image_dataset, load_idx, load_npz
-from lopt.tasks.functions import Bowl, Quadratic, Rosenbrock
-from lopt.tasks.in_context import InContextLifetime, Reader, SequenceLevels
+from lopt.tasks.functions import Quadratic, QuadraticParams, Rosenbrock
+from lopt.tasks.in_context import InContextLearnerState, InContextLifetime, SequenceLevels
+from lopt.tasks.in_context_baselines import averaging, gradient_descent, least_squares, ridge
+from lopt.tasks.initial import ConstantInitial, GaussianInitial, InitialDistribution, SignInitial, SparseInitial
 from lopt.tasks.language import VOCABULARY, LanguageTask, encode, standard_library
 from lopt.tasks.letters import letters
-from lopt.tasks.lifetime import Late, Student, SupervisedLifetime, evenly
+from lopt.tasks.lifetime import PowerLossWeight, SupervisedLearnerState, SupervisedLifetime, uniform_loss_weight
 from lopt.tasks.linear_system import LinearSystem
-from lopt.tasks.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_and_watch
+from lopt.tasks.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_with_dormancy
 from lopt.tasks.one_step import OneStep
-from lopt.tasks.population import PopulationLoss, population_loss
-from lopt.tasks.prefixes import averaging, descent, ordinary, ridge
-from lopt.tasks.projected import ProjectedClassification, Projection, draw_distinct
+from lopt.tasks.projected import ProjectedClassification, Projection, sample_without_replacement
 from lopt.tasks.regression import (
     Criterion,
     GaussianInputs,
@@ -26,80 +28,78 @@ from lopt.tasks.regression import (
     mean_and_std,
     squared_errors,
 )
-from lopt.tasks.rescaled import Rescaled, Units
-from lopt.tasks.rotations import Rotations
-from lopt.tasks.starts import ConstantStart, GaussianStart, SignStart, SparseStart, Start
+from lopt.tasks.rescaled import Rescaled, RescaledVariation
 from lopt.tasks.supervised import DatasetTask, Loss, cross_entropy, squared_error
 from lopt.tasks.variation import Variation, Variations
 
 __all__ = [
     "VOCABULARY",
-    "Bowl",
-    "ConstantStart",
+    "ClosedFormLoss",
+    "ConstantInitial",
     "ConvNet",
     "Criterion",
     "Dataset",
     "DatasetTask",
+    "DiagonalUnitaryAR",
     "Examples",
+    "GaussianInitial",
     "GaussianInputs",
-    "GaussianStart",
+    "InContextLearnerState",
     "InContextLifetime",
+    "InitialDistribution",
     "Inputs",
     "LanguageTask",
-    "Late",
     "LinearFunction",
     "LinearRegression",
     "LinearSystem",
     "Loss",
     "OneStep",
     "Perceptron",
-    "PopulationLoss",
+    "PowerLossWeight",
     "Prediction",
     "PriorPredictor",
     "ProjectedClassification",
     "Projection",
     "Quadratic",
-    "Reader",
+    "QuadraticParams",
     "Recurrent",
     "Rescaled",
+    "RescaledVariation",
     "Rosenbrock",
-    "Rotations",
     "SequenceLevels",
-    "SignStart",
-    "SparseStart",
-    "Start",
-    "Student",
+    "SignInitial",
+    "SparseInitial",
+    "SupervisedLearnerState",
     "SupervisedLifetime",
     "Transformer",
     "UniformInputs",
-    "Units",
     "Variation",
     "Variations",
-    "apply_and_watch",
+    "apply_with_dormancy",
     "averaging",
     "breast_cancer",
+    "closed_form_loss",
     "cross_entropy",
-    "descent",
     "diabetes",
     "digits",
-    "draw_distinct",
     "encode",
-    "evenly",
     "gaussian_losses",
+    "gradient_descent",
     "idx_images",
     "image_dataset",
     "iris",
+    "least_squares",
     "letters",
     "load_idx",
     "load_npz",
     "mean_and_std",
-    "ordinary",
-    "population_loss",
     "predict_from_pool",
     "ridge",
+    "sample_without_replacement",
     "split",
     "squared_error",
     "squared_errors",
     "standard_library",
+    "uniform_loss_weight",
     "wine",
 ]

@@ -1,4 +1,4 @@
-"""Exact posterior predictions of noisy linear functions, at every position of a sequence."""
+"""Exact Bayesian predictions for noisy linear functions at every position of a sequence."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,13 @@ from lopt.tasks.regression import LinearFunction
 
 
 class Prediction(struct.PyTreeNode):
-    """Mean and variance of y_t given x_1, y_1, ..., x_{t-1}, y_{t-1}, x_t, and the logarithm of its density at y_t."""
+    """The posterior predictive distribution of y_t given x_1, y_1, ..., x_{t-1}, y_{t-1}, x_t, for every t.
+
+    Attributes:
+        mean: of y_t, `[T]`.
+        variance: of y_t, `[T]`.
+        log_density: logarithm of the density at the observed y_t, `[T]`, in nats.
+    """
 
     mean: Float[Array, " T"]
     variance: Float[Array, " T"]
@@ -20,18 +26,18 @@ class Prediction(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class PriorPredictor:
-    """For w ~ N(0, std^2 I) and sigma uniform on `noises`: a mixture of Gaussians, one per sigma.
+    """Posterior predictive distribution under the prior w ~ N(0, std^2 I), sigma uniform on `noises`.
 
-    Given sigma, with S = (X^T X / sigma^2 + I / std^2)^-1 and m = S X^T y / sigma^2 of the examples so far, y_t has the
-    mean m . x_t and the variance sigma^2 + x_t^T S x_t; the product of the densities at the examples so far is the
-    evidence that weighs the sigmas.
+    Given sigma, let S = (X^T X / sigma^2 + I / std^2)^-1 and m = S X^T y / sigma^2, over the examples before position
+    t. Then y_t is Gaussian with mean m . x_t and variance sigma^2 + x_t^T S x_t. The result is the mixture of these
+    Gaussians over sigma, weighted by the marginal likelihood of the earlier labels under each sigma.
 
     Attributes:
-        std: of the weights.
-        noises: values of sigma.
+        std: standard deviation of each weight.
+        noises: the values of sigma, equally likely a priori.
 
     Raises:
-        ValueError: no noises, or a `std` or noise that is not positive.
+        ValueError: `noises` is empty, or `std` or a noise is not positive.
     """
 
     std: float
@@ -45,25 +51,32 @@ class PriorPredictor:
             )
 
     def predict(self, xs: Float[Array, "T X"], ys: Float[Array, " T"]) -> Prediction:
-        """For all positions."""
+        """The predictive distribution at all T positions of one sequence; position t uses only earlier labels."""
 
-        def given(noise):
+        def component(noise):
             def step(precision_and_moment, example):
                 precision, moment = precision_and_moment
                 x, y = example
                 solved = jnp.linalg.solve(precision, jnp.stack([moment, x], -1))
-                after = precision + jnp.outer(x, x) / noise**2, moment + x * y / noise**2
-                return after, (x @ solved[:, 0], noise**2 + x @ solved[:, 1])
+                updated = precision + jnp.outer(x, x) / noise**2, moment + x * y / noise**2
+                return updated, (x @ solved[:, 0], noise**2 + x @ solved[:, 1])
 
-            born = jnp.eye(xs.shape[1]) / self.std**2, jnp.zeros(xs.shape[1])
-            return jax.lax.scan(step, born, (xs, ys))[1]
+            prior = jnp.eye(xs.shape[1]) / self.std**2, jnp.zeros(xs.shape[1])
+            return jax.lax.scan(step, prior, (xs, ys))[1]
 
-        means, variances = jax.vmap(given)(jnp.array(self.noises))
+        means, variances = jax.vmap(component)(jnp.array(self.noises))
         return _mixture(means, variances, ys)
 
 
 def predict_from_pool(functions: LinearFunction, xs: Float[Array, "T X"], ys: Float[Array, " T"]) -> Prediction:
-    """For functions `[M]` that are equally likely; where all have one noise, the mean is the dMMSE estimate.
+    """Posterior predictive distribution under the uniform prior on a pool of M functions.
+
+    Where all functions have the same noise, the mean is the dMMSE estimate.
+
+    Args:
+        functions: the pool, with leading axis `[M]`.
+        xs: inputs of one sequence.
+        ys: labels of the sequence; position t uses only earlier ones.
 
     Paper: arXiv 2306.15063, section 2 (dMMSE).
     """
@@ -72,10 +85,10 @@ def predict_from_pool(functions: LinearFunction, xs: Float[Array, "T X"], ys: Fl
 
 
 def _mixture(means: Array, variances: Array, ys: Array) -> Prediction:
-    """Of components `[K, T]` that are equally likely before the first example."""
+    """The mixture of Gaussian components `[K, T]` that have equal prior probability."""
     log_densities = -0.5 * (jnp.log(2 * jnp.pi * variances) + jnp.square(ys[None] - means) / variances)
-    evidence = jnp.cumsum(log_densities, 1) - log_densities  # of the examples before
-    log_weights = jax.nn.log_softmax(evidence, 0)
+    log_evidence = jnp.cumsum(log_densities, 1) - log_densities  # of the examples before position t
+    log_weights = jax.nn.log_softmax(log_evidence, 0)
     weights = jnp.exp(log_weights)
     mean = (weights * means).sum(0)
     variance = (weights * (variances + jnp.square(means - mean[None]))).sum(0)

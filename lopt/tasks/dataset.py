@@ -1,4 +1,4 @@
-"""Data for supervised tasks: arrays that are passed once, not per lifetime."""
+"""Data sets of supervised tasks, as NumPy arrays that all lifetimes share."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,14 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Inputs `[n, ...]` and targets `[n, ...]`.
+    """Examples of a data set.
+
+    Attributes:
+        inputs: `[n, ...]`.
+        targets: `[n]` integer classes, or `[n, ...]` real values.
 
     Raises:
-        ValueError: no examples, or another number of targets than of inputs.
+        ValueError: there are no examples, or the numbers of inputs and targets differ.
     """
 
     inputs: np.ndarray
@@ -29,15 +33,15 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What is trained on, and what never is.
+    """A training set and a held-out set.
 
     Attributes:
-        train: examples of minibatches.
-        held_out: examples of meta-losses and measurements.
-        outputs: classes of targets that are integers, features of targets that are numbers.
+        train: examples from which training minibatches are drawn.
+        held_out: examples for meta-losses and evaluation; no inner update uses them.
+        outputs: number of classes if targets are integers, number of features if they are real.
 
     Raises:
-        ValueError: examples of two shapes or types, or classes that are not in [0, outputs).
+        ValueError: shapes or dtypes of the two sets differ, or a class is not in [0, outputs).
     """
 
     train: Examples
@@ -46,11 +50,11 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for name in ("inputs", "targets"):
-            one, other = (getattr(part, name) for part in (self.train, self.held_out))
-            if (one.shape[1:], one.dtype) != (other.shape[1:], other.dtype):
+            train, held_out = (getattr(part, name) for part in (self.train, self.held_out))
+            if (train.shape[1:], train.dtype) != (held_out.shape[1:], held_out.dtype):
                 raise ValueError(
-                    f"Dataset: {name} of train and held_out must be alike (got {one.dtype}{list(one.shape)} and "
-                    f"{other.dtype}{list(other.shape)})"
+                    f"Dataset: {name} of train and held_out must have one dtype and example shape (got "
+                    f"{train.dtype}{list(train.shape)} and {held_out.dtype}{list(held_out.shape)})"
                 )
         for part in (self.train, self.held_out):
             targets = part.targets
@@ -59,52 +63,54 @@ class Dataset:
                     f"Dataset: classes must be in [0, {self.outputs}) (got {targets.min()} to {targets.max()})"
                 )
 
-    def of_classes(self, *classes: int) -> "Dataset":
-        """The examples of some classes, which are numbered anew in this order.
+    def select_classes(self, *classes: int) -> "Dataset":
+        """The subset of the given classes, relabelled 0, 1, ... in the given order.
 
         Raises:
-            ValueError: targets that are no classes, no class, or one that is not there or is there twice.
+            ValueError: targets are not classes, `classes` is empty or has duplicates, or a class does not exist.
         """
         if not np.issubdtype(self.train.targets.dtype, np.integer) or self.train.targets.ndim != 1:
-            raise ValueError(f"of_classes: targets must be one class per example (got {self.train.targets.dtype.name})")
+            raise ValueError(
+                f"select_classes: targets must be one class per example (got {self.train.targets.dtype.name})"
+            )
         if not classes or len(set(classes)) < len(classes) or not set(classes) <= set(range(self.outputs)):
-            raise ValueError(f"of_classes: expected different numbers in [0, {self.outputs}) (got {classes})")
-        number = np.full(self.outputs, -1, np.int32)
-        number[list(classes)] = np.arange(len(classes))
+            raise ValueError(f"select_classes: expected distinct classes in [0, {self.outputs}) (got {classes})")
+        new_label = np.full(self.outputs, -1, np.int32)
+        new_label[list(classes)] = np.arange(len(classes))
 
-        def some(part: Examples) -> Examples:
-            kept = number[part.targets] >= 0
-            return Examples(part.inputs[kept], number[part.targets[kept]])
+        def select(part: Examples) -> Examples:
+            selected = new_label[part.targets] >= 0
+            return Examples(part.inputs[selected], new_label[part.targets[selected]])
 
-        return Dataset(some(self.train), some(self.held_out), len(classes))
+        return Dataset(select(self.train), select(self.held_out), len(classes))
 
     def autoencoding(self) -> "Dataset":
-        """The same inputs as their own targets, flattened."""
+        """The autoencoding task on the same inputs: inputs and targets are both the flattened inputs."""
 
-        def flat(part: Examples) -> Examples:
+        def flatten(part: Examples) -> Examples:
             x = part.inputs.reshape(len(part), -1)
             return Examples(x, x)
 
-        train = flat(self.train)
-        return Dataset(train, flat(self.held_out), train.inputs.shape[1])
+        train = flatten(self.train)
+        return Dataset(train, flatten(self.held_out), train.inputs.shape[1])
 
 
 def split(inputs: np.ndarray, targets: np.ndarray, outputs: int, held_out: float = 0.25, seed: int = 0) -> Dataset:
-    """Shuffled and divided, always in the same way.
+    """Shuffle examples and split them into a training set and a held-out set, deterministically.
 
     Args:
         inputs: `[n, ...]`.
         targets: `[n, ...]`.
         outputs: as in `Dataset`.
-        held_out: share of the examples that is never trained on.
-        seed: of the shuffling.
+        held_out: fraction of the examples in the held-out set.
+        seed: seed of the permutation.
 
     Raises:
-        ValueError: a share that leaves one of the parts empty.
+        ValueError: the fraction leaves one of the two sets empty.
     """
     number = round(held_out * len(inputs))
     if not 0 < number < len(inputs):
-        raise ValueError(f"split: held_out must leave both parts examples (got {held_out} of {len(inputs)})")
+        raise ValueError(f"split: held_out must leave examples in both sets (got {held_out} of {len(inputs)})")
     order = np.random.default_rng(seed).permutation(len(inputs))
-    rest, kept = order[number:], order[:number]
-    return Dataset(Examples(inputs[rest], targets[rest]), Examples(inputs[kept], targets[kept]), outputs)
+    train, rest = order[number:], order[:number]
+    return Dataset(Examples(inputs[train], targets[train]), Examples(inputs[rest], targets[rest]), outputs)

@@ -1,4 +1,4 @@
-"""Data sets from files on this machine: IDX (the MNIST family) and npz."""
+"""Data sets from local files: IDX (the format of MNIST and its successors) and npz."""
 
 import gzip
 import math
@@ -11,14 +11,14 @@ import numpy as np
 from lopt.tasks.dataset import Dataset, Examples
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-"""Type codes of the IDX format."""
+"""NumPy dtypes by the type codes of the IDX format."""
 
 
 def load_idx(path: str | Path) -> np.ndarray:
-    """The array of an IDX file, compressed by gzip or not.
+    """Read the array of an IDX file, which may be compressed by gzip.
 
     Raises:
-        ValueError: no such file; a file that does not begin as IDX files do; one that is too short or too long.
+        ValueError: the file does not exist, is not an IDX file, is a damaged gzip file, or is too short or too long.
     """
     path = _existing(path)
     data = path.read_bytes()
@@ -26,10 +26,10 @@ def load_idx(path: str | Path) -> np.ndarray:
         try:
             data = gzip.decompress(data)
         except (EOFError, OSError) as error:
-            raise ValueError(f"load_idx: {path} is a damaged gzip file ({error}); fetch it again") from error
+            raise ValueError(f"load_idx: {path} is a damaged gzip file ({error}); download it again") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in TYPES:
         raise ValueError(
-            f"load_idx: {path} is no IDX file (got first bytes {data[:4].hex()}, expected 0000, a type in "
+            f"load_idx: {path} is not an IDX file (got first bytes {data[:4].hex()}, expected 0000, a type in "
             f"{sorted(TYPES)} and the number of axes)"
         )
     rank, dtype = data[3], np.dtype(TYPES[data[2]])
@@ -39,23 +39,25 @@ def load_idx(path: str | Path) -> np.ndarray:
     shape = struct.unpack(f">{rank}I", data[4:start])
     expected = start + math.prod(shape) * dtype.itemsize
     if len(data) != expected:
-        what = "is truncated" if len(data) < expected else "goes on after its end"
+        fault = "is truncated" if len(data) < expected else "has bytes after the array's end"
         raise ValueError(
-            f"load_idx: {path} {what} (got {len(data)} bytes, expected {expected} for shape {shape} of {dtype.name})"
+            f"load_idx: {path} {fault} (got {len(data)} bytes, expected {expected} for shape {shape} of {dtype.name})"
         )
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def idx_images(folder: str | Path) -> Dataset:
-    """Images and labels under the four names of MNIST, with or without `.gz`; held out are the test images.
+    """Read the four files of an MNIST-like data set, with or without `.gz`; the test set is the held-out set.
+
+    The files are `{train,t10k}-images-idx3-ubyte` and `{train,t10k}-labels-idx1-ubyte`.
 
     Raises:
-        ValueError: a file is missing, or is no IDX file of images or of labels.
+        ValueError: a file is missing, or is not an IDX file of images or of labels.
     """
     train, train_labels, test, test_labels = (
-        load_idx(_either(Path(folder), f"{part}-{what}-ubyte"))
+        load_idx(_plain_or_gzip(Path(folder), f"{part}-{content}-ubyte"))
         for part in ("train", "t10k")
-        for what in ("images-idx3", "labels-idx1")
+        for content in ("images-idx3", "labels-idx1")
     )
     return image_dataset(train, train_labels, test, test_labels, where=str(folder))
 
@@ -63,10 +65,14 @@ def idx_images(folder: str | Path) -> Dataset:
 def load_npz(
     path: str | Path, names: tuple[str, str, str, str] = ("x_train", "y_train", "x_test", "y_test")
 ) -> Dataset:
-    """Images and labels from an npz file, by the names of its arrays (Keras's `mnist.npz` is one).
+    """Read images and labels from an npz file, such as Keras's `mnist.npz`; the test set is the held-out set.
+
+    Args:
+        path: the file.
+        names: names of the arrays of training images, training labels, test images and test labels.
 
     Raises:
-        ValueError: no such file, a damaged one, one without these arrays, or arrays that are no images and labels.
+        ValueError: the file does not exist, is damaged or lacks an array, or the arrays are not images and labels.
     """
     path = _existing(path)
     try:
@@ -76,17 +82,24 @@ def load_npz(
                 raise ValueError(f"load_npz: {path} lacks {', '.join(missing)} (got {', '.join(file.files)})")
             train, train_labels, test, test_labels = (file[name] for name in names)
     except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(f"load_npz: {path} is no npz file, or a truncated one ({error})") from error
+        raise ValueError(f"load_npz: {path} is not an npz file, or is truncated ({error})") from error
     return image_dataset(train, train_labels, test, test_labels, where=str(path))
 
 
 def image_dataset(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, where: str = "the arrays"
 ) -> Dataset:
-    """Images `[n, height, width]` or `[n, height, width, channels]` as numbers in [0, 1], with their classes.
+    """A classification data set from arrays; images of bytes are scaled to [0, 1].
+
+    Args:
+        train: training images `[n, height, width]` or `[n, height, width, channels]`.
+        train_labels: integer classes `[n]`.
+        test: held-out images.
+        test_labels: their classes.
+        where: where the arrays come from, for error messages.
 
     Raises:
-        ValueError: images of another rank, labels that are not one whole number per image.
+        ValueError: images have another rank, or labels are not one integer per image.
     """
     parts = []
     for name, images, labels in (("train", train, train_labels), ("test", test, test_labels)):
@@ -96,7 +109,7 @@ def image_dataset(
                 f"(got shapes {images.shape} and {labels.shape})"
             )
         if not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"{where}: {name} labels must be whole numbers (got {labels.dtype.name})")
+            raise ValueError(f"{where}: {name} labels must be integers (got {labels.dtype.name})")
         images = images if images.ndim == 4 else images[..., None]
         scale = np.float32(255 if images.dtype == np.uint8 else 1)
         parts.append(Examples(images.astype(np.float32) / scale, labels.astype(np.int32)))
@@ -106,9 +119,9 @@ def image_dataset(
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; nothing is downloaded, put the file there")
+        raise ValueError(f"{path} does not exist; lopt downloads nothing, put the file there")
     return path
 
 
-def _either(folder: Path, name: str) -> Path:
+def _plain_or_gzip(folder: Path, name: str) -> Path:
     return next((folder / n for n in (name, f"{name}.gz") if (folder / n).is_file()), folder / name)

@@ -1,4 +1,4 @@
-"""Functions to be minimised, with or without noise in their gradients."""
+"""Test functions to be minimised, with optional gradient noise."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,30 +11,36 @@ from jaxtyping import Array, Float
 from lopt.types import Key, Params, TaskLoss
 
 
-class Bowl(struct.PyTreeNode):
-    """A quadratic: f(x) = 1/2 sum_i eigenvalues_i (basis_i . (x - minimum))^2."""
+class QuadraticParams(struct.PyTreeNode):
+    """Parameters of a quadratic f(x) = 1/2 sum_i eigenvalues_i (basis_i . (x - minimum))^2.
 
-    eigenvalues: Float[Array, " n"]
-    basis: Float[Array, "n n"]
-    minimum: Float[Array, " n"]
+    Attributes:
+        eigenvalues: of the Hessian, `[n]`, largest first.
+        basis: its eigenvectors, one per row, `[n, n]`.
+        minimum: the minimiser, `[n]`.
+    """
+
+    eigenvalues: Float[Array, "*b n"]
+    basis: Float[Array, "*b n n"]
+    minimum: Float[Array, "*b n"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quadratic:
-    """Quadratics of one spectrum, in random directions, with a random minimum.
+    """Quadratics with a fixed spectrum, random eigenvectors and a random minimum, drawn per level.
 
-    The eigenvalues are `largest condition^(-i / (n - 1))`: even on a logarithmic scale. A minibatch adds noise xi ~
-    N(0, noise^2 I) to the gradient; held out is the function itself.
+    The eigenvalues are `largest condition^(-i / (n - 1))` for i = 0, ..., n - 1, equally spaced on a logarithmic scale.
+    The minimum is drawn from N(0, I). A minibatch adds noise xi ~ N(0, noise^2 I) to the gradient; the held-out loss
+    has none.
 
     Attributes:
         dimensions: n.
-        condition: ratio of the largest to the smallest eigenvalue.
+        condition: condition number, the ratio of the largest to the smallest eigenvalue.
         largest: the largest eigenvalue.
-        noise: standard deviation of the gradient's noise in every coordinate.
+        noise: standard deviation of the gradient noise in every coordinate.
 
     Raises:
-        ValueError: fewer than one dimension, a `condition` below one, a `largest` that is not positive, or negative
-            noise.
+        ValueError: `dimensions` or `condition` is below one, `largest` is not positive, or `noise` is negative.
     """
 
     dimensions: int = 10
@@ -49,39 +55,42 @@ class Quadratic:
                 f"{self.dimensions}, {self.condition}, {self.largest} and {self.noise})"
             )
 
-    def sample(self, key: Key) -> Bowl:
-        """Directions and minimum."""
+    def sample(self, key: Key) -> QuadraticParams:
+        """A quadratic with random eigenvectors and a random minimum."""
         key_basis, key_minimum = jax.random.split(key)
         n = self.dimensions
         exponents = -jnp.arange(n) / max(n - 1, 1)
         basis = jnp.linalg.qr(jax.random.normal(key_basis, (n, n)))[0]
-        return Bowl(self.largest * self.condition**exponents, basis, jax.random.normal(key_minimum, (n,)))
+        return QuadraticParams(self.largest * self.condition**exponents, basis, jax.random.normal(key_minimum, (n,)))
 
-    def init(self, key: Key, variation: Bowl) -> Params:
-        """x ~ N(0, I)."""
+    def init(self, key: Key, variation: QuadraticParams) -> Params:
+        """Initial parameters `{"x": x}` with x ~ N(0, I), `[n]`."""
         return {"x": jax.random.normal(key, (self.dimensions,))}
 
-    def batch(self, key: Key, variation: Bowl, *, held_out: bool) -> Float[Array, " n"]:
-        """xi."""
+    def batch(self, key: Key, variation: QuadraticParams, *, held_out: bool) -> Float[Array, " n"]:
+        """The gradient noise xi of one minibatch; zero for held-out data."""
         return _noise(key, self.dimensions, 0.0 if held_out else self.noise)
 
-    def loss(self, variation: Bowl, params: Params, batch: Any) -> TaskLoss:
-        """f(x) + xi . (x - minimum)."""
-        away = params["x"] - variation.minimum
-        value = 0.5 * (variation.eigenvalues * jnp.square(variation.basis @ away)).sum()
-        return value + batch @ away, ({}, {})
+    def loss(self, variation: QuadraticParams, params: Params, batch: Any) -> TaskLoss:
+        """f(x) + xi . (x - minimum), without metrics or optimizer arguments."""
+        displacement = params["x"] - variation.minimum
+        value = 0.5 * (variation.eigenvalues * jnp.square(variation.basis @ displacement)).sum()
+        return value + batch @ displacement, ({}, {})
 
 
 @dataclass(frozen=True)
 class Rosenbrock:
-    """f(x) = mean_i [ 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2 ], from x ~ N(0, 1/4); the minimum is at ones.
+    """The Rosenbrock function f(x) = mean_i [ 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2 ]; its minimum is at (1, ..., 1).
+
+    Initial parameters are drawn from N(0, 1/4 I). A minibatch adds noise xi ~ N(0, noise^2 I) to the gradient; the
+    held-out loss has none.
 
     Attributes:
-        dimensions: of x, at least two.
-        noise: standard deviation of the gradient's noise in every coordinate; held out is the function itself.
+        dimensions: number of coordinates of x, at least two.
+        noise: standard deviation of the gradient noise in every coordinate.
 
     Raises:
-        ValueError: fewer than two dimensions, or negative noise.
+        ValueError: `dimensions` is below two, or `noise` is negative.
     """
 
     dimensions: int = 2
@@ -94,19 +103,19 @@ class Rosenbrock:
             )
 
     def sample(self, key: Key) -> Any:
-        """There is one."""
+        """`()`: there is a single task instance."""
         return ()
 
     def init(self, key: Key, variation: Any) -> Params:
-        """x."""
+        """Initial parameters `{"x": x}` with x ~ N(0, 1/4 I), `[dimensions]`."""
         return {"x": 0.5 * jax.random.normal(key, (self.dimensions,))}
 
     def batch(self, key: Key, variation: Any, *, held_out: bool) -> Float[Array, " n"]:
-        """xi."""
+        """The gradient noise xi of one minibatch; zero for held-out data."""
         return _noise(key, self.dimensions, 0.0 if held_out else self.noise)
 
     def loss(self, variation: Any, params: Params, batch: Any) -> TaskLoss:
-        """f(x) + xi . x."""
+        """f(x) + xi . x, without metrics or optimizer arguments."""
         x = params["x"]
         value = (100 * jnp.square(x[1:] - jnp.square(x[:-1])) + jnp.square(1 - x[:-1])).mean()
         return value + batch @ x, ({}, {})

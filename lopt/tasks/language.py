@@ -1,4 +1,4 @@
-"""Predicting the next character of Python's own standard library."""
+"""Character-level language modelling on the source code of Python's standard library."""
 
 import functools
 import sysconfig
@@ -12,16 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from lopt.tasks.networks import apply_and_watch
+from lopt.tasks.networks import apply_with_dormancy
 from lopt.tasks.supervised import cross_entropy
 from lopt.types import Key, Params, TaskLoss
 
 VOCABULARY = 97
-"""Line ends, the 95 printable characters of ASCII, and one sign for all others."""
+"""Vocabulary size: the line feed, the 95 printable ASCII characters, and one token for all other characters."""
 
 
 def encode(text: str) -> np.ndarray:
-    """Characters as numbers in [0, VOCABULARY)."""
+    """The tokens of a text, one per character: integers `[n]` in [0, VOCABULARY)."""
     codes = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32).astype(np.int64)
     printable = (codes >= 32) & (codes < 127)
     return np.where(printable, codes - 31, np.where(codes == 10, 0, VOCABULARY - 1)).astype(np.int32)
@@ -29,12 +29,12 @@ def encode(text: str) -> np.ndarray:
 
 @functools.cache
 def standard_library(size: int = 500_000) -> np.ndarray:
-    """The first `size` characters of the standard library's modules in alphabetical order, encoded.
+    """The first `size` characters of the standard library's top-level modules in alphabetical order, encoded.
 
-    What they are depends on the version of Python that runs.
+    The text depends on the version of Python that runs.
 
     Raises:
-        ValueError: the library is shorter, or was installed without its source.
+        ValueError: the library is shorter than `size`, or was installed without its source.
     """
     parts, number = [], 0
     for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
@@ -43,22 +43,22 @@ def standard_library(size: int = 500_000) -> np.ndarray:
         parts.append(encode(path.read_text(encoding="utf-8", errors="replace")))
         number += len(parts[-1])
     if number < size:
-        raise ValueError(f"standard_library: there are only {number} characters of source (expected {size})")
+        raise ValueError(f"standard_library: the source has {number} characters (expected at least {size})")
     return np.concatenate(parts)[:size]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LanguageTask:
-    """A network learns to predict every next character of pieces of a text; the last tenth is held out.
+    """Next-character prediction on a text; the last tenth of the text is held out.
 
     Attributes:
-        tokens: the text as numbers (`standard_library()`).
-        net: a Flax module from `[B, L]` to logits `[B, L, vocabulary]`.
-        batch_size: pieces of a minibatch.
-        length: L, characters of a piece.
+        tokens: the text as integer tokens `[n]`, such as `standard_library()`.
+        net: a Flax module from tokens `[B, L]` to logits `[B, L, vocabulary]`.
+        batch_size: B, sequences per minibatch.
+        length: L, characters per sequence.
 
     Raises:
-        ValueError: a size below one, or a text of which a tenth is shorter than a piece.
+        ValueError: a size is below one, or a tenth of the text is shorter than `length + 1`.
     """
 
     tokens: np.ndarray
@@ -77,22 +77,22 @@ class LanguageTask:
             )
 
     def sample(self, key: Key) -> Any:
-        """Nothing varies but the initialisation and the minibatches."""
+        """`()`: there is a single task instance; levels differ in initialisation and minibatches only."""
         return ()
 
     def init(self, key: Key, variation: Any) -> Params:
-        """The network's parameters."""
+        """Initial parameters of the network."""
         return self.net.init(key, jnp.zeros((1, self.length), jnp.int32))["params"]
 
     def batch(self, key: Key, variation: Any, *, held_out: bool) -> Int[Array, "B L1"]:
-        """Pieces of `length + 1` characters."""
-        border = len(self.tokens) - len(self.tokens) // 10
-        low, high = (border, len(self.tokens)) if held_out else (0, border)
+        """Random substrings of `length + 1` tokens of the training or the held-out part, `[B, L + 1]`."""
+        boundary = len(self.tokens) - len(self.tokens) // 10
+        low, high = (boundary, len(self.tokens)) if held_out else (0, boundary)
         starts = jax.random.randint(key, (self.batch_size, 1), low, high - self.length)
         return jnp.asarray(self.tokens)[starts + jnp.arange(self.length + 1)[None]]
 
     def loss(self, variation: Any, params: Params, batch: Any) -> TaskLoss:
-        """Cross-entropy per character, in nats."""
-        logits, dormancy = apply_and_watch(self.net, params, batch[:, :-1])
+        """Mean cross-entropy per character, in nats; metric `accuracy`, optimizer argument `dormancy`."""
+        logits, dormancy = apply_with_dormancy(self.net, params, batch[:, :-1])
         loss, metrics = cross_entropy(logits.reshape(-1, logits.shape[-1]), batch[:, 1:].reshape(-1))
         return loss, (metrics, {"dormancy": dormancy})

@@ -1,4 +1,4 @@
-"""The life of a supervised learner: minibatch after minibatch, moved by an optimizer that may be learned."""
+"""The lifetime of a supervised learner that is trained on minibatches by a learned or hand-designed optimizer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,80 +12,94 @@ from jaxtyping import Array, Float, Int
 
 from lopt import tree
 from lopt.protocols import LearnedOptimizer, Task
-from lopt.types import Key, Level, Metrics, Progress, Theta, check_lifetimes
+from lopt.types import Key, Level, Metrics, Progress, Theta, UpdateInfo, check_lifetimes
 
 
-class Student(struct.PyTreeNode):
-    """A supervised learner: its parameters, its optimizer's state, and the updates it has done."""
+class SupervisedLearnerState(struct.PyTreeNode):
+    """Learner state of `SupervisedLifetime`.
+
+    Attributes:
+        params: parameters of the learner.
+        opt_state: state of the inner optimizer.
+        age: inner updates done.
+    """
 
     params: Any
     opt_state: Any
     age: Int[Array, ""]
 
 
-def evenly(progress: Progress) -> Float[Array, ""]:
-    """Every part of a life counts alike."""
+def uniform_loss_weight(progress: Progress) -> Float[Array, ""]:
+    """Weight 1 for the loss at every time of a lifetime."""
     return jnp.ones(())
 
 
 @dataclass(frozen=True)
-class Late:
-    """The later the more: (updates done / lifetime) to a power.
+class PowerLossWeight:
+    """Weight (updates done / lifetime)^power for the loss at a time of a lifetime.
 
-    Where a meta-loss is taken in every window of a life (`lopt.meta.PES`), this trades the first windows for the last.
+    Where the meta-loss is summed over the truncation windows of a lifetime (`lopt.meta.PES`), this puts more weight on
+    late windows than on early ones.
+
+    Attributes:
+        power: exponent; zero weights all times equally.
     """
 
     power: float = 2.0
 
     def __call__(self, progress: Progress) -> Float[Array, ""]:
-        """The weight."""
+        """The weight at this progress."""
         return progress.fraction**self.power
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SupervisedLifetime:
-    """A learner of `task`, one minibatch per update, moved by `optimizer`'s transformation for theta.
+    """Lifetime of a supervised learner: every inner update is one step of `optimizer.as_optax(theta)` on a minibatch.
 
-    The level's params are a `Variation`: the seed of the initialisation, and the task's own. The optimizer is told the
-    loss (`value`), the `progress`, a `key`, and what the task tells it. The meta-loss is the loss on a fresh batch; it
-    is differentiable in theta, through the learner's gradients too.
+    A level's `params` are a `Variation`: the seed of the initial parameters, and the task instance. `update` gets the
+    extra arguments `value` (the loss), `progress`, `key`, and those that the task's loss returns. The meta-loss is the
+    loss on a fresh batch. It is differentiable in theta, including through the learner's gradients.
 
     Attributes:
-        task: what is learned.
-        optimizer: the rule; `lopt.optimizers.Designed` makes one of any optax transformation.
-        held_out: whether the meta-loss is that of data that is never trained on.
-        weight: what a loss at this time of life counts for in the meta-loss: `evenly`, or `Late()`.
-        bound: the loss is never more, and is this where it is not a number: a learner that is lost is as bad as it
-            can get, but no worse. None for the loss as it is.
+        task: the task.
+        optimizer: the family of optimizers with meta-parameters theta; `lopt.optimizers.FromOptax` wraps a
+            hand-designed optax optimizer.
+        held_out: whether the meta-loss is measured on held-out data.
+        weight: weight of the loss in the meta-loss as a function of progress: `uniform_loss_weight`, or
+            `PowerLossWeight()`.
+        bound: upper bound of the meta-loss, which also replaces NaN, so that diverged learners have a finite loss; None
+            for no bound.
 
     Raises:
-        ValueError: a `bound` that is not finite; a level whose lifetime is known and below one (in `init`).
+        ValueError: `bound` is not finite; in `init`, a level's lifetime is known and below one.
     """
 
     task: Task
     optimizer: LearnedOptimizer
     held_out: bool = True
-    weight: Callable[[Progress], Float[Array, ""]] = evenly
+    weight: Callable[[Progress], Float[Array, ""]] = uniform_loss_weight
     bound: float | None = None
 
     def __post_init__(self) -> None:
         if self.bound is not None and not abs(self.bound) < float("inf"):
             raise ValueError(f"SupervisedLifetime: bound must be finite or None (got {self.bound})")
 
-    def init(self, key: Key, theta: Theta, level: Level) -> Student:
-        """A newborn; the level alone says what it is."""
+    def init(self, key: Key, theta: Theta, level: Level) -> SupervisedLearnerState:
+        """Initial learner; parameters depend on the level's seed alone, `key` is not used."""
         check_lifetimes(level)
         variation = level.params
         params = self.task.init(jax.random.key(variation.seed), variation.task)
-        born = Student(params, self.optimizer.as_optax(theta).init(params), jnp.zeros((), jnp.int32))
-        return tree.canonical(born)
+        opt_state = self.optimizer.as_optax(theta).init(params)
+        return tree.canonical(SupervisedLearnerState(params, opt_state, jnp.zeros((), jnp.int32)))
 
-    def age(self, state: Student) -> Int[Array, ""]:
-        """Updates done."""
+    def age(self, state: SupervisedLearnerState) -> Int[Array, ""]:
+        """Inner updates done."""
         return state.age
 
-    def step(self, key: Key, theta: Theta, level: Level, state: Student) -> tuple[Student, Metrics]:
-        """One minibatch update; the identity once the lifetime is over."""
+    def step(
+        self, key: Key, theta: Theta, level: Level, state: SupervisedLearnerState
+    ) -> tuple[SupervisedLearnerState, UpdateInfo]:
+        """One minibatch update, and its metrics; the identity on the state once `age >= level.num_updates`."""
         key_batch, key_optimizer = jax.random.split(key)
         variation = level.params.task
         batch = self.task.batch(key_batch, variation, held_out=False)
@@ -93,23 +107,25 @@ class SupervisedLifetime:
         def loss(params):
             return self.task.loss(variation, params, batch)
 
-        (value, (metrics, told)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-        told = {"value": value, "progress": Progress(state.age, level.lifetime), "key": key_optimizer} | told
-        updates, opt_state = self.optimizer.as_optax(theta).update(grads, state.opt_state, state.params, **told)
-        moved = state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
-        alive = state.age < level.lifetime
+        (value, (metrics, extra_args)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        progress = Progress(state.age, level.num_updates)
+        extra_args = {"value": value, "progress": progress, "key": key_optimizer} | extra_args
+        updates, opt_state = self.optimizer.as_optax(theta).update(grads, state.opt_state, state.params, **extra_args)
+        updated = state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
+        active = level.active(state.age)
         metrics = {"loss": value, "gradient_norm": optax.tree.norm(grads)} | metrics
         metrics = {name: jnp.asarray(x, jnp.float32) for name, x in metrics.items()}
-        return tree.where(alive, moved, state).replace(age=state.age + alive.astype(state.age.dtype)), metrics
+        after = tree.where(active, updated, state).replace(age=state.age + active.astype(state.age.dtype))
+        return after, UpdateInfo(metrics)
 
     def meta_loss(
-        self, key: Key, theta: Theta, level: Level, state: Student
-    ) -> tuple[Float[Array, ""], Student, Metrics]:
-        """The loss now times its weight, the same learner, and the task's metrics with the loss itself."""
+        self, key: Key, theta: Theta, level: Level, state: SupervisedLearnerState
+    ) -> tuple[Float[Array, ""], SupervisedLearnerState, Metrics]:
+        """The weighted loss, the unchanged state, and metrics: `meta_{name}` of the task's, and `learner_loss`."""
         variation = level.params.task
         batch = self.task.batch(key, variation, held_out=self.held_out)
         loss, (metrics, _) = self.task.loss(variation, state.params, batch)
         if self.bound is not None:
             loss = jnp.where(loss < self.bound, loss, self.bound)
-        told = {f"meta_{name}": x for name, x in metrics.items()} | {"learner_loss": loss}
-        return self.weight(Progress(state.age, level.lifetime)) * loss, state, told
+        metrics = {f"meta_{name}": x for name, x in metrics.items()} | {"learner_loss": loss}
+        return self.weight(Progress(state.age, level.num_updates)) * loss, state, metrics

@@ -1,4 +1,4 @@
-"""Networks of supervised learners. Each takes a batch `[B, ...]`."""
+"""Small networks for supervised tasks. Each takes a batch `[B, ...]`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,13 @@ from lopt.types import Params, PyTree
 
 
 class Perceptron(nn.Module):
-    """Dense layers over the flattened input; it tells how active its hidden neurons are (`dormancy`)."""
+    """A multi-layer perceptron on the flattened input, which records the activity of its hidden neurons.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        features: width of the output.
+        activation: of the hidden layers.
+    """
 
     hidden: Sequence[int]
     features: int
@@ -20,7 +26,7 @@ class Perceptron(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B *f"]) -> Float[Array, "B features"]:
-        """Outputs."""
+        """The output layer's values, for example logits."""
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.hidden):
             x = self.activation(nn.Dense(width, name=f"Dense_{i}")(x))
@@ -29,14 +35,19 @@ class Perceptron(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """3x3 convolutions of stride 2 with ReLU, a mean over the image, a linear layer."""
+    """3x3 convolutions of stride 2 with ReLU, global average pooling, and a linear output layer.
+
+    Attributes:
+        channels: output channels of every convolution.
+        features: width of the output.
+    """
 
     channels: Sequence[int]
     features: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "B height width C"]) -> Float[Array, "B features"]:
-        """Outputs."""
+        """The output layer's values, for example logits."""
         for i, width in enumerate(self.channels):
             x = nn.relu(nn.Conv(width, (3, 3), strides=(2, 2), name=f"Conv_{i}")(x))
             self.sow("activity", f"after_Conv_{i}", jnp.abs(x).mean((0, 1, 2)))
@@ -44,7 +55,14 @@ class ConvNet(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A causal transformer over characters: learned positions, layer normalisation first in every block."""
+    """A causal pre-LN transformer over tokens with learned position embeddings.
+
+    Attributes:
+        vocabulary: number of tokens.
+        width: of the residual stream.
+        layers: number of blocks.
+        heads: attention heads per block.
+    """
 
     vocabulary: int
     width: int = 32
@@ -53,7 +71,7 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "B L"]) -> Float[Array, "B L vocabulary"]:
-        """Logits of each next character."""
+        """Logits of the next token at every position."""
         length = tokens.shape[1]
         position = self.param("position", nn.initializers.normal(0.02), (1, length, self.width))
         x = nn.Embed(self.vocabulary, self.width)(tokens) + position
@@ -65,30 +83,39 @@ class Transformer(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A GRU over characters."""
+    """A GRU over tokens.
+
+    Attributes:
+        vocabulary: number of tokens.
+        width: of the embeddings and of the recurrent state.
+    """
 
     vocabulary: int
     width: int = 32
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "B L"]) -> Float[Array, "B L vocabulary"]:
-        """Logits of each next character."""
+        """Logits of the next token at every position."""
         x = nn.Embed(self.vocabulary, self.width)(tokens)
         return nn.Dense(self.vocabulary)(nn.RNN(nn.GRUCell(self.width))(x))
 
 
-def apply_and_watch(net: nn.Module, params: Params, x: Any) -> tuple[Array, PyTree]:
-    """Outputs, and the dormancy: a tree like `params` of each neuron's activity relative to its layer's mean.
+def apply_with_dormancy(net: nn.Module, params: Params, x: Any) -> tuple[Array, PyTree]:
+    """Apply a network, and compute the dormancy of its neurons.
 
-    A network tells by `self.sow("activity", "after_<layer>", mean |activation|)`; it is 1 where it does not. Parameters
-    belong to the neuron they feed, along their last axis.
+    The dormancy of a neuron is its mean absolute activation divided by the mean of that over its layer. A network
+    records it by `self.sow("activity", "after_<layer>", mean |activation|)`. A parameter has the dormancy of the neuron
+    that it feeds, along its last axis; layers without a record have dormancy one.
 
-    Paper: arXiv 2302.12902 (dormant neurons), as an input of OPEN, arXiv 2407.07082.
+    Returns:
+        The network's outputs, and a tree like `params` whose leaves broadcast to the parameters.
+
+    Paper: arXiv 2302.12902 (dormant neurons); an input of OPEN, arXiv 2407.07082.
     """
-    out, kept = net.apply({"params": params}, x, mutable=["activity"])
+    out, collections = net.apply({"params": params}, x, mutable=["activity"])
 
-    def of(path: Any, leaf: Array) -> Array:
-        layer: Any = kept.get("activity", {})
+    def dormancy(path: Any, leaf: Array) -> Array:
+        layer: Any = collections.get("activity", {})
         for entry in path[:-2]:
             layer = layer.get(entry.key, {})
         if len(path) < 2 or f"after_{path[-2].key}" not in layer:
@@ -96,4 +123,4 @@ def apply_and_watch(net: nn.Module, params: Params, x: Any) -> tuple[Array, PyTr
         (activity,) = layer[f"after_{path[-2].key}"]
         return (activity / (activity.mean() + 1e-8)).reshape((1,) * (leaf.ndim - 1) + (-1,))
 
-    return out, jax.tree.map_with_path(of, params)
+    return out, jax.tree.map_with_path(dormancy, params)

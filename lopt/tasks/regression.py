@@ -1,4 +1,4 @@
-"""Linear regression to be learned in context: from a prior or from a pool of functions, with noise of unknown size."""
+"""In-context linear regression: functions from a prior or from a finite pool, with noise of unknown variance."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,61 +13,69 @@ from lopt.types import Context, Key
 
 PositionLosses = tuple[Float[Array, " T"], dict[str, Float[Array, " T"]]]
 Criterion = Callable[[Float[Array, "T F"], Float[Array, "T 1"]], PositionLosses]
-"""From outputs and targets of a sequence to losses and metrics at every position."""
+"""A function from outputs `[T, F]` and targets `[T, 1]` of a sequence to losses and metrics at every position `[T]`."""
 LOG_STD_LIMIT = 5.0
+"""Bound of |log sigma_hat|."""
 
 
 @runtime_checkable
 class Inputs(Protocol):
-    """A distribution of independent inputs with independent coordinates."""
+    """A distribution of i.i.d. inputs with independent coordinates."""
 
     def sample(self, key: Key, shape: tuple[int, int]) -> Float[Array, "T X"]:
-        """Inputs of a sequence."""
+        """The inputs of one sequence, with `shape` (T, X)."""
         ...
 
 
 @dataclass(frozen=True)
 class GaussianInputs:
-    """x_i ~ N(0, scales_i^2); a single scale is that of every coordinate."""
+    """Gaussian inputs: x_i ~ N(0, scales_i^2).
+
+    Attributes:
+        scales: standard deviation of every coordinate, or one value for all coordinates.
+    """
 
     scales: Sequence[float] = (1.0,)
 
     def sample(self, key: Key, shape: tuple[int, int]) -> Float[Array, "T X"]:
-        """Inputs of a sequence."""
+        """The inputs of one sequence, with `shape` (T, X)."""
         return jax.random.normal(key, shape) * jnp.broadcast_to(jnp.array(self.scales), shape)
 
     def moments(self) -> tuple[float, float]:
-        """E x_i^2 and E x_i^4 of the first coordinate."""
+        """(E x_1^2, E x_1^4) of the first coordinate."""
         return self.scales[0] ** 2, 3 * self.scales[0] ** 4
 
 
 @dataclass(frozen=True)
 class UniformInputs:
-    """x_i ~ U(-width / 2, width / 2)."""
+    """Uniform inputs: x_i ~ U(-width / 2, width / 2)."""
 
     width: float = 1.0
 
     def sample(self, key: Key, shape: tuple[int, int]) -> Float[Array, "T X"]:
-        """Inputs of a sequence."""
+        """The inputs of one sequence, with `shape` (T, X)."""
         return jax.random.uniform(key, shape, minval=-self.width / 2, maxval=self.width / 2)
 
     def moments(self) -> tuple[float, float]:
-        """E x_i^2 and E x_i^4."""
+        """(E x_i^2, E x_i^4) of any coordinate."""
         return self.width**2 / 12, self.width**4 / 80
 
 
 def squared_errors(outputs: Float[Array, "T 1"], targets: Float[Array, "T 1"]) -> PositionLosses:
-    """(y - y_hat)^2."""
+    """Squared errors (y_t - y_hat_t)^2 of outputs y_hat, without metrics."""
     return jnp.square(targets - outputs)[:, 0], {}
 
 
 def mean_and_std(outputs: Float[Array, "T 2"]) -> tuple[Float[Array, " T"], Float[Array, " T"]]:
-    """y_hat and sigma_hat: the second output is log sigma_hat, kept within 5 of zero."""
+    """y_hat and sigma_hat `[T]` from outputs (y_hat, log sigma_hat); log sigma_hat is clipped to [-5, 5]."""
     return outputs[:, 0], jnp.exp(jnp.clip(outputs[:, 1], -LOG_STD_LIMIT, LOG_STD_LIMIT))
 
 
 def gaussian_losses(outputs: Float[Array, "T 2"], targets: Float[Array, "T 1"]) -> PositionLosses:
-    """log sigma_hat + (y - y_hat)^2 / (2 sigma_hat^2), least for the mean and variance of y given all before it.
+    """Gaussian negative log-likelihoods log sigma_hat + (y - y_hat)^2 / (2 sigma_hat^2), without the constant.
+
+    The expected loss is minimal at the conditional mean and variance of y_t given its context. Metrics: `squared_error`
+    and `std` (sigma_hat), `[T]`.
 
     Paper: arXiv 2405.15115, equation of the bi-objective loss.
     """
@@ -77,34 +85,39 @@ def gaussian_losses(outputs: Float[Array, "T 2"], targets: Float[Array, "T 1"]) 
 
 
 class LinearFunction(struct.PyTreeNode):
-    """y = w . x + sigma eps."""
+    """A task of `LinearRegression`: y = w . x + sigma eps with eps ~ N(0, 1).
+
+    Attributes:
+        weights: w, `[X]`.
+        noise: sigma.
+    """
 
     weights: Float[Array, "*n X"]
     noise: Float[Array, "*n"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LinearRegression:
-    """y_t = w . x_t + sigma eps_t with eps_t ~ N(0, 1), w ~ N(mean, std^2 I), sigma uniform on `noises`.
+    """Tasks y_t = w . x_t + sigma eps_t with eps_t ~ N(0, 1), w ~ N(mean, std^2 I) and sigma uniform on `noises`.
 
-    With a `pool`, the functions are that many draws from this prior, always the same ones for one `pool_seed`.
+    With `pool` M, tasks are drawn uniformly from a fixed pool of M functions, which are draws from this prior.
 
     Attributes:
-        dimensions: of x.
-        length: T, examples of a sequence.
-        noises: values of sigma, equally likely; one of them for noise of a known size.
+        dimensions: X, coordinates of an input.
+        length: T, examples per sequence.
+        noises: the values of sigma, equally likely; a single value for known noise.
         std: standard deviation of the weights.
         mean: mean of every weight.
         inputs: distribution of x.
-        criterion: `squared_errors` (outputs y_hat) or `gaussian_losses` (outputs y_hat, log sigma_hat).
-        pool: M, the number of functions; None for a new one every time.
-        pool_seed: which functions.
+        criterion: `squared_errors` (output y_hat) or `gaussian_losses` (outputs y_hat and log sigma_hat).
+        pool: M, size of the pool; None for a new function per task.
+        pool_seed: seed of the pool.
 
     Raises:
-        ValueError: a size below one, no or negative noises, or a `std` that is negative.
+        ValueError: a size is below one, `noises` is empty or has a negative value, or `std` is negative.
 
-    Paper: arXiv 2208.01066 (noise-free regression), 2306.15063 (pools), 2405.15115 (unknown noise). Differs: one token
-    per example where a model reads concat(x_t, y_{t-1}); the distribution of sigma is ours.
+    Paper: arXiv 2208.01066 (noise-free regression), 2306.15063 (pools), 2405.15115 (unknown noise).
+    Differs: one token per example, concat(x_t, y_{t-1}), where the papers have two; the distribution of sigma.
     """
 
     dimensions: int = 4
@@ -129,23 +142,23 @@ class LinearRegression:
             )
 
     def sample(self, key: Key) -> LinearFunction:
-        """A new function, or one of the pool."""
+        """A new function, or a uniformly random one of the pool."""
         if self.pool is None:
             return self._function(key)
-        return self._function(self._member(jax.random.randint(key, (), 0, self.pool)))
+        return self._function(self._pool_key(jax.random.randint(key, (), 0, self.pool)))
 
     def functions(self) -> LinearFunction:
-        """The whole pool, `[M]`.
+        """All functions of the pool, with leading axis `[M]`.
 
         Raises:
-            ValueError: there is no pool.
+            ValueError: `pool` is None.
         """
         if self.pool is None:
-            raise ValueError("LinearRegression: there is no pool (expected pool >= 1)")
-        return jax.vmap(lambda m: self._function(self._member(m)))(jnp.arange(self.pool))
+            raise ValueError("LinearRegression: functions needs a pool (got pool=None, expected pool >= 1)")
+        return jax.vmap(lambda m: self._function(self._pool_key(m)))(jnp.arange(self.pool))
 
     def context(self, key: Key, task: LinearFunction, *, held_out: bool) -> Context:
-        """A sequence; every one is new, held out or not."""
+        """A new sequence of the function; `held_out` has no effect."""
         key_x, key_noise = jax.random.split(key)
         xs = self.inputs.sample(key_x, (self.length, self.dimensions))
         ys = (xs @ task.weights + task.noise * jax.random.normal(key_noise, (self.length,)))[:, None]
@@ -154,10 +167,10 @@ class LinearRegression:
     def losses(
         self, task: LinearFunction, outputs: Float[Array, "T F"], targets: Float[Array, "T 1"]
     ) -> PositionLosses:
-        """Those of the criterion."""
+        """Losses and metrics of `criterion` at every position `[T]`."""
         return self.criterion(outputs, targets)
 
-    def _member(self, m: Array) -> Key:
+    def _pool_key(self, m: Array) -> Key:
         return jax.random.fold_in(jax.random.key(self.pool_seed), m)
 
     def _function(self, key: Key) -> LinearFunction:

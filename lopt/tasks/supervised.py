@@ -1,4 +1,4 @@
-"""Learning a data set with a network."""
+"""Supervised learning of a data set with a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,38 +11,40 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from lopt.tasks.dataset import Dataset
-from lopt.tasks.networks import apply_and_watch
+from lopt.tasks.networks import apply_with_dormancy
 from lopt.types import Key, Metrics, Params, TaskLoss
 
 Loss = Callable[[Array, Array], tuple[Float[Array, ""], Metrics]]
-"""From outputs and targets of a batch to their mean loss and metrics."""
+"""A function from outputs `[B, F]` and targets of a batch to its mean loss and metrics."""
 
 
 def cross_entropy(logits: Float[Array, "B C"], labels: Int[Array, " B"]) -> tuple[Float[Array, ""], Metrics]:
-    """Of classes, in nats."""
-    # without the largest logit: beside large ones log(sum exp) is rounded away, and every answer seems right
+    """Mean cross-entropy in nats of logits `[B, C]` for integer classes `[B]`; metric `accuracy`."""
+    # subtract the largest logit: next to large logits log(sum exp) is rounded away, and every loss would be zero
     logits = logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True))
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     return loss, {"accuracy": (jnp.argmax(logits, -1) == labels).mean()}
 
 
 def squared_error(outputs: Float[Array, "B F"], targets: Float[Array, "B F"]) -> tuple[Float[Array, ""], Metrics]:
-    """Mean over examples and features; of standardised targets, the part of the variance that is not explained."""
+    """Mean squared error over examples and features; for standardised targets, the fraction of unexplained variance."""
     return jnp.square(outputs - targets).mean(), {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetTask:
-    """A network learns a data set by minibatches that are drawn with replacement.
+    """A network trained on a data set, with minibatches drawn with replacement.
+
+    The loss returns the extra optimizer argument `dormancy` (`apply_with_dormancy`).
 
     Attributes:
-        data: the examples.
+        data: the data set.
         net: a Flax module from inputs `[B, ...]` to outputs `[B, F]`.
         criterion: `cross_entropy`, `squared_error`, or another `Loss`.
-        batch_size: examples of a minibatch.
+        batch_size: B, examples per minibatch.
 
     Raises:
-        ValueError: a `batch_size` below one.
+        ValueError: `batch_size` is below one.
     """
 
     data: Dataset
@@ -55,22 +57,22 @@ class DatasetTask:
             raise ValueError(f"DatasetTask: batch_size must be at least 1 (got {self.batch_size})")
 
     def sample(self, key: Key) -> Any:
-        """Nothing varies but the initialisation and the minibatches."""
+        """`()`: there is a single task instance; levels differ in initialisation and minibatches only."""
         return ()
 
     def init(self, key: Key, variation: Any) -> Params:
-        """The network's parameters."""
+        """Initial parameters of the network."""
         return self.net.init(key, jnp.asarray(self.data.train.inputs[:1]))["params"]
 
     def batch(self, key: Key, variation: Any, *, held_out: bool) -> tuple[Array, Array]:
-        """Inputs and targets."""
+        """Inputs `[B, ...]` and targets `[B, ...]` of random training or held-out examples."""
         part = self.data.held_out if held_out else self.data.train
         index = jax.random.randint(key, (self.batch_size,), 0, len(part))
         return jnp.asarray(part.inputs)[index], jnp.asarray(part.targets)[index]
 
     def loss(self, variation: Any, params: Params, batch: Any) -> TaskLoss:
-        """The criterion, its metrics, and the network's dormancy."""
+        """The criterion's loss and metrics, and the extra optimizer argument `dormancy`."""
         inputs, targets = batch
-        outputs, dormancy = apply_and_watch(self.net, params, inputs)
+        outputs, dormancy = apply_with_dormancy(self.net, params, inputs)
         loss, metrics = self.criterion(outputs, targets)
         return loss, (metrics, {"dormancy": dormancy})

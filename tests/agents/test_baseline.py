@@ -1,4 +1,4 @@
-"""The value baseline: its gradient, what it learns, and how it is frozen."""
+"""The value baseline: its gradient, its training, and its frozen variant."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from lopt.agents import NetHead, TableHead, ValueBaseline
+from lopt.agents import TrainableNet, TrainableTable, ValueBaseline
 from lopt.nets import Tabular
 from tests.reference import naive
 from tests.reference.trajectories import trajectory
@@ -17,86 +17,88 @@ from tests.reference.trajectories import trajectory
 STATES = 4
 TRAJ = trajectory(num_states=STATES)
 OBS = jax.tree.map(lambda x: x[0, 0], TRAJ.obs)
-ALIVE = jnp.array(True)
+ACTIVE = jnp.array(True)
 
 
-def network(optimizer, gamma=0.9):
-    return ValueBaseline(NetHead(partial(Tabular, STATES), optimizer, 1), gamma=gamma, lam=0.8)
+def network_baseline(optimizer, gamma=0.9):
+    return ValueBaseline(
+        critic=TrainableNet(net=partial(Tabular, STATES), optimizer=optimizer, features=1), gamma=gamma, lam=0.8
+    )
 
 
 def test_advantages_and_the_gradient_of_the_squared_error():
-    baseline = network(optax.sgd(0.5))
+    baseline = network_baseline(optax.sgd(0.5))
 
     @jax.jit
-    def go(key):
+    def run(key):
         state = baseline.init(key, OBS)
-        moved, valuation = baseline.update(state, TRAJ, ALIVE)
+        updated, estimates = baseline.update(state, TRAJ, ACTIVE)
 
         def error(params):
-            value = jax.vmap(jax.vmap(lambda o: baseline.head.apply(params, o)))(TRAJ.obs)[..., 0]
-            target = jax.lax.stop_gradient(valuation.advantage + valuation.value)
+            value = jax.vmap(jax.vmap(lambda o: baseline.critic.apply(params, o)))(TRAJ.obs)[..., 0]
+            target = jax.lax.stop_gradient(estimates.advantage + estimates.value)
             return ((value - target) ** 2).mean()
 
         expected = jax.tree.map(lambda p, g: p - 0.5 * g, state.params, jax.grad(error)(state.params))
-        return state, moved, expected, valuation
+        return state, updated, expected, estimates
 
-    state, moved, expected, valuation = go(jax.random.key(0))
-    chex.assert_trees_all_close(moved.params, expected, rtol=1e-5, atol=1e-7)
-    assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved.params, state.params)), strict=True))
+    state, updated, expected, estimates = run(jax.random.key(0))
+    chex.assert_trees_all_close(updated.params, expected, rtol=1e-5, atol=1e-7)
+    assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (updated.params, state.params)), strict=True))
     rows, time = np.asarray(state.params["rows"])[:, 0], float(state.params["time"][0])
     value, value_next = (rows[o.index] + time * np.asarray(o.time) for o in (TRAJ.obs, TRAJ.next_obs))
-    np.testing.assert_allclose(valuation.value, value, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(estimates.value, value, rtol=1e-5, atol=1e-6)
     arrays = jax.tree.map(np.asarray, (TRAJ.reward, TRAJ.discount, TRAJ.truncated))
     advantage = naive.gae(*arrays, value, value_next, 0.9, 0.8)
-    np.testing.assert_allclose(valuation.advantage, advantage, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(valuation.loss, (advantage**2).mean(), rtol=1e-4)
+    np.testing.assert_allclose(estimates.advantage, advantage, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(estimates.loss, (advantage**2).mean(), rtol=1e-4)
 
 
-def test_it_learns_unless_it_is_frozen():
+def test_it_is_trained_unless_its_optimizer_is_zero():
     losses = {}
-    for name, optimizer in {"learns": optax.sgd(0.3), "frozen": optax.set_to_zero()}.items():
-        baseline = network(optimizer, gamma=0.3)
+    for name, optimizer in {"trained": optax.sgd(0.3), "frozen": optax.set_to_zero()}.items():
+        baseline = network_baseline(optimizer, gamma=0.3)
 
         @jax.jit
-        def go(key, baseline=baseline):
+        def run(key, baseline=baseline):
             def step(state, _):
-                state, valuation = baseline.update(state, TRAJ, ALIVE)
-                return state, valuation.loss
+                state, estimates = baseline.update(state, TRAJ, ACTIVE)
+                return state, estimates.loss
 
             first = baseline.init(key, OBS)
             return first, *jax.lax.scan(step, first, length=200)
 
-        first, last, losses[name] = go(jax.random.key(0))
+        first, last, losses[name] = run(jax.random.key(0))
         if name == "frozen":
             chex.assert_trees_all_equal(last, first)
-    learns, frozen = losses["learns"], losses["frozen"]
+    trained, frozen = losses["trained"], losses["frozen"]
     assert (frozen == frozen[0]).all()
-    # what remains is the part of the targets that a table of four states cannot express
-    assert learns[-1] < 0.8 * learns[0]
-    np.testing.assert_allclose(learns[-1], learns[-20], rtol=1e-2)
+    # the remaining loss is the part of the targets that a table of four states cannot represent
+    assert trained[-1] < 0.8 * trained[0]
+    np.testing.assert_allclose(trained[-1], trained[-20], rtol=1e-2)
 
 
-def test_nothing_is_differentiated_through_it():
-    baseline = ValueBaseline(TableHead(STATES, 0.5, 1.0, 1))
+def test_no_gradient_flows_through_its_parameters():
+    baseline = ValueBaseline(critic=TrainableTable(num_states=STATES, learning_rate=0.5, max_norm=1.0, features=1))
 
     @jax.jit
-    def go(key):
-        def through(params):
-            moved, valuation = baseline.update(state.replace(params=params), TRAJ, ALIVE)
-            return valuation.advantage.sum() + sum(x.sum() for x in jax.tree.leaves(moved))
+    def gradient(key):
+        def outputs(params):
+            updated, estimates = baseline.update(state.replace(params=params), TRAJ, ACTIVE)
+            return estimates.advantage.sum() + sum(x.sum() for x in jax.tree.leaves(updated))
 
         state = baseline.init(key, OBS)
-        return jax.grad(through)(state.params)
+        return jax.grad(outputs)(state.params)
 
-    for grads in jax.tree.leaves(go(jax.random.key(0))):
+    for grads in jax.tree.leaves(gradient(jax.random.key(0))):
         np.testing.assert_array_equal(grads, np.zeros(grads.shape))
 
 
 def test_bad_values():
-    head = TableHead(STATES, 0.5, 1.0, 1)
+    critic = TrainableTable(num_states=STATES, learning_rate=0.5, max_norm=1.0, features=1)
     with pytest.raises(ValueError, match="one output"):
-        ValueBaseline(TableHead(STATES, 0.5, 1.0, 2))
+        ValueBaseline(critic=TrainableTable(num_states=STATES, learning_rate=0.5, max_norm=1.0, features=2))
     with pytest.raises(ValueError, match="gamma"):
-        ValueBaseline(head, gamma=1.5)
+        ValueBaseline(critic=critic, gamma=1.5)
     with pytest.raises(ValueError, match="lam"):
-        ValueBaseline(head, lam=-0.5)
+        ValueBaseline(critic=critic, lam=-0.5)

@@ -1,4 +1,4 @@
-"""The laws of every in-context learner, for those of one layer whose best weights are known."""
+"""The laws of every in-context learner, for the one-layer models whose optimal weights have a closed form."""
 
 import pytest
 
@@ -7,9 +7,16 @@ from tests.contracts import test_sequence_model as contract
 
 MODELS = {
     "one-step attention": lambda: incontext.OneStepAttention(**contract.SIZES, scale=0.5),
-    "Transformer with whole examples as tokens": lambda: incontext.Paired(
+    "Transformer with one token per example": lambda: incontext.Paired(
         contract.INPUTS,
-        incontext.Transformer(2 * contract.INPUTS, contract.TARGETS, contract.OUTPUTS, 6, width=8, heads=2),
+        incontext.Transformer(
+            inputs=2 * contract.INPUTS,
+            targets=contract.TARGETS,
+            outputs=contract.OUTPUTS,
+            positions=6,
+            width=8,
+            heads=2,
+        ),
     ),
     "mesa-layer": lambda: incontext.MesaLayer(**contract.SIZES, heads=2, key_size=4, value_size=3),
 }

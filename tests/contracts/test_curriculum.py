@@ -26,30 +26,32 @@ from lopt.curriculum import (
     Uniform,
 )
 from lopt.protocols import Curriculum, Score
-from lopt.types import NEW, UNTRACKED, Assignment, Level
+from lopt.types import NEW, UNTRACKED, Assignment, Level, UpdateInfo, ValueScores
 
 N, K, STEPS = 4, 3, 30
 KEY = jax.random.key(0)
 
 
 def generator(key):
-    """Everything follows from one number, so that a mixed-up level is noticed."""
+    """A level whose leaves all follow from one number, so that mixed-up leaves are detected."""
     name = jax.random.randint(key, (), 0, 1000)
-    return Level(params={"name": name, "goal": name * jnp.arange(2.0)}, lifetime=name % 9 + 1)
+    return Level(params={"name": name, "goal": name * jnp.arange(2.0)}, num_updates=name % 9 + 1)
 
 
-def a_set():
+def level_set():
     return jax.vmap(generator)(jax.random.split(KEY, 7))
 
 
 CURRICULA = {
     "DomainRandomisation": lambda: DomainRandomisation(generator),
-    "FrozenSet": lambda: FrozenSet(a_set()),
+    "FrozenSet": lambda: FrozenSet(level_set()),
     "GrooveCompat": lambda: GrooveCompat(generator=generator, capacity=12),
-    "GrooveCompat, mended": lambda: GrooveCompat(
+    "GrooveCompat without its defects": lambda: GrooveCompat(
         generator=generator, capacity=12, reset_bug=False, top_transform=False
     ),
-    "RateBandit": lambda: RateBandit(DomainRandomisation(generator), arms=((1.0, 1.0), (2.0, 0.5), (4.0, 1.0))),
+    "RateBandit": lambda: RateBandit(
+        curriculum=DomainRandomisation(generator), arms=((1.0, 1.0), (2.0, 0.5), (4.0, 1.0))
+    ),
     "Replay": lambda: Replay(generator=generator, capacity=8, staleness=0.2),
     "Replay, top k": lambda: Replay(generator=generator, capacity=8, priority=TopK(3), dedupe=False),
 }
@@ -75,7 +77,7 @@ def jitted(name):
 
 
 @cache
-def life(name):
+def exchanges(name):
     """STEPS exchanges, each `(before, scores, finished, after, state)`."""
     init, exchange = jitted(name)
     rng = np.random.default_rng(0)
@@ -110,40 +112,40 @@ def test_first_assignment(name):
 
 @for_curricula
 def test_unfinished_lifetimes_are_untouched(name):
-    for before, _, finished, after, _ in life(name):
+    for before, _, finished, after, _ in exchanges(name):
         for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
             np.testing.assert_array_equal(new[~finished], old[~finished])
 
 
 @for_curricula
-def test_no_slot_twice_and_every_finished_lane_has_one_or_is_new(name):
-    for _, _, finished, after, _ in life(name):
+def test_no_slot_is_assigned_twice_and_finished_lifetimes_have_a_slot_or_are_new(name):
+    for _, _, finished, after, _ in exchanges(name):
         slot = np.asarray(after.slot)
-        held = slot[slot >= 0]
-        assert len(set(held.tolist())) == len(held)
+        in_use = slot[slot >= 0]
+        assert len(set(in_use.tolist())) == len(in_use)
         assert (slot[finished] >= NEW).all()
 
 
 @for_curricula
-def test_levels_arrive_whole(name):
-    for *_, after, _ in life(name):
+def test_assigned_levels_are_consistent_in_all_leaves(name):
+    for *_, after, _ in exchanges(name):
         number = np.asarray(after.levels.params["name"])
-        np.testing.assert_array_equal(after.levels.lifetime, number % 9 + 1)
+        np.testing.assert_array_equal(after.levels.num_updates, number % 9 + 1)
         np.testing.assert_array_equal(after.levels.params["goal"], number[:, None] * np.arange(2.0))
 
 
 @for_curricula
-def test_a_held_slot_holds_the_level_that_is_played(name):
-    for *_, after, state in life(name):
-        for lane in np.flatnonzero(np.asarray(after.slot) >= 0):
-            slot = after.slot[lane]
-            assert int(state.levels.params["name"][slot]) == int(after.levels.params["name"][lane])
+def test_an_assigned_slot_contains_the_assigned_level(name):
+    for *_, after, state in exchanges(name):
+        for n in np.flatnonzero(np.asarray(after.slot) >= 0):
+            slot = after.slot[n]
+            assert int(state.levels.params["name"][slot]) == int(after.levels.params["name"][n])
 
 
 @for_curricula
 def test_state_and_metrics_are_stable_and_finite(name):
     c = curriculum(name)
-    *_, state = life(name)[-1]
+    *_, state = exchanges(name)[-1]
     chex.assert_trees_all_equal_shapes_and_dtypes(state, jitted(name)[0](KEY, N)[0])
     metrics = c.metrics(state)
     assert all(jnp.shape(v) == () and jnp.isfinite(v) for v in metrics.values())
@@ -153,14 +155,14 @@ def test_state_and_metrics_are_stable_and_finite(name):
 
 @for_curricula
 def test_exchange_depends_on_its_key_only(name):
-    before, scores, *_, state = life(name)[-1]
+    before, scores, *_, state = exchanges(name)[-1]
 
-    def go(key):
+    def assigned(key):
         after = jitted(name)[1](key, state, before, scores, jnp.ones(N, bool))[1]
         return after.levels.params["name"].tolist()
 
-    assert go(KEY) == go(KEY) != go(jax.random.key(9))
-    assert len(set(go(KEY))) > 1
+    assert assigned(KEY) == assigned(KEY) != assigned(jax.random.key(9))
+    assert len(set(assigned(KEY))) > 1
 
 
 @for_curricula
@@ -178,7 +180,7 @@ def test_curriculum_uses_no_key_twice(name, monkeypatch):
 
 
 @for_curricula
-def test_untracked_lives_leave_no_score(name):
+def test_scores_of_untracked_lifetimes_are_not_recorded(name):
     init, exchange = jitted(name)
     state, assignment = init(KEY, N)
     assignment = assignment.replace(slot=jnp.full((N,), UNTRACKED, jnp.int32))
@@ -188,22 +190,22 @@ def test_untracked_lives_leave_no_score(name):
 
 
 class Learner(struct.PyTreeNode):
-    """An age and a value."""
+    """Learner state: age and value."""
 
     age: jax.Array
     value: jax.Array
 
 
 class FakeLifetime:
-    """Its value goes up with the level's goal."""
+    """Lifetime whose learner's value increases by the sum of the level's goal and noise."""
 
     def init(self, key, theta, level):
         return Learner(jnp.int32(0), jax.random.normal(key))
 
     def step(self, key, theta, level, state):
-        live = state.age < level.lifetime
-        gain = jnp.where(live, level.params["goal"].sum() + jax.random.normal(key), 0.0)
-        return Learner(state.age + live, state.value + gain), {}
+        active = state.age < level.num_updates
+        gain = jnp.where(active, level.params["goal"].sum() + jax.random.normal(key), 0.0)
+        return Learner(state.age + active, state.value + gain), UpdateInfo({})
 
     def meta_loss(self, key, theta, level, state):
         return -state.value, state, {}
@@ -227,28 +229,26 @@ SCORES = {
     "PositiveValueLoss": PositiveValueLoss(),
     "Uniform": Uniform(),
 }
-MEASURED_AT_BIRTH = ("AlgorithmicRegret", "OracleRegret", "Uniform")
+DEFINED_AT_INITIALISATION = ("AlgorithmicRegret", "OracleRegret", "Uniform")
 for_scores = pytest.mark.parametrize("name", SCORES)
 
 
-def metrics_of(key):
+def updates_of(key):
     """What K updates of an RL lifetime report, on a level whose returns are all negative."""
-    names = ("positive_value_loss", "l1_value_loss", "value_mean", "best_return", "reward")
-    values = -1.0 - jax.random.uniform(key, (len(names), K))
-    return dict(zip(names, values, strict=True))
+    return ValueScores(*(-1.0 - jax.random.uniform(key, (5, K))))
 
 
-def whole_life(score, key, level):
-    """Birth, three windows and the reading, as the learner does it."""
-    key_birth, key_windows, key_metrics, key_read, key_value = jax.random.split(key, 5)
+def score_of_lifetime(score, key, level):
+    """`init`, three windows of `advance`, and `score`, in the order of `MetaLearner`."""
+    key_init, key_windows, key_metrics, key_score, key_value = jax.random.split(key, 5)
 
     def window(state, keys):
-        return score.advance(keys[0], level, state, metrics_of(keys[1])), None
+        return score.advance(keys[0], level, state, updates_of(keys[1])), None
 
     keys = jax.random.split(key_windows, 3), jax.random.split(key_metrics, 3)
-    state, _ = jax.lax.scan(window, score.init(key_birth, level), keys)
+    state, _ = jax.lax.scan(window, score.init(key_init, level), keys)
     learner = Learner(jnp.int32(9), jax.random.normal(key_value))
-    return score.score(key_read, level, learner, state), state
+    return score.score(key_score, level, learner, state), state
 
 
 @for_scores
@@ -259,14 +259,14 @@ def test_score_has_the_methods_and_hashes(name):
 
 @for_scores
 def test_score_is_a_float_for_one_lifetime_and_vmaps(name):
-    go = partial(whole_life, SCORES[name])
-    keys, levels = jax.random.split(KEY, N), tree.take(a_set(), slice(N))
-    batched, states = jax.jit(jax.vmap(go))(keys, levels)
+    compute = partial(score_of_lifetime, SCORES[name])
+    keys, levels = jax.random.split(KEY, N), tree.take(level_set(), slice(N))
+    batched, states = jax.jit(jax.vmap(compute))(keys, levels)
     chex.assert_shape(batched, (N,))
     chex.assert_type(batched, jnp.float32)
     assert jnp.isfinite(batched).all()
     assert all(isinstance(x, jax.Array) and x.shape[0] == N for x in jax.tree.leaves(states))
-    one, _ = jax.jit(go)(keys[1], tree.take(levels, 1))
+    one, _ = jax.jit(compute)(keys[1], tree.take(levels, 1))
     np.testing.assert_allclose(one, batched[1], rtol=1e-5)
 
 
@@ -274,7 +274,7 @@ def test_score_is_a_float_for_one_lifetime_and_vmaps(name):
 def test_score_uses_no_key_twice(name):
     level = generator(KEY)
     with jax.debug_key_reuse(True):
-        jax.jit(partial(whole_life, SCORES[name])).trace(jax.random.key(2), level)
+        jax.jit(partial(score_of_lifetime, SCORES[name])).trace(jax.random.key(2), level)
 
 
 @for_scores
@@ -282,4 +282,4 @@ def test_score_without_a_measurement_is_minus_infinity(name):
     level = generator(KEY)
     state = SCORES[name].init(KEY, level)
     value = SCORES[name].score(KEY, level, Learner(jnp.int32(0), jnp.float32(0)), state)
-    assert jnp.isfinite(value) if name in MEASURED_AT_BIRTH else value == -jnp.inf
+    assert jnp.isfinite(value) if name in DEFINED_AT_INITIALISATION else value == -jnp.inf

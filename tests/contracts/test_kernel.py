@@ -1,4 +1,4 @@
-"""Laws of every kernel: convex duality, by numbers."""
+"""Laws of every kernel: numerical checks of convex duality."""
 
 import functools
 
@@ -36,14 +36,14 @@ def unstack(tree):
 
 
 @functools.cache
-def found(name):
-    """What there is to know of a kernel in float64, at pairs of random momenta."""
+def evaluation(name):
+    """Values of a kernel's methods in float64, at pairs of random momenta."""
     kernel = KERNELS[name]
 
     def evaluate(m, n):
-        # every method once, over all the points where it is asked
+        # one call of every method, batched over the points
         y, z = unstack(jax.vmap(kernel.map)(stack(m, n)))
-        inside = between(y, z, 0.3)  # of points of a convex set, so that not all are extreme
+        inside = between(y, z, 0.3)  # interior points of the convex set
         values = jax.vmap(kernel.value)(stack(m, n, between(m, n, 0.5)))
         conjugates = jax.vmap(kernel.conjugate)(stack(y, inside, times(1.5, y)))
         distances = jax.vmap(kernel.distance)(stack(y, times(1.5, y)))
@@ -62,18 +62,18 @@ def found(name):
         y = kernel.map(m)
         return y, kernel.distance(y), jax.grad(lambda m: dot(kernel.map(m), matrices(3, 1.0, np.float32)))(m)
 
-    def everything(m, n, scaled):
+    def evaluate_all(m, n, scaled):
         return jax.vmap(evaluate)(m, n) | {"scaled": jax.vmap(at_scale)(scaled)}
 
     with jax.enable_x64(True):
         pairs = [stack(*(matrices(offset + i) for i in range(PAIRS))) for offset in (0, 100)]
-        out = jax.jit(everything)(*pairs, stack(*(matrices(3, scale, np.float32) for scale in SCALES)))
+        out = jax.jit(evaluate_all)(*pairs, stack(*(matrices(3, scale, np.float32) for scale in SCALES)))
         return jax.tree.map(np.asarray, out)
 
 
 def scaled(name, scale):
-    """Map, distance, and slopes of the map at a float32 momentum of that size."""
-    return jax.tree.map(lambda x: x[SCALES.index(scale)], found(name)["scaled"])
+    """Map, distance, and derivatives of the map at a float32 momentum of that scale."""
+    return jax.tree.map(lambda x: x[SCALES.index(scale)], evaluation(name)["scaled"])
 
 
 @for_kernels
@@ -85,25 +85,25 @@ def test_kernel_has_the_methods_and_hashes(name):
 
 @for_kernels
 def test_fenchel_young_is_an_equality_at_the_map(name):
-    assert np.abs(found(name)["gap"]).max() < 1e-12
+    assert np.abs(evaluation(name)["gap"]).max() < 1e-12
 
 
 @for_kernels
 def test_fenchel_young_is_an_inequality_elsewhere(name):
-    gaps = found(name)["gap elsewhere"]
+    gaps = evaluation(name)["gap elsewhere"]
     assert np.isfinite(gaps).all() and gaps.min() >= -1e-12 and gaps.max() > 1e-3
 
 
 @for_kernels
-def test_the_value_is_convex_and_the_map_its_gradient(name):
-    values = found(name)
+def test_the_value_is_convex_and_the_map_is_its_gradient(name):
+    values = evaluation(name)
     assert values["convex"].min() >= -1e-12 and values["monotone"].min() >= -1e-12
     assert max(x.max() for x in jax.tree.leaves(values["gradient"])) < 1e-12
 
 
 @for_kernels
-def test_the_map_is_in_the_set_and_half_as_much_again_is_not(name):
-    values = found(name)
+def test_the_map_is_in_the_set_and_1_5_times_the_map_is_not(name):
+    values = evaluation(name)
     assert values["distance"].max() < 1e-12
     if name in FREE:
         assert not values["outside"].any() and np.isfinite(values["conjugate outside"]).all()
@@ -113,7 +113,7 @@ def test_the_map_is_in_the_set_and_half_as_much_again_is_not(name):
 
 
 @for_kernels
-def test_nothing_comes_of_nothing(name):
+def test_the_map_of_zero_is_zero(name):
     out = scaled(name, 0.0)[0]
     if name == "softmax":
         np.testing.assert_allclose(out["w"], 1 / 18, rtol=1e-6)
@@ -123,7 +123,7 @@ def test_nothing_comes_of_nothing(name):
 
 @for_kernels
 @pytest.mark.parametrize("scale", [0.0, 1.0])
-def test_the_map_can_be_differentiated(name, scale):
+def test_the_map_has_finite_derivatives(name, scale):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(scaled(name, scale)[2]))
 
 
@@ -152,8 +152,8 @@ def test_the_map_keeps_structure_shapes_and_types(name, dtype):
 
 
 @for_kernels
-def test_an_empty_tree_is_no_trouble(name):
+def test_an_empty_tree_is_accepted(name):
     kernel = KERNELS[name]
     assert kernel.map({}) == {}
-    if name != "softmax":  # no element can sum to one
+    if name != "softmax":  # the simplex of zero elements is empty
         assert kernel.value({}) == kernel.conjugate({}) == kernel.distance({}) == 0

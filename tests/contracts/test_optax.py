@@ -1,7 +1,7 @@
-"""Laws of every optimizer: what optax promises its users, and what ours rely on.
+"""Laws of every optimizer: properties of optax's transformations that users rely on.
 
-An optimizer enters with one line in `tests/reference/optimizers.py`. What has to be compiled is compiled for those of
-`QUICK` in the fast tests and for all of them in the slow ones.
+A new optimizer is one line in `tests/reference/optimizers.py`. Tests that compile run for those of `QUICK` among the
+fast tests and for all of them among the slow ones.
 """
 
 import functools
@@ -22,7 +22,7 @@ for_optimizers = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in OPTIMIZERS]
 )
 SETTINGS = 64
-# inside every constraint set of decay 0.1
+# inside every constraint set of weight decay 0.1
 TARGET = {"w": np.array([[1.0, 3.0], [2.0, 1.0]], np.float32), "b": np.array([2.0, 1.0], np.float32)}
 
 
@@ -48,8 +48,8 @@ def after(tx, params, gradients):
 
 
 def gradients(case, steps=2):
-    made = [params(case, seed=seed) for seed in range(1, steps + 1)]
-    return jax.tree.map(lambda *xs: np.stack(xs), *made)
+    drawn = [params(case, seed=seed) for seed in range(1, steps + 1)]
+    return jax.tree.map(lambda *xs: np.stack(xs), *drawn)
 
 
 def draws(case):
@@ -59,7 +59,7 @@ def draws(case):
 
 
 def injected(case):
-    """`make` as optax's injection likes it: with a signature that names its numbers and nothing else."""
+    """The optimizer under `optax.inject_hyperparams`, with a signature that names its hyper-parameters alone."""
 
     def make(**values):
         return case.build(**values)
@@ -71,63 +71,63 @@ def injected(case):
 
 
 def parabola(p):
-    """Twice the distance to TARGET, for the leaves that there are."""
+    """Gradient of the squared distance to TARGET, for the leaves of p."""
     return {name: 2 * (x - TARGET[name]) for name, x in p.items()}
 
 
 @functools.cache
 def by_hyperparams(name):
-    """Of the numbers that users tune or learn: injected, vmapped, looped over, differentiated."""
+    """Updates with hyper-parameters that are injected, vmapped, looped over and differentiated."""
     case = OPTIMIZERS[name]
     p, grads = params(case), gradients(case)
 
     def run(values):
         return after(case.build(**values), p, grads)[0]
 
-    def moved(values):
+    def total(values):
         return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(run(values)))
 
     middle, settings = {name: float(np.mean(ends)) for name, ends in case.hyperparams.items()}, draws(case)
-    some = range(0, SETTINGS, SETTINGS // 8)
+    subset = range(0, SETTINGS, SETTINGS // 8)
     if not middle:
         return None
-    looped = [run({name: values[i] for name, values in settings.items()}) for i in some]
+    looped = [run({name: values[i] for name, values in settings.items()}) for i in subset]
     return {
-        "written": after(case.build(**middle), p, grads),
+        "constants": after(case.build(**middle), p, grads),
         "injected": after(injected(case)(**middle), p, grads),
         "vmapped": jax.tree.map(lambda x: x[:: SETTINGS // 8], jax.jit(jax.vmap(run))(settings)),
         "looped": jax.tree.map(lambda *xs: np.stack(xs), *looped),
-        "slopes": jax.grad(moved)(jax.tree.map(jnp.float32, middle)),
+        "slopes": jax.grad(total)(jax.tree.map(jnp.float32, middle)),
     }
 
 
 @functools.cache
 def by_wrapping(name):
-    """What optax's wrappers make of it."""
+    """Updates under optax's wrappers."""
     case = OPTIMIZERS[name]
     tx, p, grads = case.build(), params(case), gradients(case)
     ours = {name: name in ("w", "stack") for name in p}
-    some = {name: p[name] if keep else None for name, keep in ours.items()}
-    grads_of_some = {name: grads[name] if keep else None for name, keep in ours.items()}
-    labels = {name: "ours" if keep else "theirs" for name, keep in ours.items()}
+    part = {name: p[name] if keep else None for name, keep in ours.items()}
+    grads_of_part = {name: grads[name] if keep else None for name, keep in ours.items()}
+    labels = {name: "ours" if keep else "sgd" for name, keep in ours.items()}
 
     @jax.jit
     def conditional(p, grads):
         finite, multi = optax.apply_if_finite(tx, 5), optax.MultiSteps(tx, 2)
         before, state = finite.init(p), multi.init(p)
-        broken = jax.tree.map(lambda g: g[0] * jnp.nan, grads)
+        nan_grads = jax.tree.map(lambda g: g[0] * jnp.nan, grads)
         first, state = multi.update(jax.tree.map(lambda g: g[0], grads), state, p)
         return {
-            "not finite": (finite.update(broken, before, p), before),
+            "not finite": (finite.update(nan_grads, before, p), before),
             "multi steps": (first, multi.update(jax.tree.map(lambda g: g[1], grads), state, p)[0]),
         }
 
     return conditional(p, grads) | {
-        "plain": after(tx, p, grads)[0],
+        "unwrapped": after(tx, p, grads)[0],
         "mean": after(tx, p, jax.tree.map(lambda g: g.mean(0, keepdims=True), grads))[0],
-        "separate": after(tx, some, grads_of_some)[0],
+        "separate": after(tx, part, grads_of_part)[0],
         "masked": after(optax.masked(tx, ours), p, grads)[0],
-        "partition": after(optax.partition({"ours": tx, "theirs": optax.sgd(1.0)}, labels), p, grads)[0],
+        "partition": after(optax.partition({"ours": tx, "sgd": optax.sgd(1.0)}, labels), p, grads)[0],
         "chained": after(optax.chain(optax.clip_by_global_norm(1e9), tx), p, grads)[0],
         "large": [after(tx, p, jax.tree.map(lambda g, size=size: 0 * g + size, grads))[0] for size in (5.0, 500.0)],
     }
@@ -140,7 +140,7 @@ def run(name):
 
     def step(p, state, g):
         traces.append(name)
-        updates, state = tx.update(g, state, p, value=jnp.float16(1.0), unheard_of=0)
+        updates, state = tx.update(g, state, p, value=jnp.float16(1.0), unknown_argument=0)
         return optax.apply_updates(p, updates), state
 
     compiled, states = jax.jit(step, donate_argnums=(0, 1)), []
@@ -165,7 +165,7 @@ def test_a_step_compiles_once_donates_its_buffers_and_takes_any_keyword(name):
 
 
 @for_optimizers
-def test_a_run_goes_on_from_a_saved_state_bit_for_bit(name):
+def test_a_run_resumes_from_a_saved_state_bit_for_bit(name):
     states, resumed, _ = run(name)
     chex.assert_trees_all_equal(resumed, states[3])
 
@@ -175,7 +175,7 @@ def test_a_run_goes_on_from_a_saved_state_bit_for_bit(name):
 def test_types_are_stable_in_a_branch_and_a_loop(name, dtype):
     case = OPTIMIZERS[name]
 
-    def steps(p, g, ever):
+    def steps(p, g, condition):
         tx = optimizer(name)
 
         def step(carry, _):
@@ -184,17 +184,17 @@ def test_types_are_stable_in_a_branch_and_a_loop(name, dtype):
             assert types(updates) == types(g)
             return (optax.apply_updates(p, updates), state), None
 
-        start = (p, tx.init(p))
-        return jax.lax.cond(ever, lambda x: jax.lax.scan(step, x, None, 2)[0], lambda x: x, start)
+        initial = (p, tx.init(p))
+        return jax.lax.cond(condition, lambda x: jax.lax.scan(step, x, None, 2)[0], lambda x: x, initial)
 
     with jax.enable_x64(dtype == "float64"):
         p = shapes(params(case), dtype)
-        ended, _ = jax.eval_shape(steps, p, p, jax.ShapeDtypeStruct((), bool))
-    assert types(ended) == types(p)
+        final, _ = jax.eval_shape(steps, p, p, jax.ShapeDtypeStruct((), bool))
+    assert types(final) == types(p)
 
 
 @for_optimizers
-def test_leaves_of_several_types_keep_theirs(name):
+def test_leaves_of_different_types_keep_their_types(name):
     case = OPTIMIZERS[name]
     with jax.enable_x64(True):
         p = shapes(params(case), "float32")
@@ -205,7 +205,7 @@ def test_leaves_of_several_types_keep_theirs(name):
 
 
 @for_optimizers
-def test_traced_hyperparams_do_not_widen_anything(name):
+def test_traced_hyperparams_do_not_widen_types(name):
     case = OPTIMIZERS[name]
     p = shapes(params(case), "bfloat16")
     values = {name: jax.ShapeDtypeStruct((), "float32") for name in case.hyperparams}
@@ -221,7 +221,7 @@ def test_traced_hyperparams_do_not_widen_anything(name):
 @for_optimizers
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("state_dtype", ["bfloat16", "float32", None])
-def test_the_state_has_the_type_that_was_asked_for(name, dtype, state_dtype):
+def test_the_state_has_the_requested_type(name, dtype, state_dtype):
     case = OPTIMIZERS[name]
     if case.state_dtype is None:
         assert state_dtype not in case.hyperparams
@@ -250,7 +250,7 @@ def test_eager_and_compiled_steps_give_equal_types_and_numbers(name):
 
 
 @for_every
-def test_the_state_is_a_tree_of_arrays_that_map_params_knows(name):
+def test_map_params_recognises_the_state(name):
     tx = optimizer(name)
     state = jax.eval_shape(tx.init, shapes(params(OPTIMIZERS[name])))
     assert types(optax.tree.map_params(tx, lambda x: x, state)) == types(state)
@@ -259,7 +259,7 @@ def test_the_state_is_a_tree_of_arrays_that_map_params_knows(name):
 
 
 @for_optimizers
-def test_a_constant_schedule_is_a_constant(name):
+def test_a_constant_schedule_equals_a_constant(name):
     case = OPTIMIZERS[name]
     if "learning_rate" not in case.hyperparams:
         return
@@ -272,11 +272,11 @@ def test_a_constant_schedule_is_a_constant(name):
 
 
 @for_optimizers
-def test_hyperparams_may_be_injected_vmapped_and_learned(name):
+def test_hyperparams_can_be_injected_vmapped_and_differentiated(name):
     values = by_hyperparams(name)
     if values is None:
         return
-    (updates, state), (injected_updates, injected_state) = values["written"], values["injected"]
+    (updates, state), (injected_updates, injected_state) = values["constants"], values["injected"]
     chex.assert_trees_all_close(injected_updates, updates, rtol=1e-4, atol=1e-6)
     chex.assert_trees_all_close(injected_state.inner_state, state, rtol=1e-4, atol=1e-6)
     chex.assert_trees_all_close(values["vmapped"], values["looped"], rtol=1e-4, atol=1e-6)
@@ -305,22 +305,22 @@ def test_steps_that_are_not_finite_are_skipped(name):
 
 
 @for_optimizers
-def test_a_part_of_the_tree_is_treated_as_if_alone(name):
+def test_masking_and_partition_equal_a_separate_optimizer(name):
     values = by_wrapping(name)
     for part in ("w", "stack"):
-        for way in ("masked", "partition"):
-            np.testing.assert_allclose(values[way][part], values["separate"][part], rtol=1e-5, atol=1e-7)
+        for wrapper in ("masked", "partition"):
+            np.testing.assert_allclose(values[wrapper][part], values["separate"][part], rtol=1e-5, atol=1e-7)
     if "b" in values["masked"]:
         np.testing.assert_array_equal(values["masked"]["b"], gradients(OPTIMIZERS[name])["b"][1])
 
 
 @for_optimizers
-def test_it_stands_in_a_chain_and_bears_large_gradients(name):
+def test_it_works_in_a_chain_and_with_large_gradients(name):
     values = by_wrapping(name)
-    chex.assert_trees_all_close(values["chained"], values["plain"], rtol=1e-5, atol=1e-7)
+    chex.assert_trees_all_close(values["chained"], values["unwrapped"], rtol=1e-5, atol=1e-7)
     for updates in values["large"]:
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(updates))
-        assert [x.shape for x in jax.tree.leaves(updates)] == [x.shape for x in jax.tree.leaves(values["plain"])]
+        assert [x.shape for x in jax.tree.leaves(updates)] == [x.shape for x in jax.tree.leaves(values["unwrapped"])]
 
 
 WRAPPERS = {
@@ -346,7 +346,7 @@ def test_wrappers_keep_types(name, wrapper):
 
 
 @for_every
-def test_leaves_of_integers_have_no_gradient_and_stay(name):
+def test_integer_leaves_have_no_gradient_and_do_not_change(name):
     case, tx = OPTIMIZERS[name], optimizer(name)
     p = params(case) | {"none": jnp.array([[2**30 + 1, -7]])}
 
@@ -361,14 +361,14 @@ def test_leaves_of_integers_have_no_gradient_and_stay(name):
         assert types(after) == types(state)
         return optax.apply_updates(p, updates)
 
-    if case.finds is None:  # a direction, or a mask that names the leaves: the other laws cover what they do
+    if case.finds is None:  # a direction, or a mask that names the leaves, which the other laws cover
         return
     stepped = jax.eval_shape(steps, p)
     assert types(stepped) == types(p)
 
 
 @for_every
-def test_parameters_are_asked_for_where_they_are_needed(name):
+def test_missing_parameters_are_an_error_where_they_are_needed(name):
     case, tx = OPTIMIZERS[name], optimizer(name)
     p = shapes(params(case))
     state = jax.eval_shape(tx.init, p)
@@ -380,7 +380,7 @@ def test_parameters_are_asked_for_where_they_are_needed(name):
 
 
 @for_every
-def test_trees_that_do_not_fit_are_refused(name):
+def test_gradients_of_another_structure_or_shape_are_refused(name):
     tx, p = optimizer(name), shapes(params(OPTIMIZERS[name]))
     state = jax.eval_shape(tx.init, p)
     for wrong, message in (
@@ -407,6 +407,6 @@ def test_it_finds_the_minimum_of_a_parabola(name):
 
         return jax.lax.scan(step, (p, tx.init(p)), None, 1500)[0][0]
 
-    start = {name: jnp.zeros(x.shape) for name, x in TARGET.items() if name == "w" or not case.matrices}
-    for name, found in solve(start).items():
+    initial = {name: jnp.zeros(x.shape) for name, x in TARGET.items() if name == "w" or not case.matrices}
+    for name, found in solve(initial).items():
         np.testing.assert_allclose(found, TARGET[name], rtol=3e-2, atol=3e-2)

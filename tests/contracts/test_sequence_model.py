@@ -18,7 +18,7 @@ SIZES = {"inputs": INPUTS, "targets": TARGETS, "outputs": OUTPUTS}
 
 MODELS = {
     "Transformer": lambda: incontext.Transformer(**SIZES, positions=6, width=8, heads=2),
-    "Transformer, one head of its own size": lambda: incontext.Transformer(
+    "Transformer, one head with its own key size": lambda: incontext.Transformer(
         **SIZES, positions=T, width=6, layers=1, heads=1, key_size=5
     ),
     "linear attention": lambda: incontext.LinearAttention(**SIZES, width=8, heads=2),
@@ -26,14 +26,14 @@ MODELS = {
     "LSTM": lambda: incontext.LSTM(**SIZES, width=6, layers=2),
     "GRU": lambda: incontext.GRU(**SIZES, width=6),
     "LSTM of outer products": lambda: incontext.OuterProductLSTM(**SIZES, width=5),
-    "VSML": lambda: incontext.VSML(INPUTS, OUTPUTS, OUTPUTS, 4, 3),
+    "VSML": lambda: incontext.VSML(inputs=INPUTS, targets=OUTPUTS, outputs=OUTPUTS, slow_size=4, message_size=3),
 }
 for_models = pytest.mark.parametrize("name", MODELS)
 
 
 @functools.cache
 def parts(name):
-    """`(model, theta)`; theta is random, so that nothing is hidden by an initialisation at zero."""
+    """`(model, theta)` with random theta, because parts of it may be initialised at zero."""
     model = MODELS[name]()
     leaves, structure = jax.tree.flatten(jax.jit(model.init)(KEY))
     rng = np.random.default_rng(0)
@@ -46,12 +46,12 @@ def jitted(name):
     """The outputs, and their derivatives with respect to theta, xs and ys_prev; `[T, F, ...]`."""
     model = parts(name)[0]
 
-    def everything(theta, xs, ys_prev):
+    def outputs_and_derivatives(theta, xs, ys_prev):
         outputs, pull = jax.vjp(model.apply, theta, xs, ys_prev)
         basis = jnp.eye(T * OUTPUTS).reshape(T, OUTPUTS, T, OUTPUTS)
         return outputs, *jax.vmap(jax.vmap(pull))(basis)
 
-    return jax.jit(everything)
+    return jax.jit(outputs_and_derivatives)
 
 
 def sequence(name, seed=0):
@@ -74,20 +74,20 @@ def test_no_output_depends_on_later_inputs_or_on_its_own_label(name):
     chex.assert_shape(outputs, (T, OUTPUTS))
     assert np.isfinite(outputs).all()
     for gradients in (by_xs, by_ys):  # [T outputs, F, T inputs, width]
-        reach = np.abs(gradients).sum((1, 3))
-        assert (reach[np.triu_indices(T, 1)] == 0).all()
-        assert (reach[np.tril_indices(T)] > 0).all(), "what came before is not read"
+        dependence = np.abs(gradients).sum((1, 3))
+        assert (dependence[np.triu_indices(T, 1)] == 0).all()
+        assert (dependence[np.tril_indices(T)] > 0).all(), "an output does not depend on earlier examples"
 
 
 @for_models
-def test_every_meta_parameter_counts(name):
+def test_outputs_depend_on_every_leaf_of_theta(name):
     _, theta = parts(name)
     for path, leaf in jax.tree.leaves_with_path(jitted(name)(theta, *sequence(name))[1]):
         assert np.isfinite(leaf).all() and np.abs(leaf).sum() > 0, jax.tree_util.keystr(path)
 
 
 @for_models
-def test_a_shorter_sequence_is_a_prefix(name):
+def test_outputs_of_a_prefix_are_a_prefix_of_the_outputs(name):
     model, theta = parts(name)
     xs, ys_prev = sequence(name)
     whole = jitted(name)(theta, xs, ys_prev)[0]
@@ -96,12 +96,12 @@ def test_a_shorter_sequence_is_a_prefix(name):
 
 
 @for_models
-def test_many_at_once_are_many_one_by_one(name):
+def test_vmap_equals_a_loop(name):
     model, theta = parts(name)
     batch = [np.stack(x) for x in zip(sequence(name, 0), sequence(name, 1), strict=True)]
-    together = jax.jit(jax.vmap(model.apply, (None, 0, 0)))(theta, *batch)
-    alone = [jitted(name)(theta, *sequence(name, seed))[0] for seed in (0, 1)]
-    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-4, atol=1e-5)
+    batched = jax.jit(jax.vmap(model.apply, (None, 0, 0)))(theta, *batch)
+    separate = [jitted(name)(theta, *sequence(name, seed))[0] for seed in (0, 1)]
+    np.testing.assert_allclose(batched, np.stack(separate), rtol=1e-4, atol=1e-5)
 
 
 @for_models
@@ -118,13 +118,13 @@ def test_theta_can_be_saved_and_depends_on_the_key(name, monkeypatch):
 
 
 @for_models
-def test_the_state_grows_or_stays(name):
+def test_the_state_size_does_not_decrease_with_the_length(name):
     model = parts(name)[0]
     assert 0 < model.state_size(1) <= model.state_size(2)
 
 
 @for_models
-def test_a_sequence_it_was_not_made_for_is_an_error(name):
+def test_vectors_of_another_width_are_an_error(name):
     model, theta = parts(name)
     xs, ys_prev = map(jnp.asarray, sequence(name))
     with pytest.raises(ValueError, match=r"expected xs \[T, 3\] and ys_prev \[T, "):

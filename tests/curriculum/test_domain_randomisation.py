@@ -1,4 +1,4 @@
-"""Every finished lifetime gets a level of its own, from a key of its own."""
+"""Domain randomisation: every finished lifetime gets a newly sampled level, from its own key."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from lopt.types import NEW, UNTRACKED, Level
 
 
 def generator(key):
-    return Level(params={"x": jax.random.uniform(key)}, lifetime=jnp.int32(3))
+    return Level(params={"x": jax.random.uniform(key)}, num_updates=jnp.int32(3))
 
 
 def test_levels_are_new_and_different():

@@ -1,4 +1,4 @@
-"""Weights in closed form, and frequencies against them."""
+"""Replay priorities: weights in closed form, and sampling frequencies against them."""
 
 import itertools
 
@@ -19,7 +19,7 @@ ALL = jnp.ones(5, bool)
 
 
 def level(key):
-    return Level(params=jax.random.uniform(key), lifetime=jnp.int32(1))
+    return Level(params=jax.random.uniform(key), num_updates=jnp.int32(1))
 
 
 def weights(priority, scores=SCORES, valid=ALL):
@@ -29,7 +29,7 @@ def weights(priority, scores=SCORES, valid=ALL):
 
 
 def chi_square(counts, expected):
-    """p-value of the counts under the expected probabilities; outside their support there may be none."""
+    """p-value of the counts under the expected probabilities; counts outside their support must be zero."""
     counts, expected = np.asarray(counts, float), np.asarray(expected, float)
     assert counts[expected == 0].sum() == 0
     counts, expected = counts[expected > 0], expected[expected > 0]
@@ -53,7 +53,7 @@ def test_rank_ignores_scale_and_sign():
         np.testing.assert_array_equal(weights(Rank(0.5)), weights(Rank(0.5), scores))
 
 
-def test_equal_scores_have_equal_weight_wherever_they_lie():
+def test_equal_scores_have_equal_weights_in_all_positions():
     np.testing.assert_allclose(weights(Rank(0.01), jnp.full(5, -2.0)), 0.2, rtol=1e-6)
     tied = weights(Rank(1.0), jnp.array([1.0, 3.0, 3.0, 0.0, 1.0]))
     expected = 1 / np.array([3, 1, 1, 5, 3])
@@ -66,7 +66,7 @@ def test_temperature_limits(make):
     np.testing.assert_allclose(weights(make(1e6)), 0.2, rtol=1e-4)
 
 
-def test_a_steep_temperature_makes_nothing_impossible():
+def test_low_temperatures_do_not_underflow():
     log_weights = Rank(1e-3).log_weights(SCORES, ALL)
     assert np.isfinite(log_weights).all()
     picks = jax.vmap(lambda k: draw(k, log_weights, 5))(jax.random.split(jax.random.key(0), 50))
@@ -80,7 +80,7 @@ def test_proportional_is_a_softmax(temperature):
     np.testing.assert_allclose(weights(Proportional(temperature), SCORES - 50), expected / expected.sum(), rtol=1e-4)
 
 
-def test_top_k_is_a_softmax_of_the_best():
+def test_top_k_is_a_softmax_of_the_highest_scores():
     expected = np.where(RANKS <= 2, np.exp(np.asarray(SCORES) / 3), 0)
     np.testing.assert_allclose(weights(TopK(2, 3.0)), expected / expected.sum(), rtol=1e-5)
     valid = jnp.array([True, True, True, False, True])
@@ -107,7 +107,7 @@ def test_pairs_follow_the_sequential_draw_without_replacement():
     assert chi_square(counts.ravel(), expected.ravel()) > 1e-3
 
 
-def test_places_without_weight_come_last():
+def test_indices_of_weight_zero_come_last():
     valid = jnp.array([False, True, False, True, True])
     keys = jax.random.split(jax.random.key(3), 200)
     picks = jax.vmap(lambda k: draw(k, Rank().log_weights(SCORES, valid), 5))(keys)
@@ -118,7 +118,7 @@ def buffer(ages):
     state = empty(level(jax.random.key(0)), 5)
     return state.replace(
         score=SCORES,
-        clock=jnp.int32(100),
+        num_finished=jnp.int32(100),
         last_seen=100 - jnp.array(ages, jnp.int32),
         status=jnp.array([SCORED, SCORED, SCORED, ACTIVE, SCORED], jnp.int32),
     )
@@ -134,14 +134,14 @@ def test_staleness_mixes_two_distributions(rho):
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-def test_staleness_without_any_age_leaves_the_scores():
+def test_staleness_with_all_ages_zero_gives_the_score_distribution():
     replay = Replay(generator=level, capacity=5, priority=Rank(1.0), staleness=0.5)
     score = np.array([1 / 4, 1, 1 / 3, 0, 1 / 2])
     np.testing.assert_allclose(np.exp(replay.log_weights(buffer([0] * 5))), score / score.sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.3])
-def test_an_empty_buffer_has_no_weights(rho):
+def test_all_weights_of_an_empty_buffer_are_zero(rho):
     replay = Replay(generator=level, capacity=5, staleness=rho)
     state = buffer([0] * 5).replace(status=jnp.full(5, EMPTY, jnp.int32))
     np.testing.assert_array_equal(replay.log_weights(state), -np.inf)

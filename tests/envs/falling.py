@@ -1,4 +1,4 @@
-"""A task with Brax's interface and its habits, small enough to compute by hand: a ball falls and is pushed up."""
+"""A small task with Brax's interface and conventions, with known dynamics: a ball falls and is pushed up."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class State:
 class Falling:
     """Height h and speed v: v' = v + 0.1 (g + 4 a_0), h' = h + 0.1 v', reward h' - a_1^2; the floor terminates.
 
-    Like Brax it writes into the metrics of the state it is given, returns weakly typed leaves and promotes ranks.
+    As Brax does, it writes into the metrics of its input state, returns weakly typed leaves and promotes ranks.
     """
 
     action_size = 2

@@ -1,4 +1,4 @@
-"""The grid world once more, in plain Python on rows and columns, fed with the same uniform numbers; no code shared."""
+"""A reference grid world in Python on rows and columns, driven by the same uniform numbers; it shares no code."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ OFFSETS_9 = [(0, 0), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1),
 
 
 class ReferenceGrid:
-    """One episode after another on one level; `level` is a `GridLevel` of numpy arrays."""
+    """Successive episodes on one level; `level` is a `GridLevel` of numpy arrays."""
 
     def __init__(self, level, height, width, offsets=OFFSETS_5, collect=False, moving=False):
         self.level, self.height, self.width = level, height, width
@@ -18,26 +18,26 @@ class ReferenceGrid:
     def reset(self, u):
         self.agent = divmod(int(self.level.start), self.width)
         self.time = 0
-        self.alive = set(self.objects)
-        self.where = {i: divmod(int(self.level.object_cell[i]), self.width) for i in self.objects}
+        self.existing = set(self.objects)
+        self.cells = {i: divmod(int(self.level.object_cell[i]), self.width) for i in self.objects}
         if self.moving:
             self.place(u, self.objects, set())
 
-    def place(self, u, returning, keeping):
-        taken = [self.agent] + [self.where[i] for i in keeping]
-        for i in returning:
+    def place(self, u, respawned, kept):
+        occupied = [self.agent] + [self.cells[i] for i in kept]
+        for i in respawned:
             cells = [(r, c) for r in range(self.height) for c in range(self.width)]
-            choice = [cell for cell in cells if cell not in self.walls and cell not in taken]
-            self.where[i] = choice[min(int(np.float32(u[i]) * np.float32(len(choice))), len(choice) - 1)]
-            taken.append(self.where[i])
+            choice = [cell for cell in cells if cell not in self.walls and cell not in occupied]
+            self.cells[i] = choice[min(int(np.float32(u[i]) * np.float32(len(choice))), len(choice) - 1)]
+            occupied.append(self.cells[i])
 
     def observe(self):
         row, column = self.agent
         planes = np.zeros((self.height, self.width, len(self.level.present) + 1))
         planes[row, column, 0] = 1
-        for i in self.alive:
-            planes[(*self.where[i], i + 1)] = 1
-        index = row * self.width + column + self.height * self.width * sum(2**i for i in self.alive)
+        for i in self.existing:
+            planes[(*self.cells[i], i + 1)] = 1
+        index = row * self.width + column + self.height * self.width * sum(2**i for i in self.existing)
         return index, planes, self.time
 
     def step(self, action, u):
@@ -49,12 +49,12 @@ class ReferenceGrid:
         inside = 0 <= row < self.height and 0 <= column < self.width and (row, column) not in self.walls
         if inside and not reaching:
             self.agent = (row, column)
-        spot = self.agent if not self.collect else (row, column) if reaching and inside else None
-        hit = {i for i in self.alive if self.where[i] == spot}
-        back = [i for i in self.objects if i not in self.alive and respawn[i] < level.p_respawn[i]]
+        collect_cell = self.agent if not self.collect else (row, column) if reaching and inside else None
+        hit = {i for i in self.existing if self.cells[i] == collect_cell}
+        respawned = [i for i in self.objects if i not in self.existing and respawn[i] < level.p_respawn[i]]
         if self.moving:
-            self.place(rest[:num], back, self.alive - hit)
-        self.alive = (self.alive - hit) | set(back)
+            self.place(rest[:num], respawned, self.existing - hit)
+        self.existing = (self.existing - hit) | set(respawned)
         self.time += 1
         reward = sum(float(level.reward[i]) for i in hit)
         terminated = bool(end < sum(float(level.p_terminate[i]) for i in hit))
@@ -62,7 +62,7 @@ class ReferenceGrid:
         final = self.observe()
         if terminated or truncated:
             self.reset(rest[num:])
-        return self.observe(), reward, terminated, truncated, final, hit, back
+        return self.observe(), reward, terminated, truncated, final, hit, respawned
 
 
 def level_objects(level):

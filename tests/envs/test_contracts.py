@@ -1,4 +1,4 @@
-"""The laws every environment obeys, on one short rollout of each."""
+"""The laws that every environment satisfies, on one short rollout of each."""
 
 import functools
 from dataclasses import dataclass, replace
@@ -58,7 +58,7 @@ BRAX = [f"brax, {name}" for name in ("ant", "hopper", "reacher")]
 SLOW = {f"gymnax, {name}" for name in gymnax_names() if name not in GYMNAX} | {*BRAX}
 ADAPTERS = [f"gymnax, {name}" for name in gymnax_names()] + ["falling, like brax", *BRAX]
 LEVELS = {case: SMALL for case in DISTRIBUTIONS if case in ("grid, 18 actions", "grid, planes")}
-"""Cases whose levels are those of another distribution, so that drawing them compiles once."""
+"""Cases that use the levels of another distribution, so that drawing them compiles once."""
 T, N, B = 24, 3, 4
 
 
@@ -71,7 +71,7 @@ def distribution(case):
         return Ranges(gymnax_env(name, max_steps=12), (("max_steps_in_episode", 4, 12), *GYMNAX.get(name, ())))
     if library == "brax":
         pytest.importorskip("brax")
-    env = brax_env(name, max_steps=12) if library == "brax" else Brax(Falling, max_steps=12)
+    env = brax_env(name, max_steps=12) if library == "brax" else Brax(factory=Falling, max_steps=12)
     return Ranges(env, (("max_steps", 4, 12), ("gravity", 0.1, 1.0)))
 
 
@@ -87,7 +87,7 @@ def levels_of(case, seed):
 
 @dataclass(frozen=True)
 class Rollout:
-    """`roll(keys, state, actions, levels)` gives the next state and what happened; `traces` grows when traced."""
+    """`roll(keys, state, actions, levels)` returns the next state and the time steps; `traces` counts compilations."""
 
     roll: Any
     start: Any
@@ -96,30 +96,30 @@ class Rollout:
 
 @functools.cache
 def rollout(case):
-    world, traces = distribution(case).environment, []
-    step = jax.vmap(jax.vmap(world.step, (0, 0, 0, None)))
+    env, traces = distribution(case).environment, []
+    step = jax.vmap(jax.vmap(env.step, (0, 0, 0, None)))
 
     @jax.jit
     def roll(keys, state, actions, levels):
         traces.append(case)
         return jax.lax.scan(lambda state, x: step(x[0], state, x[1], levels)[::-1], state, (keys, actions))
 
-    return Rollout(roll=roll, start=jax.jit(jax.vmap(jax.vmap(world.reset, (0, None)))), traces=traces)
+    return Rollout(roll=roll, start=jax.jit(jax.vmap(jax.vmap(env.reset, (0, None)))), traces=traces)
 
 
 def inputs(case, seed):
     """`(keys [1 + T, N, B], actions [T, N, B] or [T, N, B, D], some of these out of bounds)`."""
-    world, rng = distribution(case).environment, np.random.default_rng(seed)
-    if isinstance(world, ContinuousEnvironment):
-        actions = rng.uniform(-1.5, 1.5, size=(T, N, B, world.action_size)).astype(np.float32)
+    env, rng = distribution(case).environment, np.random.default_rng(seed)
+    if isinstance(env, ContinuousEnvironment):
+        actions = rng.uniform(-1.5, 1.5, size=(T, N, B, env.action_size)).astype(np.float32)
     else:
-        actions = rng.integers(world.num_actions, size=(T, N, B), dtype=np.int32)
+        actions = rng.integers(env.num_actions, size=(T, N, B), dtype=np.int32)
     return make_keys(seed, 1 + T, N, B), actions
 
 
 @functools.cache
-def played(case):
-    """Two rollouts, one after the other, of random actions: `(levels, first obs, steps [2T, N, B], last state)`."""
+def two_rollouts(case):
+    """Two consecutive rollouts of random actions: `(levels, first obs, steps [2T, N, B], last state)`."""
     run, levels, chunks = rollout(case), levels_of(case, 0), []
     obs, state = run.start(inputs(case, 0)[0][0], levels)
     for seed in (1, 2):
@@ -130,7 +130,7 @@ def played(case):
 
 
 def episode_lengths(last):
-    """The steps of an episode done after each step, `[T, ...]`."""
+    """Number of steps done in the current episode after each step, `[T, ...]`."""
     lengths = np.zeros(last.shape, int)
     for t in range(len(last)):
         lengths[t] = 1 + (np.where(last[t - 1], 0, lengths[t - 1]) if t else 0)
@@ -147,26 +147,26 @@ def parameters(cases):
 
 cases = pytest.mark.parametrize("case", parameters([*DISTRIBUTIONS, *ADAPTERS]))
 adapters = pytest.mark.parametrize("case", parameters(ADAPTERS))
-# an episode of the bandit is one step on every level
-levelled = pytest.mark.parametrize(
+# the bandit's episodes have one step on every level
+varying = pytest.mark.parametrize(
     "case", parameters(case for case in [*DISTRIBUTIONS, *ADAPTERS] if "SimpleBandit" not in case)
 )
 
 
 @cases
 def test_protocol(case):
-    world = distribution(case).environment
-    if isinstance(world, ContinuousEnvironment):
-        assert not isinstance(world, Environment) and world.action_size >= 1
+    env = distribution(case).environment
+    if isinstance(env, ContinuousEnvironment):
+        assert not isinstance(env, Environment) and env.action_size >= 1
     else:
-        assert isinstance(world, Environment) and world.num_actions >= 2
-    hash(world)
-    assert world == distribution(case).environment
+        assert isinstance(env, Environment) and env.num_actions >= 2
+    hash(env)
+    assert env == distribution(case).environment
 
 
 @cases
 def test_steps_are_canonical_and_compile_once(case):
-    levels, obs, steps, state = played(case)
+    levels, obs, steps, state = two_rollouts(case)
     assert len(rollout(case).traces) == 1, "a rollout from a rollout's state compiled again"
     assert isinstance(steps, TimeStep)
     chex.assert_trees_all_equal_shapes_and_dtypes(jax.tree.map(lambda x: x[0], steps.obs), obs)
@@ -184,21 +184,21 @@ def test_steps_are_canonical_and_compile_once(case):
 
 @cases
 def test_values_are_in_range(case):
-    _, obs, steps, _ = played(case)
+    _, obs, steps, _ = two_rollouts(case)
     chex.assert_tree_all_finite((obs, steps))
     assert set(np.unique(steps.discount)) <= {0.0, 1.0}
     assert np.abs(steps.reward).max() <= (100 if case in ADAPTERS else 3)
-    for seen in (obs, steps.obs, steps.final_obs):
-        if isinstance(seen, TabularObs):
-            assert seen.index.min() >= 0 and seen.index.max() < distribution(case).environment.num_states
-        elif not (case in ADAPTERS and seen.ndim < 6):
-            planes = seen.planes if isinstance(seen, PlaneObs) else seen
+    for observed in (obs, steps.obs, steps.final_obs):
+        if isinstance(observed, TabularObs):
+            assert observed.index.min() >= 0 and observed.index.max() < distribution(case).environment.num_states
+        elif not (case in ADAPTERS and observed.ndim < 6):
+            planes = observed.planes if isinstance(observed, PlaneObs) else observed
             assert set(np.unique(planes)) <= {0.0, 1.0}
 
 
 @cases
-def test_episodes_end_in_one_way_and_start_over(case):
-    _, _, steps, _ = played(case)
+def test_episodes_terminate_or_are_truncated_and_reset(case):
+    _, _, steps, _ = two_rollouts(case)
     terminated, last = steps.discount == 0, ended(steps)
     assert not (terminated & steps.truncated).any()
     assert last.any() and (last == (terminated | steps.truncated)).all()
@@ -212,14 +212,14 @@ def test_episodes_end_in_one_way_and_start_over(case):
 
 
 @cases
-def test_final_obs_is_obs_where_nothing_ended(case):
-    _, _, steps, _ = played(case)
-    goes_on = ~ended(steps)
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[goes_on], b[goes_on]), steps.obs, steps.final_obs)
+def test_final_obs_equals_obs_within_an_episode(case):
+    _, _, steps, _ = two_rollouts(case)
+    continues = ~ended(steps)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[continues], b[continues]), steps.obs, steps.final_obs)
 
 
-@levelled
-def test_same_key_same_trajectory_and_levels_matter(case):
+@varying
+def test_trajectories_depend_on_key_and_level_alone(case):
     run, (keys, actions) = rollout(case), inputs(case, 3)
     levels, other = levels_of(case, 0), levels_of(case, 1)
     if case.startswith("probe"):
@@ -227,20 +227,20 @@ def test_same_key_same_trajectory_and_levels_matter(case):
     results = [run.roll(keys[1:], run.start(keys[0], level)[1], actions, level)[1] for level in (levels, levels, other)]
     chex.assert_trees_all_equal(*results[:2])
     same = jax.tree.map(lambda a, b: bool((a == b).all()), results[0], results[2])
-    assert not all(jax.tree.leaves(same)), "another level, the same trajectory"
+    assert not all(jax.tree.leaves(same)), "the trajectory does not depend on the level"
 
 
 @adapters
-def test_float_observations_of_the_promised_shape(case):
-    world, (_, obs, steps, _) = distribution(case).environment, played(case)
-    assert len(world.obs_shape) in (1, 3)
-    for seen, axes in ((obs, 2), (steps.obs, 3), (steps.final_obs, 3)):
-        assert seen.dtype == np.float32 and seen.shape[axes:] == world.obs_shape
+def test_observations_are_float32_of_obs_shape(case):
+    env, (_, obs, steps, _) = distribution(case).environment, two_rollouts(case)
+    assert len(env.obs_shape) in (1, 3)
+    for observed, axes in ((obs, 2), (steps.obs, 3), (steps.final_obs, 3)):
+        assert observed.dtype == np.float32 and observed.shape[axes:] == env.obs_shape
 
 
 @adapters
-def test_episodes_are_cut_at_the_level_s_limit_and_only_there(case):
-    levels, _, steps, state = played(case)
+def test_truncation_exactly_at_the_level_s_limit(case):
+    levels, _, steps, state = two_rollouts(case)
     limit = levels.max_steps_in_episode if case.startswith("gymnax") else levels.max_steps
     limit, lengths = np.asarray(limit)[:, None], episode_lengths(ended(steps))
     assert limit.max() <= distribution(case).environment.max_steps

@@ -1,4 +1,4 @@
-"""The cheap uniform numbers are uniform and independent, within and between keys."""
+"""`uniforms` returns uniform and independent numbers, within and between keys."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def test_independent(numbers):
     columns = np.concatenate([numbers, np.roll(numbers, 1, axis=0)], axis=1)
     correlation = np.corrcoef(columns.T) - np.eye(2 * NUM)
     assert np.abs(correlation).max() < 5 / KEYS**0.5
-    for i in range(NUM - 1):  # pairs fill the square evenly
+    for i in range(NUM - 1):  # pairs are uniform on the square
         counts = np.histogram2d(numbers[:, i], numbers[:, i + 1], bins=16, range=[[0, 1], [0, 1]])[0]
         assert stats.chisquare(counts.ravel()).pvalue > 1e-4
 

@@ -1,4 +1,4 @@
-"""The grid world's step: against the plain reference, and rule by rule."""
+"""The grid world's step against a reference in Python, and rule by rule."""
 
 import functools
 
@@ -20,7 +20,7 @@ from envs.gridworld import (
     make_level,
     unpack,
 )
-from envs.laws import LogUniform
+from envs.int_distributions import LogUniform
 from tests.envs.keys import make_keys
 from tests.envs.reference_grid import OFFSETS_5, OFFSETS_9, ReferenceGrid
 
@@ -39,7 +39,7 @@ LEVELS, STEPS = 6, 150
 
 @functools.cache
 def drawn():
-    """`(levels, keys [1 + T, N], uniform numbers [1 + T, N, 16])`: every case starts with the same ones."""
+    """`(levels, keys [1 + T, N], uniform numbers [1 + T, N, 16])`: the same for every case."""
     levels = jax.jit(jax.vmap(All(**BUSY)))(make_keys(1, LEVELS)).params
     keys = make_keys(2, 1 + STEPS, LEVELS)
     spread = jax.jit(jax.vmap(jax.vmap(lambda key: jnp.stack(uniforms(key, 16)))))
@@ -49,15 +49,15 @@ def drawn():
 @functools.cache
 def rollouts(case):
     """`(levels, actions, first observations, (time steps, states before, states after))`, all numpy."""
-    world, (levels, keys, _) = CASES[case][0].environment, drawn()
-    actions = np.random.default_rng(0).integers(world.num_actions, size=(STEPS, LEVELS), dtype=np.int32)
+    env, (levels, keys, _) = CASES[case][0].environment, drawn()
+    actions = np.random.default_rng(0).integers(env.num_actions, size=(STEPS, LEVELS), dtype=np.int32)
 
     @jax.jit
     def run(keys, actions, levels):
-        first, state = jax.vmap(world.reset)(keys[0], levels)
+        first, state = jax.vmap(env.reset)(keys[0], levels)
 
         def body(state, x):
-            timestep, new = jax.vmap(world.step)(x[0], state, x[1], levels)
+            timestep, new = jax.vmap(env.step)(x[0], state, x[1], levels)
             return new, (timestep, state, new)
 
         return first, jax.lax.scan(body, state, (keys[1:], actions))[1]
@@ -78,23 +78,24 @@ def same(obs, expected):
 def test_equals_the_reference(case):
     levels, actions, first, (timestep, _, _) = rollouts(case)
     numbers = drawn()[2]
-    world = CASES[case][0].environment
-    collected = returned = ended = 0
+    env = CASES[case][0].environment
+    collected = num_respawned = ended = 0
     for n in range(LEVELS):
         level = jax.tree.map(lambda x, n=n: x[n], levels)
-        reference = ReferenceGrid(level, world.height, world.width, **CASES[case][1])
+        reference = ReferenceGrid(level, env.height, env.width, **CASES[case][1])
         reference.reset(numbers[0, n])
         same(jax.tree.map(lambda x, n=n: x[n], first), reference.observe())
         for t in range(STEPS):
             got = jax.tree.map(lambda x, t=t, n=n: x[t, n], timestep)
-            obs, reward, terminated, truncated, final, hit, back = reference.step(actions[t, n], numbers[1 + t, n])
+            obs, reward, terminated, truncated, final, hit, respawned = reference.step(actions[t, n], numbers[1 + t, n])
             same(got.obs, obs)
             same(got.final_obs, final)
             np.testing.assert_allclose(got.reward, reward, rtol=1e-6)
             assert (got.discount == 0, got.truncated) == (terminated, truncated)
-            assert not hit & set(back), "an object came back in the step that collected it"
-            collected, returned, ended = collected + len(hit), returned + len(back), ended + terminated + truncated
-    assert min(collected, returned, ended) > 3, "the comparison saw too little"
+            assert not hit & set(respawned), "an object respawned in the step that collected it"
+            collected, ended = collected + len(hit), ended + terminated + truncated
+            num_respawned += len(respawned)
+    assert min(collected, num_respawned, ended) > 3, "too few events for a comparison"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -113,9 +114,9 @@ def test_agent_and_objects_stay_on_free_cells(case):
                 assert after.cell[t, n] not in places, "an object was placed on the agent"
 
 
-def empty_level(world, start=0, **objects):
-    """A level without walls and, unless told otherwise, with one worthless object in the last cell."""
-    num, cells = world.num_objects, world.num_cells
+def empty_level(env, start=0, **objects):
+    """A level without walls; by default one object with reward 0, in the last cell."""
+    num, cells = env.num_objects, env.num_cells
     fields = {
         "object_cell": jnp.full(num, cells - 1, jnp.int32),
         "present": jnp.arange(num) < 1,
@@ -129,11 +130,11 @@ def empty_level(world, start=0, **objects):
 
 @pytest.mark.parametrize("moves", [FOUR_MOVES, NINE_MOVES])
 def test_moves_are_blocked_at_borders_and_do_not_slide(moves):
-    world = GridWorld(3, 4, 1, moves)
+    env = GridWorld(height=3, width=4, num_objects=1, moves=moves)
     cells = jnp.arange(12, dtype=jnp.int32)
-    actions = jnp.arange(world.num_actions, dtype=jnp.int32)
-    move = jax.vmap(jax.vmap(world.move, (None, 0, None)), (0, None, None))
-    landed = np.asarray(jax.jit(move)(cells, actions, empty_level(world))[0])
+    actions = jnp.arange(env.num_actions, dtype=jnp.int32)
+    move = jax.vmap(jax.vmap(env.move, (None, 0, None)), (0, None, None))
+    landed = np.asarray(jax.jit(move)(cells, actions, empty_level(env))[0])
     for cell in range(12):
         for action, (down, right) in enumerate(moves.offsets):
             row, column = cell // 4 + down, cell % 4 + right
@@ -141,49 +142,49 @@ def test_moves_are_blocked_at_borders_and_do_not_slide(moves):
             assert landed[cell, action] == (row * 4 + column if inside else cell)
 
 
-def test_cells_0_and_1_are_used():
-    world = GridWorld(3, 3, 1, placement=RandomPlacement(), view=PlaneView())
-    level = empty_level(world, start=8)
-    reset = jax.jit(jax.vmap(world.reset, (0, None)))
+def test_random_placement_uses_all_free_cells():
+    env = GridWorld(height=3, width=3, num_objects=1, placement=RandomPlacement(), view=PlaneView())
+    level = empty_level(env, start=8)
+    reset = jax.jit(jax.vmap(env.reset, (0, None)))
     _, states = reset(make_keys(0, 200), level)
     counts = np.bincount(np.asarray(states.places)[:, 0], minlength=9)
     assert counts[8] == 0 and (counts[:8] > 5).all()
 
 
-def test_termination_wins_over_the_time_limit():
-    world = GridWorld(1, 2, 1)
+def test_termination_takes_precedence_over_truncation():
+    env = GridWorld(height=1, width=2, num_objects=1)
     last = {"max_steps": jnp.int32(1), "reward": jnp.ones(1)}
-    key, right, stay, step = jax.random.key(0), jnp.int32(3), jnp.int32(4), jax.jit(world.step)
+    key, right, stay, step = jax.random.key(0), jnp.int32(3), jnp.int32(4), jax.jit(env.step)
     for p_terminate, action, discount, truncated in [
         (1.0, right, 0, False),
         (0.0, right, 1, True),
         (1.0, stay, 1, True),
     ]:
-        level = empty_level(world, p_terminate=jnp.full(1, p_terminate), **last)
-        timestep, state = step(key, world.reset(key, level)[1], action, level)
+        level = empty_level(env, p_terminate=jnp.full(1, p_terminate), **last)
+        timestep, state = step(key, env.reset(key, level)[1], action, level)
         assert (timestep.discount, timestep.truncated) == (discount, truncated)
         assert timestep.last and state.cell == 0 and state.time == 0 and state.exists == 1
         assert timestep.final_obs.index == (1 if action == right else 2)
 
 
-def test_a_certain_respawn_takes_one_step():
-    world = GridWorld(1, 2, 1)
-    level = empty_level(world, p_respawn=jnp.ones(1), reward=jnp.ones(1))
-    _, state = world.reset(jax.random.key(0), level)
-    rewards, step = [], jax.jit(world.step)
+def test_respawn_with_probability_one_takes_one_step():
+    env = GridWorld(height=1, width=2, num_objects=1)
+    level = empty_level(env, p_respawn=jnp.ones(1), reward=jnp.ones(1))
+    _, state = env.reset(jax.random.key(0), level)
+    rewards, step = [], jax.jit(env.step)
     for action in (3, 4, 4, 4):
         timestep, state = step(jax.random.key(action), state, jnp.int32(action), level)
         rewards.append(float(timestep.reward))
-    assert rewards == [1, 0, 1, 0], "collected, back, collected by staying, back"
+    assert rewards == [1, 0, 1, 0], "collected, respawned, collected by staying, respawned"
 
 
 def test_errors():
     with pytest.raises(ValueError, match="height and width"):
-        GridWorld(0, 3, 1)
+        GridWorld(height=0, width=3, num_objects=1)
     with pytest.raises(ValueError, match="num_objects"):
-        GridWorld(3, 3, 0)
+        GridWorld(height=3, width=3, num_objects=0)
     with pytest.raises(ValueError, match="int32"):
-        GridWorld(13, 13, 28)
+        GridWorld(height=13, width=13, num_objects=28)
     with pytest.raises(ValueError, match="distinct"):
         Moves(((0, 1), (0, 1)))
     with pytest.raises(ValueError, match="offsets"):

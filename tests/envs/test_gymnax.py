@@ -1,4 +1,4 @@
-"""gymnax's environments: their dynamics and ends against references, their arrays, and the names."""
+"""gymnax's environments: dynamics and ends of episodes against references, dtypes, and names."""
 
 import functools
 from dataclasses import replace
@@ -17,14 +17,14 @@ from tests.reference.ulps import assert_ulps
 
 
 @functools.cache
-def player(env):
+def compiled(env):
     """`(reset, step, default level)`."""
     return jax.jit(env.reset), jax.jit(env.step), env(jax.random.key(0)).params
 
 
 def episode(env, policy, seed=0, **changes):
     """The first observation and the steps of one episode; `policy` maps an observation to an action."""
-    reset, step, level = player(env)
+    reset, step, level = compiled(env)
     level = level.replace(**changes)
     keys = make_keys(seed, env.max_steps + 1)
     obs, state = reset(keys[0], level)
@@ -49,7 +49,7 @@ def cartpole(x, x_dot, theta, theta_dot, push):
 
 @pytest.mark.parametrize("balance", [True, False])
 def test_cartpole_against_numpy(balance):
-    """To the limit with a policy that balances, to a fall with one that always pushes to the right."""
+    """A policy that balances reaches the limit; one that always pushes to the right terminates."""
 
     def right(obs):
         return not balance or obs[2] + obs[3] > 0
@@ -63,19 +63,19 @@ def test_cartpole_against_numpy(balance):
     assert (len(steps.reward) == 120) == balance and steps.truncated[-1] == balance
     assert (steps.discount[-1] == 1) == balance and not steps.truncated[:-1].any()
     np.testing.assert_array_equal(steps.reward, 1)
-    assert np.abs(steps.obs[-1]).max() <= 0.05, "a fresh start"
+    assert np.abs(steps.obs[-1]).max() <= 0.05, "a new initial state"
     assert np.abs(steps.final_obs[-1]).max() > 0.05
 
 
 def test_breakout_ends_at_the_bottom_or_at_the_limit():
-    """The ball starts in row 3 and falls a row at a step: row 9 after six, where an idle paddle may not be."""
+    """The ball starts in row 3 and falls one row per step: row 9 after six steps, where an idle paddle misses it."""
     env = gymnax_env("Breakout-MinAtar")
     first, steps = episode(env, lambda obs: 0)
     ball = np.stack([obs[..., 1] for obs in (first, *steps.final_obs)])
     assert (ball.sum((1, 2)) == 1).all() and first.shape == (10, 10, 4)
     np.testing.assert_array_equal(ball.any(2)[:7].argmax(1), np.arange(3, 10))
     assert steps.discount[-1] == 0 and not steps.truncated.any()
-    assert ball[-1, 9].any() and steps.obs[-1, 3, :, 1].any(), "the end is in final_obs, the start in obs"
+    assert ball[-1, 9].any() and steps.obs[-1, 3, :, 1].any(), "obs is that of the reset"
 
     first, cut = episode(env, lambda obs: 0, max_steps_in_episode=jnp.int32(4))
     assert len(cut.reward) == 4 and cut.truncated[-1] and (cut.discount == 1).all()
@@ -85,7 +85,7 @@ def test_breakout_ends_at_the_bottom_or_at_the_limit():
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_catch(sign):
-    """The ball falls nine rows; the paddle that goes under it earns 1, the one that flees -1."""
+    """The ball falls nine rows; the paddle below it gives reward 1, elsewhere -1."""
     env = gymnax_env("Catch-bsuite")
 
     def policy(obs):
@@ -100,8 +100,8 @@ def test_catch(sign):
         assert steps.discount[-1] == 0 and steps.final_obs[-1, :9].sum() == 0
 
 
-def test_an_end_that_meets_the_limit_is_a_termination():
-    """DeepSea reaches its last row when its time is up; gymnax reports both."""
+def test_termination_at_the_limit_is_no_truncation():
+    """DeepSea reaches its last row at its time limit; gymnax reports both."""
     env = gymnax_env("DeepSea-bsuite")
     _, steps = episode(env, lambda obs: 0)
     assert env.max_steps == len(steps.reward) == 8
@@ -109,29 +109,31 @@ def test_an_end_that_meets_the_limit_is_a_termination():
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "Breakout-MinAtar", "Pendulum-v1"])
-def test_steps_are_gymnax_s_own(name):
-    """The same keys and actions give what `gymnax.step` gives, its final observation included."""
+def test_steps_equal_those_of_gymnax(name):
+    """The same keys and actions give the results of `gymnax.step`, its final observation included."""
     env = gymnax_env(name, max_steps=120 if name == "CartPole-v1" else None)
-    theirs, _ = gymnax.make(name)
-    reset, step, level = player(env)
+    raw, _ = gymnax.make(name)
+    reset, step, level = compiled(env)
     level = level.replace(max_steps_in_episode=jnp.int32(8))
     keys = make_keys(0, 21)
     obs, state = reset(keys[0], level)
-    their_obs, their_state = theirs.reset(keys[0], level)
-    assert_ulps(obs, their_obs, ulps=4, scale=1.0)
-    action, their_action = (jnp.int32(1),) * 2 if isinstance(env, Gymnax) else (jnp.full(1, 0.25), jnp.full(1, 0.5))
+    gymnax_obs, gymnax_state = raw.reset(keys[0], level)
+    assert_ulps(obs, gymnax_obs, ulps=4, scale=1.0)
+    action, gymnax_action = (jnp.int32(1),) * 2 if isinstance(env, Gymnax) else (jnp.full(1, 0.25), jnp.full(1, 0.5))
     for key in keys[1:]:
         timestep, state = step(key, state, action, level)
-        their_obs, their_state, reward, terminated, truncated, info = theirs.step(key, their_state, their_action, level)
-        # eight steps from a start, ten roundings each, of numbers of size one
-        found, expected = (timestep.obs, timestep.final_obs), (their_obs, info["final_observation"])
+        gymnax_obs, gymnax_state, reward, terminated, truncated, info = raw.step(
+            key, gymnax_state, gymnax_action, level
+        )
+        # eight steps from an initial state, ten roundings each, of numbers of size one
+        found, expected = (timestep.obs, timestep.final_obs), (gymnax_obs, info["final_observation"])
         assert_ulps(found, expected, ulps=80, scale=1.0)
         np.testing.assert_allclose(timestep.reward, reward, rtol=1e-5)
         assert (timestep.discount == 0, timestep.truncated) == (terminated, truncated & ~terminated)
 
 
 @pytest.mark.parametrize("name", gymnax_names())
-def test_every_offline_environment_gives_strong_float32(name):
+def test_every_offline_environment_returns_float32_without_weak_types(name):
     env = gymnax_env(name)
     level = env(jax.random.key(0)).params
     action = jnp.int32(0) if isinstance(env, Gymnax) else jnp.zeros(env.action_size)
@@ -145,18 +147,18 @@ def test_every_offline_environment_gives_strong_float32(name):
     assert env.max_steps == gymnax.make(name)[1].max_steps_in_episode
 
 
-def test_a_level_a_row():
-    """A vmap over gravities is the loop over them, and steps are traced once."""
+def test_a_batch_of_levels():
+    """A vmap over gravities equals a loop over them, and is traced once."""
     env, traces = gymnax_env("CartPole-v1", max_steps=6), []
     levels = jax.vmap(lambda g: env.default_params.replace(gravity=g))(jnp.linspace(1.0, 20.0, 5))
     keys = make_keys(3, 10)
 
-    def play(level):
+    def unroll(level):
         traces.append(1)
         _, state = env.reset(keys[0], level)
         return jax.lax.scan(lambda state, key: env.step(key, state, jnp.int32(1), level)[::-1], state, keys[1:])[1]
 
-    batched, alone = jax.jit(jax.vmap(play))(levels), jax.jit(play)
+    batched, alone = jax.jit(jax.vmap(unroll))(levels), jax.jit(unroll)
     assert len(traces) == 1
     rows = [alone(jax.tree.map(lambda x, i=i: x[i], levels)) for i in range(5)]
     assert len(traces) == 2
@@ -167,11 +169,11 @@ def test_a_level_a_row():
 def test_actions_are_clipped_and_scaled():
     """A pendulum's torque is `max_torque` at 1 and beyond, and minus 0.001 torque^2 is in the reward."""
     env = gymnax_env("Pendulum-v1")
-    reset, step, level = player(env)
+    reset, step, level = compiled(env)
     assert isinstance(env, ContinuousGymnax) and env.action_size == 1
     _, state = reset(jax.random.key(0), level)
-    strong = level.replace(max_torque=jnp.float32(3))
-    cases = ((0.5, level, 1), (-1, level, -2), (7, level, 2), (7, strong, 3), (-0.5, strong, -1.5))
+    stronger = level.replace(max_torque=jnp.float32(3))
+    cases = ((0.5, level, 1), (-1, level, -2), (7, level, 2), (7, stronger, 3), (-0.5, stronger, -1.5))
     for action, params, torque in cases:
         timestep, after = step(jax.random.key(1), state, jnp.full(1, action, jnp.float32), params)
         assert after.inner.last_u == torque
@@ -179,9 +181,9 @@ def test_actions_are_clipped_and_scaled():
         np.testing.assert_allclose(timestep.reward, -(theta**2 + 0.1 * speed**2 + 0.001 * torque**2), rtol=1e-5)
 
 
-def test_limits_are_the_level_s_but_never_above_the_environment_s():
+def test_the_limit_is_the_smaller_of_the_level_s_and_the_environment_s():
     env = gymnax_env("Pendulum-v1", max_steps=3)
-    reset, step, level = player(env)
+    reset, step, level = compiled(env)
     assert level.max_steps_in_episode == env.max_steps == 3
     for limit, expected in ((2, 2), (1000, 3)):
         params = level.replace(max_steps_in_episode=jnp.int32(limit))
@@ -194,7 +196,7 @@ def test_limits_are_the_level_s_but_never_above_the_environment_s():
 
 
 def test_caveats():
-    """What the table says of the bandit, the memory chain and the clocks is so."""
+    """The entries of `CAVEATS` for the bandit, the memory chain and the discounting chain hold."""
     bandit = gymnax_env("SimpleBandit-bsuite")
     step = jax.jit(jax.vmap(bandit.step, (0, 0, None, None)))
     _, state = jax.vmap(bandit.reset, (0, None))(make_keys(0, 2000), bandit.default_params)
@@ -208,8 +210,8 @@ def test_caveats():
     assert steps.truncated[-1] and steps.discount[-1] == 1 and len(steps.reward) == 100
 
 
-def test_built_inside_a_trace():
-    """The cached environment keeps concrete arrays, whoever asks for it first."""
+def test_building_inside_a_trace():
+    """The cached environment holds concrete arrays even if it was built in a trace."""
 
     @jax.jit
     def corner():
@@ -222,7 +224,7 @@ def test_built_inside_a_trace():
 
 
 def test_ranges():
-    env = replace(gymnax_env("CartPole-v1"), lifetime=Fixed(7))
+    env = replace(gymnax_env("CartPole-v1"), num_updates=Fixed(7))
     dist = Ranges(env, (("gravity", 5.0, 15.0), ("max_steps_in_episode", 3, 5)))
     levels = jax.jit(jax.vmap(dist))(make_keys(0, 600))
     gravity, limit = np.asarray(levels.params.gravity), np.asarray(levels.params.max_steps_in_episode)
@@ -230,7 +232,7 @@ def test_ranges():
     assert limit.dtype == np.int32 and (np.bincount(limit)[3:] > 150).all() and set(limit) == {3, 4, 5}
     assert abs(np.corrcoef(gravity, limit)[0, 1]) < 0.1
     np.testing.assert_array_equal(levels.params.masscart, 1)
-    np.testing.assert_array_equal(levels.lifetime, 7)
+    np.testing.assert_array_equal(levels.num_updates, 7)
     for ranges, match in (
         ((), "empty"),
         ((("gravty", 1, 2),), "did you mean gravity"),
@@ -268,6 +270,6 @@ def test_errors():
     with pytest.raises(ValueError, match="max_steps"):
         gymnax_env("CartPole-v1", max_steps=0)
     with pytest.raises(ValueError, match="use ContinuousGymnax"):
-        Gymnax(Registered("Pendulum-v1"), max_steps=10)
+        Gymnax(factory=Registered("Pendulum-v1"), max_steps=10)
     with pytest.raises(ValueError, match="use Gymnax"):
-        ContinuousGymnax(Registered("CartPole-v1"), max_steps=10)
+        ContinuousGymnax(factory=Registered("CartPole-v1"), max_steps=10)

@@ -1,4 +1,4 @@
-"""GROOVE's level distributions: what is always true of a level, and the laws of its parameters."""
+"""GROOVE's level distributions: invariants of a level, and the distributions of its parameters."""
 
 import dataclasses
 import functools
@@ -24,10 +24,10 @@ def sample(name):
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_start_and_objects_are_distinct_free_cells(name):
-    level, world = sample(name).params, DISTRIBUTIONS[name].environment
+    level, env = sample(name).params, DISTRIBUTIONS[name].environment
     rows = np.arange(NUM)
     assert level.free[rows, level.start].all()
-    assert level.free[rows[:, None], level.object_cell].all()  # absent ones are parked at the start
+    assert level.free[rows[:, None], level.object_cell].all()  # absent objects have the start cell
     for n in range(NUM):
         used = [level.start[n], *level.object_cell[n][level.present[n]]]
         assert len(set(used)) == len(used)
@@ -38,7 +38,7 @@ def test_start_and_objects_are_distinct_free_cells(name):
     np.testing.assert_array_equal(level.num_free, level.free.sum(1))
     expected = np.stack([np.r_[np.flatnonzero(free), np.flatnonzero(~free)] for free in level.free])
     np.testing.assert_array_equal(level.free_cells, expected)
-    assert level.free.shape == (NUM, world.num_cells) and level.reward.shape == (NUM, world.num_objects)
+    assert level.free.shape == (NUM, env.num_cells) and level.reward.shape == (NUM, env.num_objects)
 
 
 def test_crowded_levels_have_fewer_objects():
@@ -48,7 +48,7 @@ def test_crowded_levels_have_fewer_objects():
 
 
 def test_all_walls():
-    """The wall law: 15 of 100 indices, read with the level's own width, so 15 g^2 / 100 walls on average."""
+    """15 of 100 indices are walls, in the level's own width: 15 g^2 / 100 walls on average."""
     level = sample("all").params
     free = level.free.reshape(NUM, 10, 10)
     size = np.maximum(free.any(2).shape[1] - free.any(2)[:, ::-1].argmax(1), 0)
@@ -59,11 +59,12 @@ def test_all_walls():
     for g in (6, 8):
         chosen = walls[size == g]
         assert abs(chosen.mean() - 0.15 * g**2) < 5 * chosen.std() / len(chosen) ** 0.5 + 0.05
-    assert stats.chisquare(np.bincount(size, minlength=11)[5:]).pvalue > 1e-4  # side 4 can lose a whole border to walls
+    # with side 4, a whole border can be walls
+    assert stats.chisquare(np.bincount(size, minlength=11)[5:]).pvalue > 1e-4
 
 
-def test_all_laws():
-    level, lifetime = sample("all").params, sample("all").lifetime
+def test_all_distributions():
+    level, lifetime = sample("all").params, sample("all").num_updates
     first, others = level.reward[:, 0], level.reward[:, 1:][level.present[:, 1:]]
     assert stats.kstest(first[level.present[:, 0]], stats.uniform(0, 1).cdf).pvalue > 1e-4
     assert stats.kstest(others, stats.uniform(-1, 2).cdf).pvalue > 1e-4
@@ -78,7 +79,7 @@ def test_all_laws():
     assert (lifetime == 250).all()
 
 
-def test_laws():
+def test_int_distributions():
     u = (np.arange(10_000, dtype=np.float32) + 0.5) / 10_000
     assert set(np.asarray(Fixed(7)(u[:5] * jax.numpy.ones(5)))) == {7}
     counts = np.bincount(np.asarray(Uniform(2, 5)(jax.numpy.asarray(u))))
@@ -86,8 +87,9 @@ def test_laws():
     values = np.asarray(LogUniform(10, 250)(jax.numpy.asarray(u)))
     assert (values.min(), values.max(), values.dtype) == (10, 250, np.int32)
     np.testing.assert_allclose(np.median(values), 50, atol=1)
-    for law in (Fixed(3), Uniform(3, 9), LogUniform(3, 9)):
-        assert law.low == 3 and law.high in (3, 9) and law(jax.numpy.float32(0.999)) == law.high
+    for distribution in (Fixed(3), Uniform(3, 9), LogUniform(3, 9)):
+        assert distribution.low == 3 and distribution.high in (3, 9)
+        assert distribution(jax.numpy.float32(0.999)) == distribution.high
 
 
 def test_groove_values():
@@ -103,14 +105,14 @@ def test_groove_values():
     for make, values in expected.items():
         dist = make()
         steps = (dist.max_steps.low, dist.max_steps.high)
-        got = (dist.sizes, dist.objects, dist.num_walls, dist.wall_range, steps, dist.lifetime.value)
+        got = (dist.sizes, dist.objects, dist.num_walls, dist.wall_range, steps, dist.num_updates.value)
         assert got == values
         assert (dist.p_terminate, dist.p_respawn) == ((0.01, 1.0), (0.001, 0.1))
         assert dist.environment.num_actions == 5
-    world = All().environment
-    assert (world.num_states, world.num_cells, world.num_objects) == (3200, 100, 5)
+    env = All().environment
+    assert (env.num_states, env.num_cells, env.num_objects) == (3200, 100, 5)
     assert (rand_all().placement, rand_all().view) == (RandomPlacement(), PlaneView())
-    assert small(lifetime=LogUniform(10, 250)).lifetime == LogUniform(10, 250)
+    assert small(num_updates=LogUniform(10, 250)).num_updates == LogUniform(10, 250)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +124,11 @@ def test_groove_values():
         {"wall_range": 3},
         {"p_respawn": (0.0, 0.1)},
         {"p_terminate": (0.5, 1.5)},
-        {"lifetime": None},
+        {"num_updates": None},
     ],
 )
 def test_errors(changes):
-    if changes == {"lifetime": None}:
+    if changes == {"num_updates": None}:
         with pytest.raises(ValueError, match="value must be >= 1"):
             Fixed(0)
         return
@@ -134,7 +136,7 @@ def test_errors(changes):
         dataclasses.replace(All(), **changes)
 
 
-def test_errors_of_laws():
-    for law in (Uniform, LogUniform):
+def test_errors_of_int_distributions():
+    for distribution in (Uniform, LogUniform):
         with pytest.raises(ValueError, match="low <= high"):
-            law(3, 2)
+            distribution(3, 2)

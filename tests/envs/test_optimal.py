@@ -1,4 +1,4 @@
-"""Exact returns against enumeration in plain Python, against Monte Carlo, and against each other."""
+"""Exact returns against enumeration in Python, against Monte Carlo, and against each other."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ from envs.gridworld import (
     policy_return,
     random_return,
 )
-from envs.laws import Fixed
+from envs.int_distributions import Fixed
 from tests.envs.keys import make_keys
 from tests.envs.reference_grid import OFFSETS_5, OFFSETS_9
 
@@ -42,29 +42,30 @@ def enumerate_return(level, side, offsets, collect, choose):
     """The return of an episode by recursion over every outcome, written from the rules alone."""
 
     @functools.cache
-    def value(row, column, alive, time):
+    def value(row, column, existing, time):
         if time == level.max_steps:
             return 0.0
-        return choose([action_value(row, column, alive, time, a) for a in range(len(offsets) * (1 + collect))])
+        return choose([action_value(row, column, existing, time, a) for a in range(len(offsets) * (1 + collect))])
 
-    def action_value(row, column, alive, time, action):
+    def action_value(row, column, existing, time, action):
         reaching = collect and action >= len(offsets)
         down, right = offsets[action % len(offsets)]
         to = (row + down, column + right)
         inside = 0 <= to[0] < side and 0 <= to[1] < side and level.free[to[0] * side + to[1]]
         agent = to if inside and not reaching else (row, column)
-        spot = (to if reaching and inside else None) if collect else agent
-        hit = [i for i in alive if divmod(level.object_cell[i], side) == spot]
-        gone = [i for i in np.flatnonzero(level.present) if i not in alive]
+        collect_cell = (to if reaching and inside else None) if collect else agent
+        hit = [i for i in existing if divmod(level.object_cell[i], side) == collect_cell]
+        collected = [i for i in np.flatnonzero(level.present) if i not in existing]
         reward = sum(level.reward[i] for i in hit)
         future = 0.0
-        for returns in itertools.product([False, True], repeat=len(gone)):
-            odds = [
-                level.p_respawn[i] if back else 1 - level.p_respawn[i] for i, back in zip(gone, returns, strict=True)
+        for outcome in itertools.product([False, True], repeat=len(collected)):
+            probabilities = [
+                level.p_respawn[i] if respawns else 1 - level.p_respawn[i]
+                for i, respawns in zip(collected, outcome, strict=True)
             ]
-            back = [i for i, comes in zip(gone, returns, strict=True) if comes]
-            later = tuple(sorted({*alive, *back} - {*hit}))
-            future += np.prod(odds) * value(*agent, later, time + 1)
+            respawned = [i for i, respawns in zip(collected, outcome, strict=True) if respawns]
+            remaining = tuple(sorted({*existing, *respawned} - {*hit}))
+            future += np.prod(probabilities) * value(*agent, remaining, time + 1)
         return reward + (1 - min(1.0, sum(level.p_terminate[i] for i in hit))) * future
 
     start = tuple(np.flatnonzero(level.present).tolist())
@@ -87,31 +88,31 @@ def test_equals_enumeration(case, kind):
 @pytest.mark.parametrize("case", CASES)
 def test_random_is_at_most_optimal(case):
     _, best, average = exact(case)
-    assert (average <= best + 1e-6).all() and (best >= 0).all(), "one can always stay"
+    assert (average <= best + 1e-6).all() and (best >= 0).all(), "staying always has return 0"
     assert (best > average + 0.01).any()
 
 
 def test_monte_carlo():
     """The mean of many episodes of a tabular policy, on levels with unequal time limits."""
     dist, episodes, steps = CASES["5 actions"][0], 3000, 16
-    world = dist.environment
+    env = dist.environment
     levels = jax.tree.map(jnp.asarray, exact("5 actions")[0].replace(max_steps=2 + 2 * np.arange(NUM, dtype=np.int32)))
-    policy = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(5), world.num_states), jnp.float32)
+    policy = jnp.asarray(np.random.default_rng(0).dirichlet(np.ones(5), env.num_states), jnp.float32)
 
     @jax.jit
     def run(keys, choices):
-        obs, state = jax.vmap(jax.vmap(world.reset, (0, None)))(keys[0], levels)
-        step = jax.vmap(jax.vmap(world.step, (0, 0, 0, None)))
+        obs, state = jax.vmap(jax.vmap(env.reset, (0, None)))(keys[0], levels)
+        step = jax.vmap(jax.vmap(env.step, (0, 0, 0, None)))
 
         def body(carry, x):
-            obs, state, total, alive = carry
+            obs, state, total, running = carry
             action = jnp.sum(jnp.cumsum(policy[obs.index], -1)[..., :-1] < x[1][..., None], -1)
             timestep, state = step(x[0], state, action, levels)
-            return (timestep.obs, state, total + alive * timestep.reward, alive & ~timestep.last), None
+            return (timestep.obs, state, total + running * timestep.reward, running & ~timestep.last), None
 
         first = (obs, state, jnp.zeros(obs.index.shape), jnp.ones(obs.index.shape, bool))
         returns = jax.lax.scan(body, first, (keys, choices))[0][2]
-        return returns, jax.vmap(lambda level: policy_return(world, level, policy))(levels)
+        return returns, jax.vmap(lambda level: policy_return(env, level, policy))(levels)
 
     keys = make_keys(2, steps, NUM, episodes)
     choices = jnp.asarray(np.random.default_rng(1).random((steps, NUM, episodes)), jnp.float32)
@@ -126,13 +127,13 @@ def test_optimal_values():
     levels, best, _ = exact("5 actions")
     level = jax.tree.map(lambda x: jnp.asarray(x[0]), levels)
     values = jax.jit(lambda level, left: optimal_values(dist.environment, level, left))(level, level.max_steps)
-    world = dist.environment
-    assert values.shape == (world.num_states, world.num_actions)
-    start = level.start + world.num_cells * 3
+    env = dist.environment
+    assert values.shape == (env.num_states, env.num_actions)
+    start = level.start + env.num_cells * 3
     np.testing.assert_allclose(values[start].max(), best[0], rtol=1e-6)
 
 
-def test_random_places_are_refused():
+def test_random_placement_is_refused():
     dist = All(**TINY, placement=RandomPlacement())
     with pytest.raises(ValueError, match="FixedPlacement"):
         optimal_return(dist.environment, exact("5 actions")[0])

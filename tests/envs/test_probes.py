@@ -1,4 +1,4 @@
-"""The probes have the values they promise."""
+"""The probes have the documented values."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def test_documented_values(i):
 
 @pytest.mark.parametrize("i", range(5))
 def test_steps_give_the_documented_values(i):
-    """Discounted return of every state and action, played with the uniform policy afterwards (exact: by recursion)."""
+    """Discounted return of every state and action under the uniform policy, by recursion (exact)."""
     probe = PROBES[i]
     level = probe(jax.random.key(0)).params
     step = jax.jit(probe.step)
@@ -53,7 +53,7 @@ def test_steps_give_the_documented_values(i):
     np.testing.assert_allclose(got, probe.action_values(GAMMA, uniform(probe)))
 
 
-def test_starts_and_scale():
+def test_initial_states_and_scale():
     reset = jax.jit(jax.vmap(VALUE_FROM_OBS.reset, (0, None)))
     level = VALUE_FROM_OBS(jax.random.key(0)).params
     obs, state = reset(make_keys(0, 300), level)

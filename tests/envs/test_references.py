@@ -1,4 +1,4 @@
-"""The returns that scores are measured by."""
+"""The reference returns that normalise scores."""
 
 import functools
 
@@ -19,23 +19,23 @@ def random_returns(name, num):
     level = env.default_params
 
     @jax.jit
-    def play(key):
+    def run(key):
         key_reset, key_steps = jax.random.split(key)
 
         def body(carry):
-            time, state, alive, total = carry
+            time, state, running, total = carry
             key_act, key_step = jax.random.split(jax.random.fold_in(key_steps, time))
             actions = jax.random.randint(key_act, (num,), 0, env.num_actions)
             timestep, state = jax.vmap(env.step, (0, 0, 0, None))(
                 jax.random.split(key_step, num), state, actions, level
             )
-            return time + 1, state, alive & ~timestep.last, total + jnp.where(alive, timestep.reward, 0.0)
+            return time + 1, state, running & ~timestep.last, total + jnp.where(running, timestep.reward, 0.0)
 
         _, state = jax.vmap(env.reset, (0, None))(jax.random.split(key_reset, num), level)
         start = (jnp.int32(0), state, jnp.ones(num, bool), jnp.zeros(num))
         return jax.lax.while_loop(lambda carry: carry[2].any(), body, start)[3]
 
-    return np.asarray(play(jax.random.key(1)))
+    return np.asarray(run(jax.random.key(1)))
 
 
 def test_names_and_scales():

@@ -1,4 +1,4 @@
-"""Pictures are drawn, show what is there, and need no display."""
+"""Plots of levels show their objects, and need no display."""
 
 import functools
 
@@ -43,20 +43,20 @@ def test_a_level_shows_its_objects_and_its_own_size():
         assert ax.get_title() == "a level"
 
 
-def test_a_policy_a_path_and_visits(tmp_path):
-    world, level = DIST.environment, jax.tree.map(lambda x: x[0], levels())
-    ax = render(level, world)
+def test_policy_path_and_visits(tmp_path):
+    env, level = DIST.environment, jax.tree.map(lambda x: x[0], levels())
+    ax = render(level, env)
     before = len(ax.get_children())
-    draw_policy(ax, np.eye(5)[np.arange(36) % 5] * np.asarray(level.free)[:, None], world)
-    draw_visits(ax, np.arange(36), world)
-    draw_path(ax, np.array([0, 1, 7, 7, 6]), world)
-    draw_path(ax, np.array([0]), world)
+    draw_policy(ax, np.eye(5)[np.arange(36) % 5] * np.asarray(level.free)[:, None], env)
+    draw_visits(ax, np.arange(36), env)
+    draw_path(ax, np.array([0, 1, 7, 7, 6]), env)
+    draw_path(ax, np.array([0]), env)
     assert len(ax.get_children()) == before + 5
     ax.figure.savefig(tmp_path / "level.png")
     assert (tmp_path / "level.png").stat().st_size > 2000
 
 
-def test_a_contact_sheet(tmp_path):
+def test_a_grid_of_levels(tmp_path):
     figure = render_grid(levels(), DIST.environment, ["one", "two", "three"], columns=2)
     assert [ax.get_title() for ax in figure.axes if ax.axison] == ["one", "two", "three"]
     figure.savefig(tmp_path / "sheet.png")

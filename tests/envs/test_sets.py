@@ -1,4 +1,4 @@
-"""The hand-made sets have the paper's values, and padding changes nothing but sizes."""
+"""The hand-designed sets have the paper's values, and padding changes sizes alone."""
 
 import jax
 import jax.numpy as jnp
@@ -50,17 +50,17 @@ def test_the_sets_are_listed():
 @pytest.mark.parametrize("make", PAPER, ids=lambda make: make.__name__)
 def test_paper_values(make):
     height, width, walls, objects, max_steps = PAPER[make]
-    dist, world = make(), make().environment
-    assert (world.height, world.width) == (height, width)
+    dist, env = make(), make().environment
+    assert (env.height, env.width) == (height, width)
     assert (~parse_map(dist.rows)).sum() == walls
     rows = [row for count, *row in objects for _ in range(count)]
     np.testing.assert_allclose(dist.objects, rows)
     assert dist.max_steps == Fixed(max_steps)
     random = "rand" in make.__name__
-    assert dist.lifetime == Fixed(25_000 if random else 2500)
-    assert (world.placement == RandomPlacement(), world.view == PlaneView()) == (random, random)
-    assert world.moves == (FOUR_MOVES if "groove" in make.__name__ else NINE_MOVES)
-    assert make(moves=NINE_MOVES_COLLECT, lifetime=Fixed(3)).environment.num_actions == 18
+    assert dist.num_updates == Fixed(25_000 if random else 2500)
+    assert (env.placement == RandomPlacement(), env.view == PlaneView()) == (random, random)
+    assert env.moves == (FOUR_MOVES if "groove" in make.__name__ else NINE_MOVES)
+    assert make(moves=NINE_MOVES_COLLECT, num_updates=Fixed(3)).environment.num_actions == 18
 
 
 def test_walls():
@@ -82,7 +82,7 @@ def test_a_level():
     dist = sets.longer_horizon()
     levels = jax.jit(jax.vmap(dist))(make_keys(0, 50))
     params = jax.tree.map(np.asarray, levels.params)
-    assert params.present.all() and (levels.lifetime == 2500).all() and (params.max_steps == 2000).all()
+    assert params.present.all() and (levels.num_updates == 2500).all() and (params.max_steps == 2000).all()
     np.testing.assert_array_equal(params.free.reshape(-1, 7, 9), np.broadcast_to(parse_map(dist.rows), (50, 7, 9)))
     for n in range(50):
         cells = [params.start[n], *params.object_cell[n]]
@@ -99,29 +99,29 @@ def test_errors():
 
 def test_padding_keeps_the_level():
     inner = GridSet(rows=("..#", "..."), objects=((1.0, 0.5, 0.3),), max_steps=Fixed(6), moves=FOUR_MOVES)
-    world = GridWorld(4, 5, 2)
-    padded = Padded(inner, world)
+    env = GridWorld(height=4, width=5, num_objects=2)
+    padded = Padded(inner, env)
     key = jax.random.key(3)
     small, large = jax.jit(lambda key: (inner(key).params, padded(key).params))(key)
     np.testing.assert_array_equal(large.free.reshape(4, 5)[:2, :3], small.free.reshape(2, 3))
     assert large.num_free == 5
     assert (large.start // 5, large.start % 5) == (small.start // 3, small.start % 3)
     assert large.present.tolist() == [True, False]
-    ours = jax.jit(lambda level: random_return(world, level))(large)
-    theirs = jax.jit(lambda level: random_return(inner.environment, level))(small)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    padded_return = jax.jit(lambda level: random_return(env, level))(large)
+    original_return = jax.jit(lambda level: random_return(inner.environment, level))(small)
+    np.testing.assert_allclose(padded_return, original_return, rtol=1e-6)
 
 
 def test_the_tabular_sets_can_be_mixed():
-    world = GridWorld(13, 13, 7, NINE_MOVES)
-    mixture = Mixture(tuple(Padded(make(), world) for make in TABULAR_SETS))
-    assert mixture.environment == world
+    env = GridWorld(height=13, width=13, num_objects=7, moves=NINE_MOVES)
+    mixture = Mixture(tuple(Padded(make(), env) for make in TABULAR_SETS))
+    assert mixture.environment == env
     mixture = Mixture(mixture.parts[:2])
     levels = jax.jit(jax.vmap(mixture))(make_keys(0, 100)).params
     steps, counts = np.unique(levels.max_steps, return_counts=True)
     assert steps.tolist() == [50, 500] and counts.min() > 25
     with pytest.raises(ValueError, match="height"):
-        Padded(sets.sparse(), GridWorld(12, 13, 7, NINE_MOVES))
+        Padded(sets.sparse(), GridWorld(height=12, width=13, num_objects=7, moves=NINE_MOVES))
     with pytest.raises(ValueError, match="moves"):
-        Padded(sets.sparse(), GridWorld(13, 13, 7, FOUR_MOVES))
-    assert jnp.asarray(levels.free).shape == (100, 169) and world.view == TabularView()
+        Padded(sets.sparse(), GridWorld(height=13, width=13, num_objects=7, moves=FOUR_MOVES))
+    assert jnp.asarray(levels.free).shape == (100, 169) and env.view == TabularView()

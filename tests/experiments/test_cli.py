@@ -1,4 +1,4 @@
-"""The command line: presets, help, near matches, exit codes."""
+"""Command line: presets, help, near matches, exit codes, and the lines that resume a run."""
 
 import os
 import subprocess
@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
-from experiments.common import cli
-from tests.experiments.toy import PRESETS, ToyConfig
+from experiments.cli import command_line as cli
+from lopt.training import command
+from tests.training.toy import PRESETS, ToyConfig
 
 
-def test_presets_and_overrides():
+def test_options_override_the_preset():
     assert cli.parse(ToyConfig, PRESETS, []) == ToyConfig()
     assert cli.parse(ToyConfig, PRESETS, ["--preset", "paper"]).steps == 40
     config = cli.parse(
@@ -20,7 +21,7 @@ def test_presets_and_overrides():
     assert (config.run.out, config.run.max_minutes, config.run.checkpoint_minutes) == ("x", 2.0, 0)
 
 
-def test_unknown_preset_names_near_matches():
+def test_unknown_preset_raises_a_message_with_near_matches():
     with pytest.raises(ValueError, match=r"unknown preset 'papr'; did you mean paper\? choose from paper, quick"):
         cli.parse(ToyConfig, PRESETS, ["--preset", "papr"])
     with pytest.raises(ValueError, match="unknown preset 'zzz'; choose from"):
@@ -29,7 +30,7 @@ def test_unknown_preset_names_near_matches():
         cli.parse(ToyConfig, PRESETS, ["--preset"])
 
 
-def test_choose():
+def test_choose_raises_a_message_with_near_matches():
     assert cli.choose("score", "mean", {"mean": 1}) == 1
     with pytest.raises(ValueError, match="did you mean mean"):
         cli.choose("score", "meen", {"mean": 1})
@@ -59,7 +60,7 @@ def fail(error):
     return main
 
 
-def test_errors_are_one_line(capsys, monkeypatch):
+def test_errors_of_this_project_are_one_line(capsys, monkeypatch):
     scope = {"__name__": "experiments.example"}
     source = "def main(config):\n    raise ValueError('size: must be > 0 (got 0)')\n"
     exec(compile(source, "example.py", "exec"), scope)
@@ -73,7 +74,7 @@ def test_errors_are_one_line(capsys, monkeypatch):
         cli.launch(scope["main"], ToyConfig, PRESETS, ["--no-cache"])
 
 
-def test_errors_of_others_keep_their_traceback():
+def test_errors_of_other_packages_keep_their_traceback():
     with pytest.raises(ValueError, match="invalid literal"):
         cli.report_errors(lambda: int("x"))
 
@@ -84,21 +85,21 @@ def test_interrupt_exits_with_130():
     assert stop.value.code == 130
 
 
-def test_command_lines():
-    program = cli.program()
-    assert cli.command_line(["--lr", "1", "--overwrite", "--resume"]) == f"{program} --lr 1"
-    shell = program.replace("python", cli.interpreter(), 1)
-    assert cli.resume_command(["--out", "a b", "--overwrite"]) == f"{shell} --out 'a b' --resume"
+def test_command_line_leaves_out_resume_and_overwrite():
+    program = command.program()
+    assert command.command_line(["--lr", "1", "--overwrite", "--resume"]) == f"{program} --lr 1"
+    shell = program.replace("python", command.interpreter(), 1)
+    assert command.resume_command(["--out", "a b", "--overwrite"]) == f"{shell} --out 'a b' --resume"
 
 
-def test_a_resume_line_repeats_no_time_limit():
-    for words in ("--max-minutes 3", "--max-minutes=3", "--max_minutes 3"):
-        line = cli.resume_line(f"somewhere/python -m toy {words} --out 'a b'")
+def test_a_resume_line_leaves_out_the_time_limit():
+    for option in ("--max-minutes 3", "--max-minutes=3", "--max_minutes 3"):
+        line = command.resume_line(f"somewhere/python -m toy {option} --out 'a b'")
         assert line == "somewhere/python -m toy --out 'a b' --resume"
 
 
-def test_a_printed_line_runs_in_the_shell_that_sees_it(tmp_path, monkeypatch):
-    """`make` starts .venv/bin/python, which a plain shell does not find under the name python."""
+def test_a_printed_command_has_the_interpreter_of_this_process(tmp_path, monkeypatch):
+    """`make` uses .venv/bin/python, which is not `python` on the PATH of a shell."""
     for name in (".venv/bin", "other"):
         (tmp_path / name).mkdir(parents=True)
         python = tmp_path / name / "python"
@@ -106,29 +107,31 @@ def test_a_printed_line_runs_in_the_shell_that_sees_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "other"))
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
-    assert cli.resume_line("python -m toy") == ".venv/bin/python -m toy --resume"
+    assert command.resume_line("python -m toy") == ".venv/bin/python -m toy --resume"
     monkeypatch.chdir(tmp_path / "other")
-    assert cli.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
+    assert command.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
     monkeypatch.setenv("PATH", str(tmp_path / ".venv" / "bin"))
-    assert cli.runnable("python -m toy") == "python -m toy"
+    assert command.runnable("python -m toy") == "python -m toy"
     monkeypatch.setenv("PATH", "")
-    assert cli.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
+    assert command.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
 
 
-def test_the_line_of_a_stopped_run_goes_on_with_it(tmp_path):
-    """From the outside: stopped by its time limit, then the printed line as it is, in a shell with a bare PATH."""
-    run = [sys.executable, "-m", "tests.experiments.toy", "--out", str(tmp_path / "run"), "--max-minutes", "1e-9"]
+def test_the_printed_line_of_a_stopped_run_resumes_it(tmp_path):
+    """A process is stopped by its time limit; the printed line is run in a shell with a minimal PATH."""
+    run = [sys.executable, "-m", "tests.training.toy", "--out", str(tmp_path / "run"), "--max-minutes", "1e-9"]
     stopped = subprocess.run(run, capture_output=True, text=True)
     assert stopped.returncode == 0, stopped.stderr
     line = stopped.stdout.strip().splitlines()[-1].split(": ", 1)[1]
-    again = subprocess.run(line, shell=True, capture_output=True, text=True, env=os.environ | {"PATH": "/usr/bin:/bin"})
-    assert "step 20: done" in again.stdout, again.stderr
+    resumed = subprocess.run(
+        line, shell=True, capture_output=True, text=True, env=os.environ | {"PATH": "/usr/bin:/bin"}
+    )
+    assert "step 20: done" in resumed.stdout, resumed.stderr
 
 
-def test_a_study_from_the_outside(tmp_path):
-    """One process: bad input ends before JAX does anything, with a clean line."""
-    command = [sys.executable, "-m", "tests.experiments.toy", "--preset", "papre", "--out", str(tmp_path / "run")]
-    result = subprocess.run(command, capture_output=True, text=True)
+def test_bad_input_ends_the_process_with_one_line_and_no_folder(tmp_path):
+    """In a process of its own."""
+    argv = [sys.executable, "-m", "tests.training.toy", "--preset", "papre", "--out", str(tmp_path / "run")]
+    result = subprocess.run(argv, capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr == "error: unknown preset 'papre'; did you mean paper? choose from paper, quick\n"
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Every distribution-based strategy of the installed evosax is offered and works, or is refused by its name."""
+"""Every distribution-based strategy of the installed evosax can be used, or is rejected with a reason."""
 
 import chex
 import jax
@@ -8,7 +8,7 @@ import pytest
 from evosax.algorithms import DiscoveredES, LearnedES
 from evosax.algorithms.distribution_based import distribution_based_algorithms
 
-from experiments.common.evolution import ESConfig, evolution, refused, strategies
+from experiments.cli.evolution import ESConfig, evolution, refused, strategies
 from tests.contracts.test_estimator import Quadratic
 
 OFFERED = sorted(
@@ -20,7 +20,7 @@ THETA = {"a": jnp.array([0.5, -1.0]), "b": jnp.array([[2.0], [0.3]])}
 KEY = jax.random.key(0)
 
 
-def test_every_name_is_offered_or_refused():
+def test_every_strategy_is_either_offered_or_refused():
     assert sorted(strategies()) == OFFERED
     assert strategies().keys() | refused().keys() == distribution_based_algorithms.keys()
     assert not strategies().keys() & refused().keys()
@@ -28,7 +28,7 @@ def test_every_name_is_offered_or_refused():
 
 
 @pytest.mark.parametrize("name", OFFERED)
-def test_every_offered_strategy_asks_and_is_told(name):
+def test_ask_and_tell_of_every_offered_strategy_keep_the_shapes_of_theta(name):
     config = ESConfig(strategy=name, population=8)
     config.check(num_lifetimes=4)
     estimator, _ = evolution(config, Quadratic(), lambda key: THETA, 3, optax.constant_schedule(0.1))
@@ -46,7 +46,7 @@ def test_every_offered_strategy_asks_and_is_told(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "reason"),
     [
         ("SV_CMA_ES", "several means"),
         ("SV_Open_ES", "several means"),
@@ -55,7 +55,7 @@ def test_every_offered_strategy_asks_and_is_told(name):
         ("RandomSearch", "fixed distribution"),
     ],
 )
-def test_the_others_are_refused_by_name_and_reason(name, why):
+def test_refused_strategies_raise_a_message_with_the_reason(name, reason):
     assert name in refused()
-    with pytest.raises(ValueError, match=f"{name} of evosax is not offered: .*{why}"):
+    with pytest.raises(ValueError, match=f"{name} of evosax is not offered: .*{reason}"):
         ESConfig(strategy=name).check(num_lifetimes=4)

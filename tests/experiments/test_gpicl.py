@@ -1,4 +1,4 @@
-"""The study of in-context learning: bad input, references, whole small runs and a sweep that goes on."""
+"""The GPICL experiment: invalid options, reference classifiers, small complete runs, and a sweep that is resumed."""
 
 import dataclasses
 import json
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import lopt
-from experiments.common.config import RunConfig
 from experiments.gpicl import measure, references, sweep
 from experiments.gpicl.build import build
 from experiments.gpicl.config import EvalConfig, MetaConfig, ModelConfig, StudyConfig, SweepConfig, TasksConfig
 from experiments.gpicl.names import DATASETS, MODELS, dataset
 from experiments.gpicl.presets import PRESETS
 from experiments.gpicl.train import main
+from lopt.training import RunConfig
 
 TINY = StudyConfig(
     run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
@@ -40,7 +40,7 @@ TINY = StudyConfig(
         ({"sweep": SweepConfig("tasks.num_tasks")}, "give an option, its values"),
     ],
 )
-def test_bad_input_is_named(changes, message):
+def test_invalid_options_raise(changes, message):
     with pytest.raises(ValueError, match=message):
         StudyConfig(**changes)
 
@@ -50,30 +50,30 @@ def test_bad_input_is_named(changes, message):
     [
         ({"slots": 9}, "10 classes need as many slots"),
         ({"dataset": "wine", "length": 50}, "sequences of 50 distinct examples"),
-        ({"dataset": "npz:nowhere.npz"}, "nowhere.npz does not exist; nothing is downloaded"),
-        ({"dataset": "idx:nowhere"}, "does not exist; nothing is downloaded"),
+        ({"dataset": "npz:nowhere.npz"}, "nowhere.npz does not exist; lopt downloads nothing"),
+        ({"dataset": "idx:nowhere"}, "does not exist; lopt downloads nothing"),
     ],
 )
-def test_data_that_does_not_fit_is_named(changes, message):
+def test_unsuitable_data_raise(changes, message):
     with pytest.raises(ValueError, match=message):
         build(StudyConfig(tasks=TasksConfig(**changes)))
 
 
 def test_presets_and_names_build():
     for preset in PRESETS.values():
-        here = dataclasses.replace(preset.tasks, dataset="digits")  # the paper's files are the user's
-        assert build(dataclasses.replace(preset, tasks=here)).tasks.length == preset.tasks.length
+        tasks = dataclasses.replace(preset.tasks, dataset="digits")  # the files of the paper's preset are not bundled
+        assert build(dataclasses.replace(preset, tasks=tasks)).tasks.length == preset.tasks.length
     for name in MODELS:
         build(dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, name=name)))
     for name in DATASETS:
         assert dataset(name).outputs <= 10
 
 
-def test_files_are_read(tmp_path):
+def test_data_from_npz_files(tmp_path):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 255, (40, 5, 5), np.uint8), np.arange(40, dtype=np.int32) % 3
-    np.savez(tmp_path / "mine.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-    options = TasksConfig(dataset=f"npz:{tmp_path / 'mine.npz'}", length=4, features=0)
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    options = TasksConfig(dataset=f"npz:{tmp_path / 'data.npz'}", length=4, features=0)
     task = build(dataclasses.replace(TINY, tasks=options)).tasks
     assert task.features == 25 and task.data.outputs == 3
 
@@ -83,32 +83,32 @@ def contexts(rng, number=3, length=6, slots=3):
     return (2 * np.eye(slots)[labels] + rng.normal(size=(number, length, slots))).astype(np.float32), labels
 
 
-def test_references_are_what_they_say_position_by_position():
+def test_reference_classifiers_match_scikit_learn_at_every_position():
     from sklearn import linear_model, neighbors
 
     xs, labels = contexts(np.random.default_rng(0), 4, 8)
-    found = {name: right(xs, labels, 3) for name, right in references.REFERENCES.items()}
+    correct = {name: reference(xs, labels, 3) for name, reference in references.REFERENCES.items()}
     regression = references.logistic_regression(xs, labels, 3, decay=1.0, steps=500)
     for i in range(len(xs)):
         for t in range(xs.shape[1]):
-            x, y, query, truth = xs[i, :t], labels[i, :t], xs[i, t], labels[i, t]
+            x, y, query, target = xs[i, :t], labels[i, :t], xs[i, t], labels[i, t]
             if t == 0:
-                assert all(right[i, 0] == (truth == 0) for right in found.values())
+                assert all(values[i, 0] == (target == 0) for values in correct.values())
                 continue
             classes = np.unique(y)
             means = np.stack([x[y == c].mean(0) for c in classes])
             nearest = classes[np.square(means - query).sum(1).argmin()]
-            assert found["class mean"][i, t] == (nearest == truth)
+            assert correct["class mean"][i, t] == (nearest == target)
             neighbour = neighbors.KNeighborsClassifier(1).fit(x, y).predict(query[None])[0]
-            assert found["nearest neighbour"][i, t] == (neighbour == truth)
-            assert found["label frequency"][i, t] == (np.bincount(y, minlength=3).argmax() == truth)
+            assert correct["nearest neighbour"][i, t] == (neighbour == target)
+            assert correct["label frequency"][i, t] == (np.bincount(y, minlength=3).argmax() == target)
             if len(classes) == 3:
                 ones = np.concatenate([x, np.ones((t, 1))], 1)
                 fit = linear_model.LogisticRegression(C=1.0, fit_intercept=False, tol=1e-8).fit(ones, y)
-                assert regression[i, t] == (fit.predict(np.append(query, 1)[None])[0] == truth)
+                assert regression[i, t] == (fit.predict(np.append(query, 1)[None])[0] == target)
 
 
-def test_the_plateau_ends_where_the_loss_on_seen_tasks_is_first_below_nine_tenths_of_a_guess():
+def test_plateau_ends_where_the_loss_on_seen_tasks_is_first_below_the_threshold():
     rows = [{"step": 0, "seen/loss": 2.3}, {"step": 1, "meta_loss": 0.0}, {"step": 2, "seen/loss": 2.08}]
     assert measure.plateau(rows, 10) is None
     assert measure.plateau([*rows, {"step": 4, "seen/loss": 2.07}, {"step": 6, "seen/loss": 2.2}], 10) == 4
@@ -127,21 +127,21 @@ def test_phases(seen, unseen, name):
     assert measure.phase({"first": seen[0], "gain": seen[1]}, {"gain": unseen}) == name
 
 
-def test_measurements_are_of_all_classes_and_unseen_tasks_are_in_no_pool():
-    options = TasksConfig(dataset="iris", length=4, features=3, slots=3, num_tasks=2, in_place=0.5, fewest=1)
+def test_evaluation_uses_all_classes_and_unseen_tasks_are_not_from_a_pool():
+    options = TasksConfig(dataset="iris", length=4, features=3, slots=3, num_tasks=2, unpermuted=0.5, min_classes=1)
     study = build(dataclasses.replace(TINY, tasks=options))
-    assert (study.tasks.num_tasks, study.tasks.in_place, study.tasks.fewest) == (2, 0.5, 1)
-    assert (study.seen.num_tasks, study.seen.in_place, study.seen.fewest) == (2, 0.0, None)
-    assert (study.unseen.num_tasks, study.unseen.in_place, study.unseen.fewest) == (None, 0.0, None)
+    assert (study.tasks.num_tasks, study.tasks.unpermuted, study.tasks.min_classes) == (2, 0.5, 1)
+    assert (study.seen.num_tasks, study.seen.unpermuted, study.seen.min_classes) == (2, 0.0, None)
+    assert (study.unseen.num_tasks, study.unseen.unpermuted, study.unseen.min_classes) == (None, 0.0, None)
     assert len(study.other("wine").data.train) == 178
 
 
 def test_a_sweep_varies_one_option_and_the_seed():
     config = dataclasses.replace(TINY, sweep=SweepConfig("meta.batch-size", (2, 4), 2))
-    found = sweep.points(config)
-    assert list(found)[:2] == ["batch_size=2,seed=0", "batch_size=2,seed=1"]
-    assert [(point.meta.batch_size, point.run.seed) for point in found.values()] == [(2, 0), (2, 1), (4, 0), (4, 1)]
-    assert not any(point.sweep.option for point in found.values())
+    configs = sweep.points(config)
+    assert list(configs)[:2] == ["batch_size=2,seed=0", "batch_size=2,seed=1"]
+    assert [(point.meta.batch_size, point.run.seed) for point in configs.values()] == [(2, 0), (2, 1), (4, 0), (4, 1)]
+    assert not any(point.sweep.option for point in configs.values())
     for option, values, message in (
         ("tasks.num_task", (1,), "did you mean tasks.num_tasks"),
         ("tasks.num_tasks", (1.5,), "cannot be 1.5; expected int"),
@@ -151,8 +151,8 @@ def test_a_sweep_varies_one_option_and_the_seed():
             sweep.points(dataclasses.replace(TINY, sweep=SweepConfig(option, values)))
 
 
-@pytest.mark.slow  # some ten programs are compiled
-def test_a_whole_run_and_its_rule(tmp_path, monkeypatch):
+@pytest.mark.slow  # compiles about ten programs
+def test_complete_run_and_its_rule(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["test"])
     config = dataclasses.replace(TINY, run=dataclasses.replace(TINY.run, out=str(tmp_path)))
     main(dataclasses.replace(config, eval=dataclasses.replace(TINY.eval, datasets=("breast_cancer",))))
@@ -174,7 +174,7 @@ def test_a_whole_run_and_its_rule(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+def test_stopped_sweep_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["test"])
     run = dataclasses.replace(TINY.run, out=str(tmp_path))
     config = dataclasses.replace(TINY, run=run, sweep=SweepConfig("tasks.num_tasks", (1, 0), 1))
@@ -192,7 +192,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_learns_to_learn_from_many_tasks_and_not_from_few(tmp_path, monkeypatch):
+def test_gain_on_unseen_tasks_after_training_on_many_tasks_but_not_on_few(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["test"])
     gains = {}
     for number in (8, 0):
@@ -208,4 +208,4 @@ def test_it_learns_to_learn_from_many_tasks_and_not_from_few(tmp_path, monkeypat
     assert gains[8] < 0.05
     assert gains[0] > 0.25
     unseen, reference = results["curves"]["unseen tasks"], results["references"]["unseen tasks"]["class mean"]
-    assert unseen["end"] > measure.end(reference) - 0.12
+    assert unseen["last_quarter"] > measure.last_quarter(reference) - 0.12

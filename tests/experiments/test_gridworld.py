@@ -1,4 +1,4 @@
-"""The studies on grid worlds: bad input, a whole small run, stopping and resuming, and compatibility switches."""
+"""Meta-training on grid worlds: bad input, a small run, stopping and resuming, and compatibility options."""
 
 import dataclasses
 import json
@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.common.config import RunConfig
-from experiments.common.evolution import ESConfig
-from experiments.common.stopping import StopRequest
+from experiments.cli.command_line import parse
+from experiments.cli.evolution import ESConfig
 from experiments.gridworld import measure, response
 from experiments.gridworld.build import build
 from experiments.gridworld.config import (
@@ -22,19 +21,21 @@ from experiments.gridworld.config import (
     RuleConfig,
     StudyConfig,
 )
-from experiments.gridworld.names import LEVELS, SCORES
-from experiments.gridworld.report import NORMALISED, PANELS, RETURN, better, lifetimes, references
+from experiments.gridworld.names import COMPATIBLE, LEVELS, SCORES
+from experiments.gridworld.report import NORMALISED, PANELS, RETURN, comparison, lifetimes, references
 from experiments.gridworld.train import Validation, main
 from experiments.groove.presets import PRESETS
 from experiments.lpg.presets import PRESETS as LPG_PRESETS
 from lopt import curriculum
+from lopt.evaluation import normalised
 from lopt.export import card_of, load_rule, rebuild, save_rule
-from lopt.objectives import LPG, FractionAndLogLifetime, RemainingFraction
+from lopt.objectives import LPG, FractionAndLogNumUpdates, RawTime, RemainingFraction
+from lopt.training import RunConfig, StopRequest
 from lopt.types import Progress
 
 TINY = StudyConfig(
     run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
-    levels=LevelsConfig(distribution="small", lifetime=4),
+    levels=LevelsConfig(distribution="small", num_updates=4),
     rule=RuleConfig(hidden=4, prediction_size=3, embedding=2),
     agent=AgentConfig(num_envs=2, rollout_length=4),
     meta=MetaConfig(num_steps=4, num_lifetimes=4, num_updates=2, chunk_size=2, steps_per_chunk=2),
@@ -51,9 +52,9 @@ def change(config, **changes):
     ("changes", "message"),
     [
         ({"score": "alg_regert"}, "did you mean alg_regret"),
-        ({"compat": ("G8",)}, "unknown compat"),
+        ({"compat": ("mean-advantge",)}, "unknown compat .* did you mean mean-advantage"),
         ({"levels": LevelsConfig(distribution="al")}, "did you mean all"),
-        ({"levels": LevelsConfig(lifetime=5, shortest=6)}, "levels.shortest"),
+        ({"levels": LevelsConfig(num_updates=5, shortest=6)}, "levels.shortest"),
         ({"meta": MetaConfig(num_lifetimes=64, chunk_size=5)}, "must divide"),
         ({"meta": MetaConfig(num_steps=5001)}, "must be a multiple of the chunk"),
         ({"eval": EvalConfig(every=7)}, "eval.every"),
@@ -64,72 +65,76 @@ def change(config, **changes):
         ({"es": ESConfig(shaping="ranks")}, "did you mean rank"),
         ({"es": ESConfig(population=7)}, r"es.population must be even and at least 2 \(got 7\)"),
         ({"es": ESConfig(pack=7)}, "es.pack must divide meta.num-lifetimes"),
-        ({"levels": LevelsConfig(lifetime=0)}, "levels.shortest"),
+        ({"levels": LevelsConfig(num_updates=0)}, "levels.shortest"),
     ],
 )
-def test_bad_input_is_named(changes, message):
+def test_bad_input_raises_a_message_with_the_option(changes, message):
     with pytest.raises(ValueError, match=message):
         StudyConfig(**changes)
 
 
-def test_presets_build():
+def test_every_preset_can_be_built():
     for preset in (*PRESETS.values(), *LPG_PRESETS.values()):
         build(preset)
 
 
-def ages(lifetimes, fractions=(0.0, 0.5, 1.0)):
-    """Progress at some points of lifetimes of these lengths."""
+def progress_of(lifetimes, fractions=(0.0, 0.5, 1.0)):
+    """Progress at these fractions n / N of lifetimes of these lengths."""
     return [Progress(jnp.int32(x * n), jnp.int32(n)) for n in lifetimes for x in fractions]
 
 
 @pytest.mark.parametrize(("name", "bound"), [("ta", 1.0), ("ta_paper", 0.5 * np.log(250 / 10) + 1e-6)])
-def test_features_of_time_are_of_order_one_over_the_lifetimes_of_a_preset(name, bound):
+def test_time_inputs_are_of_order_one_over_the_lifetimes_of_a_preset(name, bound):
     preset = LPG_PRESETS[name]
     rule = build(preset).rule
     levels = preset.levels
-    features = np.array([rule.conditioning(age) for age in ages((levels.shortest, levels.lifetime))])
+    features = np.array(
+        [rule.conditioning(progress) for progress in progress_of((levels.shortest, levels.num_updates))]
+    )
     assert np.abs(features).max() <= bound
     np.testing.assert_allclose(features[0, 1], -features[-1, 1], rtol=1e-5)
 
 
-def test_one_lifetime_is_the_reference_and_a_rule_to_start_from_keeps_its_own(tmp_path):
-    told = change(TINY, rule=change(TINY.rule, time="normalised"))
-    study = build(told)
-    assert study.rule.conditioning == FractionAndLogLifetime(reference=4.0)
-    old = dataclasses.replace(study.rule, conditioning=FractionAndLogLifetime(reference=250.0))
+def test_reference_of_log_lifetime_is_the_only_lifetime_or_that_of_the_initial_rule_file(tmp_path):
+    timed = change(TINY, rule=change(TINY.rule, time="normalised"))
+    study = build(timed)
+    assert study.rule.conditioning == FractionAndLogNumUpdates(reference=4.0)
+    old = dataclasses.replace(study.rule, conditioning=FractionAndLogNumUpdates(reference=250.0))
     path = save_rule(tmp_path / "rule", old.init(jax.random.key(0)), card_of(old))
     assert rebuild(load_rule(path).card).conditioning.reference == 250.0
-    again = build(change(told, rule=change(told.rule, start=str(tmp_path / "rule"))))
-    assert again.rule.conditioning.reference == again.lifetime.objective.conditioning.reference == 250.0
+    continued = build(change(timed, rule=change(timed.rule, start=str(tmp_path / "rule"))))
+    assert continued.rule.conditioning.reference == continued.lifetime.objective.conditioning.reference == 250.0
 
 
 @pytest.mark.parametrize("name", LEVELS)
-def test_every_distribution_builds(name):
-    study = build(change(TINY, levels=LevelsConfig(distribution=name, lifetime=4), score="pvl"))
+def test_every_level_distribution_can_be_built(name):
+    study = build(change(TINY, levels=LevelsConfig(distribution=name, num_updates=4), score="pvl"))
     assert jax.eval_shape(study.init, jax.random.key(0)).assignment.slot.shape == (4,)
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_every_score_builds(name):
+def test_every_score_can_be_built(name):
     study = build(change(TINY, score=name))
     assert isinstance(study.learner.curriculum, curriculum.DomainRandomisation) == (name == "uniform")
 
 
 @pytest.mark.parametrize("strategy", ["pairs", "Open_ES", "SNES", "Sep_CMA_ES"])
 @pytest.mark.parametrize("score", ["uniform", "alg_regret"])
-def test_evolution_crosses_with_every_curriculum(strategy, score):
-    """The same objective by another estimator: one argument."""
+def test_evolution_strategies_work_with_and_without_replay(strategy, score):
+    """A meta-step has the same state type and the metrics of the estimator."""
     meta = change(TINY.meta, estimator="es")
     config = change(TINY, score=score, meta=meta, es=ESConfig(strategy=strategy, population=4, episodes=2, pack=2))
     study = build(config)
     state = jax.eval_shape(study.init, jax.random.key(0))
     after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
     assert jax.tree.structure(after) == jax.tree.structure(state)
-    assert {"meta_loss", "final_return", "saved", "masked", "frac_nonfinite"} <= set(metrics)
+    assert {"meta_loss", "final_return", "frac_updates_skipped", "frac_updates_wasted", "frac_nonfinite"} <= set(
+        metrics
+    )
     assert study.lifetime.baseline is None
 
 
-def test_a_bandit_may_choose_the_learning_rates():
+def test_bandit_over_learning_rates_has_one_arm_per_pair_of_factors():
     arms = change(TINY.curriculum, rate_arms=(0.5, 1.0, 2.0), prediction_arms=(1.0, 2.0))
     study = build(change(TINY, score="uniform", curriculum=arms))
     assert len(study.learner.curriculum.arms) == 6
@@ -139,61 +144,75 @@ def test_a_bandit_may_choose_the_learning_rates():
     assert {f"arm_{i}" for i in range(6)} <= set(metrics)
 
 
-def test_the_response_is_what_the_rule_says():
+def test_response_depends_on_the_reward_up_to_the_rewarded_step_and_on_time():
     rule = LPG(prediction_size=3, hidden=4, embedding=2, conditioning=RemainingFraction())
     theta = rule.init(jax.random.key(0))
-    found = response.response(rule, theta, np.array([-1.0, 0.0, 1.0]), lifetime=8)
-    assert found.shape == (len(response.AGES), 3, response.STEPS)
-    # nothing before the rewarded step is left out, nothing after it has heard of it
-    differs = (found[:, 1] != found[:, 2]).all(0)
-    np.testing.assert_array_equal(differs, np.arange(response.STEPS) <= response.AT)
-    assert len(np.unique(found[:, 1, 0])) == len(response.AGES)
+    pi_hat = response.response(rule, theta, np.array([-1.0, 0.0, 1.0]), lifetime=8)
+    assert pi_hat.shape == (len(response.FRACTIONS), 3, response.STEPS)
+    # the rule reads the rollout backwards: pi_hat depends on the reward at all steps up to it, and at none after it
+    differs = (pi_hat[:, 1] != pi_hat[:, 2]).all(0)
+    np.testing.assert_array_equal(differs, np.arange(response.STEPS) <= response.REWARDED)
+    assert len(np.unique(pi_hat[:, 1, 0])) == len(response.FRACTIONS)
 
 
-def test_compatibility_switches_are_independent():
-    plain, frozen = build(TINY), build(change(TINY, compat=("G1",)))
-    assert type(plain.lifetime.baseline.head) is not type(frozen.lifetime.baseline.head)
+def test_compatibility_options_are_independent_and_groove_stands_for_all():
+    default, frozen = build(TINY), build(change(TINY, compat=("frozen-value-baseline",)))
+    assert type(default.lifetime.baseline.critic) is not type(frozen.lifetime.baseline.critic)
     assert not frozen.lifetime.mean_advantage and frozen.rule.input_gradient
-    assert build(change(TINY, compat=("G2",))).antagonist.objective.mean_advantage
-    assert isinstance(build(change(TINY, compat=("G7",))).learner.curriculum, curriculum.GrooveCompat)
+    assert build(change(TINY, compat=("mean-advantage",))).antagonist.objective.mean_advantage
+    top = build(change(TINY, compat=("deterministic-replay",))).learner.curriculum
+    assert isinstance(top, curriculum.GrooveCompat) and top.top_transform and not top.reset_bug
+    flags = build(change(TINY, compat=("level-flag-bug",))).learner.curriculum
+    assert isinstance(flags, curriculum.GrooveCompat) and flags.reset_bug and not flags.top_transform
+    assert not build(change(TINY, compat=("stopped-rule-inputs",))).rule.input_gradient
+    timed = change(TINY, rule=change(TINY.rule, time="normalised"), compat=("raw-time",))
+    assert build(timed).rule.conditioning == RawTime()
     everything = build(change(TINY, compat=("groove",)))
     assert everything.learner.curriculum.reset_bug and everything.learner.curriculum.top_transform
     assert everything.lifetime.mean_advantage and not everything.rule.input_gradient
 
 
-def test_normalised_score():
+def test_help_explains_every_compatibility_option(capsys):
+    with pytest.raises(SystemExit):
+        parse(StudyConfig, PRESETS, ["--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMPATIBLE)
+
+
+def test_normalised_score_is_half_for_a_return_between_random_and_a2c():
     random, a2c = np.zeros(4), np.full((2, 4), 2.0)
-    assert measure.normalised(np.full((2, 4), 1.0), random, a2c) == 0.5
+    assert normalised(np.full((2, 4), 1.0), random, a2c) == 0.5
     interval = measure.normalised_interval(np.full((2, 4), 1.0), random, a2c)
     assert interval.value == interval.low == interval.high == 0.5
 
 
 def metrics(folder):
+    """The logged metrics of a run, without those of the wall time."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
 
 
-def test_the_text_says_what_the_table_says():
+def test_comparison_text_agrees_with_the_returns():
     rule, a2c = np.array([[3.0, 0.0, 1.0]]), np.array([[1.0, 1.0, 1.0]])
-    text = better({"trained rule": rule, "untrained rule": 0 * rule, "A2C": a2c})
-    assert "more than A2C on 1 of 3 levels, less on 1; its mean return is higher" in text
-    text = better({"trained rule": 0 * rule, "untrained rule": 0 * rule, "A2C": a2c})
-    assert "its mean return is not higher" in text and "nothing was learned" in text
+    text = comparison({"trained rule": rule, "untrained rule": 0 * rule, "A2C": a2c})
+    assert "higher than A2C's on 1 of 3 levels and lower on 1; its mean return is higher" in text
+    text = comparison({"trained rule": 0 * rule, "untrained rule": 0 * rule, "A2C": a2c})
+    assert "its mean return is not higher" in text and "meta-training had no effect" in text
     assert lifetimes(LPG_PRESETS["ta"]) == "10 to 50" and lifetimes(TINY) == "4"
 
 
-def test_a_stopped_run_shows_its_curves(tmp_path, monkeypatch):
-    """Stopped between its steps, as by Ctrl-C; nothing is measured at the end."""
-    stop = type("Stop", (StopRequest,), {"requested": property(lambda self: self.asked > 1)})
-    stop.asked = 0
+def test_a_stopped_run_leaves_a_report_with_learning_curves(tmp_path, monkeypatch):
+    """The run is stopped between meta-steps, as by Ctrl-C, and is not meta-tested."""
+    stop = type("Stop", (StopRequest,), {"requested": property(lambda self: self.validations > 1)})
+    stop.validations = 0
 
     def validate(self, key, step, state, logger):
-        stop.asked += 1
-        usual(self, key, step, state, logger)
+        stop.validations += 1
+        original(self, key, step, state, logger)
 
-    usual = Validation.__call__
+    original = Validation.__call__
     monkeypatch.setattr(Validation, "__call__", validate)
-    monkeypatch.setattr("experiments.common.loop.StopRequest", stop)
+    monkeypatch.setattr("lopt.training.loop.StopRequest", stop)
     monkeypatch.setattr(measure, "table", None)
     main(change(TINY, run=change(TINY.run, out=str(tmp_path))))
     assert "stopped at meta-step 2 of 4, not finished" in load_rule(tmp_path / "rule").card.notes
@@ -202,9 +221,9 @@ def test_a_stopped_run_shows_its_curves(tmp_path, monkeypatch):
     assert "curves.png" in (tmp_path / "report.md").read_text()
 
 
-def test_a_run_resumes_bit_for_bit_and_reports(tmp_path, capsys):
-    whole = change(TINY, run=change(TINY.run, out=str(tmp_path / "whole")))
-    main(whole)
+def test_a_resumed_run_equals_an_uninterrupted_one_and_writes_its_report(tmp_path, capsys):
+    uninterrupted = change(TINY, run=change(TINY.run, out=str(tmp_path / "whole")))
+    main(uninterrupted)
     for name in (
         "report.md",
         "results.json",
@@ -222,14 +241,14 @@ def test_a_run_resumes_bit_for_bit_and_reports(tmp_path, capsys):
     assert set(results["returns"]) == names
     assert results["a2c_normalised"]["A2C"]["value"] == 1 and results["a2c_normalised"]["random"]["value"] == 0
 
-    parts = change(TINY, run=change(TINY.run, out=str(tmp_path / "parts"), max_minutes=1e-9))
-    main(parts)
+    interrupted = change(TINY, run=change(TINY.run, out=str(tmp_path / "parts"), max_minutes=1e-9))
+    main(interrupted)
     assert "to go on" in capsys.readouterr().out
     assert "stopped at meta-step 0 of 4, not finished" in load_rule(tmp_path / "parts" / "rule").card.notes
     report = (tmp_path / "parts" / "report.md").read_text()
     assert "The run is not finished" in report and " --resume\n" in report
     assert not (tmp_path / "parts" / "results.json").exists()
-    main(change(parts, run=change(parts.run, max_minutes=None, resume=True)))
+    main(change(interrupted, run=change(interrupted.run, max_minutes=None, resume=True)))
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
     first, second = (load_rule(tmp_path / name / "rule").theta for name in ("whole", "parts"))
     assert jax.tree.all(jax.tree.map(np.array_equal, first, second))
@@ -245,6 +264,6 @@ def test_a_run_resumes_bit_for_bit_and_reports(tmp_path, capsys):
     assert lines[RETURN]["optimum"] >= lines[RETURN]["A2C"] and set(lines) <= set(PANELS)
 
     with pytest.raises(ValueError, match="already holds a run"):
-        main(whole)
+        main(uninterrupted)
     with pytest.raises(ValueError, match="another configuration"):
-        main(change(whole, score="pvl", run=change(whole.run, resume=True)))
+        main(change(uninterrupted, score="pvl", run=change(uninterrupted.run, resume=True)))

@@ -1,4 +1,4 @@
-"""Rules at several horizons: tiny runs of lpg, each rule with what it is given of time, and wrong folders."""
+"""Meta-testing of rules at several lifetime lengths: groups, time inputs of rule files, and invalid folders."""
 
 import json
 import subprocess
@@ -9,20 +9,20 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.common.folder import open_folder
-from experiments.common.report import write_results
+from experiments.drift.config import DriftStudyConfig
 from experiments.gridworld.build import build
 from experiments.gridworld.train import export
 from experiments.horizons.__main__ import HorizonsConfig, load, main
-from experiments.mirror.config import MirrorConfig
+from lopt.evaluation import write_results
 from lopt.export import card_of, save_rule
-from lopt.objectives import A2C, FractionAndLogLifetime
+from lopt.objectives import A2C, FractionAndLogNumUpdates
+from lopt.training import open_folder
 from lopt.types import Progress
 from tests.experiments.test_gridworld import TINY, change
 
 
 def untrained(path, seed=0, time="none", finish=True):
-    """The folder of a run whose rule was not trained."""
+    """The folder of a run of lpg whose rule is the initial one."""
     config = change(
         TINY, run=change(TINY.run, out=str(path), seed=seed), rule=change(TINY.rule, time=time), score="uniform"
     )
@@ -34,38 +34,38 @@ def untrained(path, seed=0, time="none", finish=True):
     return str(path)
 
 
-def test_runs_are_grouped_by_kind(tmp_path, monkeypatch, capsys):
+def test_runs_are_grouped_by_estimator_and_time_inputs(tmp_path, monkeypatch, capsys):
     runs = [untrained(tmp_path / f"{time}{seed}", seed, time) for time in ("none", "normalised") for seed in (0, 1)]
-    words = ["--horizons", "1", "3", "--levels", "2", "--seeds", "1", "--out", str(tmp_path / "all")]
-    monkeypatch.setattr(sys, "argv", ["horizons", *runs, *words])
+    options = ["--horizons", "1", "3", "--levels", "2", "--seeds", "1", "--out", str(tmp_path / "all")]
+    monkeypatch.setattr(sys, "argv", ["horizons", *runs, *options])
     main()
     out = capsys.readouterr().out
     data = json.loads((tmp_path / "all" / "summary.json").read_text())
     assert data["horizons"] == [1, 3] and len(data["commands"]) == 4
     for kind in ("meta_gradient, time none", "meta_gradient, time normalised"):
         assert np.shape(data[kind]["scores"]) == (2, 2) and f"| {kind} | 2 |" in out
-    assert max(data["meta_gradient, time none"]["heeds_time"]) < 1e-6  # rounding
-    assert min(data["meta_gradient, time normalised"]["heeds_time"]) > 1e-3
+    assert max(data["meta_gradient, time none"]["time_sensitivity"]) < 1e-6  # rounding
+    assert min(data["meta_gradient, time normalised"]["time_sensitivity"]) > 1e-3
     assert (tmp_path / "all" / "horizons.png").stat().st_size > 5000
 
 
 def test_a_rule_keeps_the_reference_lifetime_of_its_file(tmp_path):
-    """Rule files from before the reference followed the study have 250."""
+    """Older rule files have the reference 250, whatever the lifetimes of the study."""
     folder = untrained(tmp_path / "old", time="normalised")
-    now = load(folder)
-    assert now.rule.conditioning.reference == 4.0
-    old = replace(now.rule, conditioning=FractionAndLogLifetime(reference=250.0))
-    save_rule(tmp_path / "old" / "rule", now.theta, card_of(old))
+    run = load(folder)
+    assert run.rule.conditioning.reference == 4.0
+    old = replace(run.rule, conditioning=FractionAndLogNumUpdates(reference=250.0))
+    save_rule(tmp_path / "old" / "rule", run.theta, card_of(old))
     study = load(folder).study()
     assert study.lifetime.objective == study.rule == old
     feature = study.lifetime.objective.conditioning(Progress(np.int32(0), np.int32(100)))[1]
     np.testing.assert_allclose(feature, np.log(100 / 250), rtol=1e-5)
 
 
-def test_wrong_folders_are_named(tmp_path):
+def test_invalid_folders_raise_a_message_with_the_folder(tmp_path):
     with pytest.raises(ValueError, match="nowhere holds no run of lpg or groove"):
         load(str(tmp_path / "nowhere"))
-    open_folder(MirrorConfig(run=replace(MirrorConfig().run, out=str(tmp_path / "lpo"))), "toy").close()
+    open_folder(DriftStudyConfig(run=replace(DriftStudyConfig().run, out=str(tmp_path / "lpo"))), "toy").close()
     with pytest.raises(ValueError, match=r"lpo holds no run of lpg or groove \(.*no field"):
         load(str(tmp_path / "lpo"))
     with pytest.raises(ValueError, match="unfinished: the run is not finished"):
@@ -76,7 +76,7 @@ def test_wrong_folders_are_named(tmp_path):
         load(folder)
 
 
-def test_no_runs_exit_with_two_and_the_usage():
+def test_without_runs_the_exit_code_is_two_and_the_usage_is_shown():
     with pytest.raises(ValueError, match=r"at least one run folder .*\nusage: python -m experiments.horizons RUN"):
         HorizonsConfig(())
     result = subprocess.run([sys.executable, "-m", "experiments.horizons"], capture_output=True, text=True)
@@ -93,6 +93,6 @@ def test_no_runs_exit_with_two_and_the_usage():
         ({"seeds": -1}, "seeds must be at least 1"),
     ],
 )
-def test_bad_numbers_are_named(changes, message):
+def test_numbers_out_of_range_raise_a_message_with_the_option(changes, message):
     with pytest.raises(ValueError, match=message):
         HorizonsConfig(("run",), **changes)

@@ -1,4 +1,4 @@
-"""The study of regression in context: bad input, fair measurement, and whole small runs that resume."""
+"""The in-context regression study: invalid options, evaluation, and small complete runs that are resumed."""
 
 import dataclasses
 import json
@@ -8,23 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.common.config import RunConfig
-from experiments.common.folder import open_folder
 from experiments.icl_uncertainty import measure
 from experiments.icl_uncertainty.build import LONGER, TRAINING, Study
 from experiments.icl_uncertainty.config import EvalConfig, ModelConfig, StudyConfig, TaskConfig, TrainingConfig
 from experiments.icl_uncertainty.presets import PRESETS
-from experiments.icl_uncertainty.report import OWN, RANDOM, Found, late_mean
+from experiments.icl_uncertainty.report import OWN_POOL, RANDOM, Results, tail_mean
 from experiments.icl_uncertainty.train import compare, main, train
 from lopt.export import load_rule
 from lopt.incontext import Transformer
+from lopt.training import RunConfig, open_folder
 
 TINY = StudyConfig(
     run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
     task=TaskConfig(dimensions=2, length=4, pools=(0,)),
     model=ModelConfig(width=4, layers=1, heads=1),
-    training=TrainingConfig(num_steps=4, batch=2, warm_up=1, steps_per_chunk=2),
-    eval=EvalConfig(every=2, sequences=8, late=1),
+    training=TrainingConfig(num_steps=4, batch=2, warmup=1, steps_per_chunk=2),
+    eval=EvalConfig(every=2, sequences=8, min_examples=1),
 )
 POOLED = dataclasses.replace(TINY, task=dataclasses.replace(TINY.task, objective="mean", noises=(0.25,), pools=(2, 0)))
 
@@ -33,17 +32,17 @@ POOLED = dataclasses.replace(TINY, task=dataclasses.replace(TINY.task, objective
     ("changes", "message"),
     [
         ({"task": TaskConfig(objective="mean_std")}, "did you mean mean_and_std"),
-        ({"task": TaskConfig(noises=(0.0,))}, "all must be positive"),
-        ({"task": TaskConfig(pools=(4, 4))}, "task.pools must be different sizes"),
-        ({"task": TaskConfig(pools=())}, "task.pools must be different sizes"),
+        ({"task": TaskConfig(noises=(0.0,))}, "task.noises must be positive"),
+        ({"task": TaskConfig(pools=(4, 4))}, "task.pools must be distinct sizes"),
+        ({"task": TaskConfig(pools=())}, "task.pools must be distinct sizes"),
         ({"training": TrainingConfig(num_steps=8001)}, "must be a multiple of the chunk"),
-        ({"training": TrainingConfig(warm_up=0)}, "training.warm-up"),
+        ({"training": TrainingConfig(warmup=0)}, "training.warmup"),
         ({"training": TrainingConfig(batch=0)}, "training.batch must be at least 1"),
         ({"eval": EvalConfig(every=7)}, "eval.every"),
-        ({"eval": EvalConfig(late=20)}, "eval.late must be less"),
+        ({"eval": EvalConfig(min_examples=20)}, "eval.min-examples must be less"),
     ],
 )
-def test_bad_input_is_named(changes, message):
+def test_invalid_options_raise(changes, message):
     with pytest.raises(ValueError, match=message):
         StudyConfig(**changes)
 
@@ -52,59 +51,59 @@ def test_presets_build():
     for preset in PRESETS.values():
         study = Study(preset)
         assert study.model.model.positions == 2 * preset.task.length
-        plain = Study(dataclasses.replace(preset, model=ModelConfig(paired=False))).model
-        assert isinstance(plain, Transformer) and plain.inputs == preset.task.dimensions
+        unpaired = Study(dataclasses.replace(preset, model=ModelConfig(paired=False))).model
+        assert isinstance(unpaired, Transformer) and unpaired.inputs == preset.task.dimensions
         assert study.shifts()[TRAINING].pool is None and len(study.shifts()) >= 8
         assert study.shifts()[LONGER].length == 2 * preset.task.length
-        skewed = study.shifts()["inputs of a skewed covariance"].inputs.scales
-        assert np.square(skewed).sum() == pytest.approx(preset.task.dimensions)
+        scales = study.shifts()["inputs with a skewed covariance"].inputs.scales
+        assert np.square(scales).sum() == pytest.approx(preset.task.dimensions)
 
 
-def test_the_reference_is_exact_where_it_should_be():
-    """By its coverage, and by its loss beside that of a rule that ignores the inputs."""
+def test_exact_reference_is_calibrated():
+    """Its coverage is nominal, and its loss is below that of a rule that ignores the inputs."""
     study = Study(TINY)
-    exact = measure.references(study)["Bayes"](measure.sequences(study.shifts()[TRAINING], measure.TABLE, 2000))
+    exact = measure.references(study)["Bayes"](measure.sequences(study.shifts()[TRAINING], measure.REPORT_SEED, 2000))
     standard = np.square((exact.ys - exact.mean) / exact.std)
     assert (np.abs(standard.mean(0) - 1) < 4 * standard.std(0) / 2000**0.5).all()
-    assert (np.abs(exact.covered.mean(0) - 0.9) < 0.03).all()
-    constant = measure.Predicted(exact.ys, np.zeros_like(exact.ys), np.full_like(exact.ys, exact.ys.std()))
-    assert late_mean(exact.loss, 1).mean() < late_mean(constant.loss, 1).mean()
+    assert (np.abs(exact.coverage.mean(0) - 0.9) < 0.03).all()
+    constant = measure.Predictions(exact.ys, np.zeros_like(exact.ys), np.full_like(exact.ys, exact.ys.std()))
+    assert tail_mean(exact.loss, 1).mean() < tail_mean(constant.loss, 1).mean()
 
 
-def test_models_and_references_are_asked_the_same():
-    """The same sequences for the same arguments; random labels are other sequences' labels."""
+def test_models_and_references_get_the_same_sequences():
+    """Sequences are determined by their arguments; random labels are the labels of other sequences."""
     study = Study(TINY)
-    one, other = (measure.sequences(study.shifts()[TRAINING], measure.TABLE, 8) for _ in range(2))
+    one, other = (measure.sequences(study.shifts()[TRAINING], measure.REPORT_SEED, 8) for _ in range(2))
     np.testing.assert_array_equal(one.ys, other.ys)
     mixed = measure.random_labels(one)
     np.testing.assert_array_equal(mixed.ys[1:], one.ys[:-1])
     theta = jax.jit(study.model.init)(jax.random.key(0))
-    found = measure.trained(study)(theta, one)
-    np.testing.assert_array_equal(found.ys, one.ys)
+    predictions = measure.model_predictions(study)(theta, one)
+    np.testing.assert_array_equal(predictions.ys, one.ys)
     ys_prev = jnp.concatenate([jnp.zeros((1, 1)), one.ys[3, :-1, None]])
-    alone = jax.jit(study.model.apply)(theta, one.xs[3], ys_prev)
-    np.testing.assert_allclose(found.mean[3], alone[:, 0], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.std[3], np.exp(alone[:, 1]), rtol=1e-4)
+    outputs = jax.jit(study.model.apply)(theta, one.xs[3], ys_prev)
+    np.testing.assert_allclose(predictions.mean[3], outputs[:, 0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(predictions.std[3], np.exp(outputs[:, 1]), rtol=1e-4)
 
 
-def test_distances_are_zero_to_oneself():
+def test_distance_to_the_same_predictions_is_zero():
     rng = np.random.default_rng(0)
     ys, mean = rng.normal(size=(2, 50, 4))
-    exact, pool = (measure.Predicted(ys, m, np.full_like(ys, np.nan)) for m in (mean, mean + 1))
-    found = Found(
-        {"pool of 2": {TRAINING: pool, OWN: exact}},
+    exact, pool = (measure.Predictions(ys, m, np.full_like(ys, np.nan)) for m in (mean, mean + 1))
+    results = Results(
+        {"pool of 2": {TRAINING: pool, OWN_POOL: exact}},
         {TRAINING: {"Bayes": exact}},
-        {"pool of 2": {TRAINING: {"pool": pool}, OWN: {"pool": pool, "Bayes": exact}}},
+        {"pool of 2": {TRAINING: {"pool": pool}, OWN_POOL: {"pool": pool, "Bayes": exact}}},
     )
-    rows = found.distances(1)
+    rows = results.distances(1)
     unit = np.square(ys).mean()
-    values = [(who, on, round(a.value * unit, 6), round(b.value * unit, 6)) for who, on, a, b in rows]
-    assert values == [("pool of 2", "new functions", 0, 1), ("pool of 2", OWN, 1, 0)]
+    values = [(model, on, round(a.value * unit, 6), round(b.value * unit, 6)) for model, on, a, b in rows]
+    assert values == [("pool of 2", "new functions", 0, 1), ("pool of 2", OWN_POOL, 1, 0)]
 
 
-@pytest.mark.slow  # many programs are compiled
+@pytest.mark.slow  # compiles many programs
 @pytest.mark.parametrize("config", [TINY, POOLED], ids=["uncertainty", "pools"])
-def test_a_whole_run(config, tmp_path, monkeypatch):
+def test_complete_and_resumed_run(config, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["test"])
     whole, parts = ({"out": str(tmp_path / name)} for name in ("whole", "parts"))
     main(dataclasses.replace(config, run=dataclasses.replace(TINY.run, **whole)))
@@ -122,51 +121,51 @@ def test_a_whole_run(config, tmp_path, monkeypatch):
     assert Transformer(**rule.card.config) == Study(config).model.model
 
 
-def learned(config, tmp_path):
-    """Weights after a run, and everyone's predictions."""
+def train_and_compare(config, tmp_path):
+    """The predictions of trained models and references."""
     study = Study(dataclasses.replace(config, run=dataclasses.replace(TINY.run, out=str(tmp_path))))
     outcome = train(study, open_folder(study.config, "test"))
     return compare(study, {name: state[0] for name, state in outcome.state.items()})
 
 
 @pytest.mark.slow
-def test_a_transformer_learns_to_know_what_it_does_not_know(tmp_path):
-    """In two dimensions its loss comes near that of the exact posterior, at every position, and it is calibrated."""
+def test_transformer_predicts_calibrated_uncertainty(tmp_path):
+    """In two dimensions its loss is close to that of the exact posterior at every position, and it is calibrated."""
     config = StudyConfig(
         task=TaskConfig(dimensions=2, length=10),
         model=ModelConfig(width=32, layers=3, heads=2),
-        training=TrainingConfig(num_steps=3000, warm_up=100),
-        eval=EvalConfig(every=3000, sequences=2048, late=4),
+        training=TrainingConfig(num_steps=3000, warmup=100),
+        eval=EvalConfig(every=3000, sequences=2048, min_examples=4),
     )
-    found = learned(config, tmp_path)
-    ours, exact = found.models["new functions"][TRAINING], found.references[TRAINING]["Bayes"]
-    excess = (ours.loss - exact.loss).mean(0)
+    results = train_and_compare(config, tmp_path)
+    model, exact = results.models["new functions"][TRAINING], results.references[TRAINING]["Bayes"]
+    excess = (model.loss - exact.loss).mean(0)
     print("excess by position", np.round(excess, 3))
     assert excess.max() < 0.15
-    assert (np.abs(ours.covered.mean(0) - 0.9) < 0.04).all()
-    ignorant = found.models["new functions"][RANDOM]
-    assert late_mean(ignorant.std, 4).mean() > 1.2 * late_mean(ours.std, 4).mean()
+    assert (np.abs(model.coverage.mean(0) - 0.9) < 0.04).all()
+    on_random_labels = results.models["new functions"][RANDOM]
+    assert tail_mean(on_random_labels.std, 4).mean() > 1.2 * tail_mean(model.std, 4).mean()
 
 
 @pytest.mark.slow
-def test_few_functions_are_remembered_and_new_ones_are_learned(tmp_path):
-    """On new functions: four make it nearer to the posterior over these four, ever new ones to ridge regression."""
+def test_small_pool_is_memorised_and_new_functions_lead_to_ridge_regression(tmp_path):
+    """On new functions, a model of a pool of four is nearer to the posterior over the pool, the other to ridge."""
     config = StudyConfig(
         task=TaskConfig(objective="mean", dimensions=2, length=8, noises=(0.25,), pools=(4, 0)),
         model=ModelConfig(width=32, layers=2, heads=2),
-        training=TrainingConfig(num_steps=2000, warm_up=100),
-        eval=EvalConfig(every=2000, sequences=2048, late=3),
+        training=TrainingConfig(num_steps=2000, warmup=100),
+        eval=EvalConfig(every=2000, sequences=2048, min_examples=3),
     )
-    found = learned(config, tmp_path)
-    rows = {(who, on): (pool, everything) for who, on, pool, everything in found.distances(3)}
+    results = train_and_compare(config, tmp_path)
+    rows = {(model, on): (to_pool, to_all) for model, on, to_pool, to_all in results.distances(3)}
     print(rows)
-    pool, everything = rows["pool of 4", "new functions"]
-    assert pool.high < 0.75 * everything.low
-    pool, everything = rows["pool of 4", OWN]
+    pool, all_functions = rows["pool of 4", "new functions"]
+    assert pool.high < 0.75 * all_functions.low
+    pool, _ = rows["pool of 4", OWN_POOL]
     assert pool.high < 0.1
     assert rows["new functions", "new functions"][1].high < 0.1
-    model = found.models["new functions"][TRAINING].mean
-    exact = {"pool": found.pools["pool of 4"][TRAINING]["pool"], "Bayes": found.references[TRAINING]["Bayes"]}
-    away = {who: late_mean(np.square(model - them.mean), 3).mean() for who, them in exact.items()}
-    print(away)
-    assert away["pool"] > 4 * away["Bayes"]
+    model = results.models["new functions"][TRAINING].mean
+    exact = {"pool": results.pools["pool of 4"][TRAINING]["pool"], "Bayes": results.references[TRAINING]["Bayes"]}
+    distance = {name: tail_mean(np.square(model - p.mean), 3).mean() for name, p in exact.items()}
+    print(distance)
+    assert distance["pool"] > 4 * distance["Bayes"]

@@ -1,29 +1,37 @@
-"""The search as a study: bad input, a stopped and resumed search, and a whole small run."""
+"""The lion_search study: invalid configurations, resumption, reports, and a complete small run."""
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from experiments.common.config import RunConfig
 from experiments.learned_optimizer.names import TASKS
 from experiments.lion_search import repeats, report
 from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, proxy, searches
 from experiments.lion_search.config import EvalConfig, ProxyConfig, SearchConfig, StudyConfig
-from experiments.lion_search.measure import ADAMW, AS_FOUND, BEST, CHOSEN, SEARCHED, contenders
+from experiments.lion_search.measure import ADAMW, BEST, BEST_CONSTANTS, CHOSEN, UNTUNED, contenders
 from experiments.lion_search.presets import PRESETS
-from experiments.lion_search.train import Race, main
+from experiments.lion_search.train import SearchComparison, main
 from lopt.export import load_program
 from lopt.search import parse, published
 from lopt.search.evolution import Individual
+from lopt.training import RunConfig
 
 TINY = StudyConfig(
     run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
     proxy=ProxyConfig(task="wine", steps=8, learners=1),
     search=SearchConfig(steps=2, batch=8, population=10, plateau=12),
     eval=EvalConfig(
-        validation="wine", validation_steps=8, every=1, tasks=("iris",), lifetime=4, trials=4, tuning_seeds=2, seeds=2
+        validation="wine",
+        validation_steps=8,
+        every=1,
+        tasks=("iris",),
+        num_updates=4,
+        trials=4,
+        tuning_seeds=2,
+        seeds=2,
     ),
 )
 
@@ -42,7 +50,7 @@ TINY = StudyConfig(
         ({"eval": EvalConfig(seeds=3)}, "multiple of eval.tuning-seeds"),
     ],
 )
-def test_bad_input_is_named(changes, message):
+def test_invalid_configurations_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         StudyConfig(**changes)
 
@@ -51,57 +59,59 @@ def test_presets_build():
     for preset in PRESETS.values():
         assert set(searches(preset)) == {EVOLUTION, CONSTANTS, RANDOM}
         assert evaluator(preset).proxy.steps == preset.proxy.steps
-    with pytest.raises(ValueError, match="a task without variations"):
+    with pytest.raises(ValueError, match="a task with a single instance"):
         proxy(TASKS["quadratic"](), 3)
 
 
-def test_every_contender_has_as_many_trials():
+def test_all_optimizers_are_tuned_over_the_same_number_of_trials():
     one = Individual(parse(published.LION), 0.0)
-    found = type("Found", (), {"best": one, "chosen": one, "simple": one.program})
-    offered = contenders(found, 10, 8)
-    assert ADAMW in offered and {trials.shape for _, trials in offered.values()} == {(8, 2)}
+    selection = SimpleNamespace(best=one, chosen=one, simplified=one.program)
+    optimizers = contenders(selection, 10, 8)
+    assert ADAMW in optimizers and {trials.shape for _, trials in optimizers.values()} == {(8, 2)}
 
 
-class Pretended:
-    """Fitness by length, in the place of an evaluator."""
-
-    def __call__(self, programs):
-        return type("Evaluation", (), {"fitness": np.array([-float(len(p.statements)) for p in programs])})
+def minus_length(programs):
+    """A substitute for an evaluator: fitness is minus the number of statements."""
+    return SimpleNamespace(fitness=np.array([-float(len(p.statements)) for p in programs]))
 
 
-def test_a_race_goes_on_bit_for_bit():
-    races = [Race(TINY) for _ in range(3)]
-    for race in races:
-        race.evaluate = race.validate = Pretended()
-    whole, first, second = races
-    told = [whole.step(i) for i in range(4)]
+def without_times(rows):
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+def test_a_resumed_comparison_continues_bit_for_bit():
+    comparisons = [SearchComparison(TINY) for _ in range(3)]
+    for comparison in comparisons:
+        comparison.evaluate = comparison.validate = minus_length
+    whole, first, second = comparisons
+    metrics = [whole.step(i) for i in range(4)]
     for i in range(2):
         first.step(i)
-    second.restore(json.loads(json.dumps(first.plain(), allow_nan=False)))
-    again = [second.step(i) for i in range(2, 4)]
-    assert second.plain() == whole.plain()
-    clockless = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in told[2:]]
-    assert clockless == [{k: v for k, v in row.items() if not k.startswith("time/")} for row in again]
+    second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
+    resumed = [second.step(i) for i in range(2, 4)]
+    assert second.state_dict() == whole.state_dict()
+    assert without_times(metrics[2:]) == without_times(resumed)
 
 
-def test_baselines_may_have_a_multiple_of_the_budget():
-    race = Race(dataclasses.replace(TINY, search=SearchConfig(steps=2, batch=8, multiple=3, population=10)))
-    race.evaluate = race.validate = Pretended()
+def test_the_baselines_budget_is_a_multiple_of_evolutions():
+    config = dataclasses.replace(TINY, search=SearchConfig(steps=2, batch=8, multiple=3, population=10))
+    comparison = SearchComparison(config)
+    comparison.evaluate = comparison.validate = minus_length
     for i in range(2):
-        race.step(i)
-    tried = {name: search.tried for name, search in race.searches.items()}
-    assert 16 <= tried[EVOLUTION] <= 32 and 48 <= tried[RANDOM] <= 64
+        comparison.step(i)
+    evaluated = {name: search.evaluated for name, search in comparison.searches.items()}
+    assert 16 <= evaluated[EVOLUTION] <= 32 and 48 <= evaluated[RANDOM] <= 64
 
 
 def finished(folder, seed, offset, steps=3):
-    """The folder of a pretended run: evolution rises by 1 a step, and the baselines' budgets are twice as large."""
+    """The folder of a synthetic run: evolution improves by 1 per step, and the baselines' budget is twice as large."""
     folder.mkdir()
     rows = [
         {"step": i}
-        | {f"{name}/tried": (10 if name == EVOLUTION else 20) * i + 10 for name in repeats.SEARCHES}
+        | {f"{name}/evaluated": (10 if name == EVOLUTION else 20) * i + 10 for name in repeats.SEARCHES}
         | {f"{name}/best": offset + (i if name == EVOLUTION else 0.5 * i) for name in repeats.SEARCHES}
         | {f"{name}/validation": -np.inf if seed == 1 and name == CONSTANTS else offset for name in repeats.SEARCHES}
-        | {f"{EVOLUTION}/{what}": 0.1 * i for what in repeats.STATISTICS}
+        | {f"{EVOLUTION}/{metric}": 0.1 * i for metric in report.STATISTICS}
         for i in range(steps)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -115,7 +125,7 @@ def finished(folder, seed, offset, steps=3):
 def test_repeats_compare_at_equal_and_at_multiple_budgets(tmp_path, monkeypatch):
     folders = [finished(tmp_path / str(seed), seed, offset=float(seed)) for seed in (0, 1, 2)]
     runs = repeats.load(folders)
-    assert repeats.over_programs(runs, EVOLUTION, "best", np.array([5, 10, 29, 30])).tolist() == [
+    assert repeats.metric_at(runs, EVOLUTION, "best", np.array([5, 10, 29, 30])).tolist() == [
         [0, 0, 1, 2],
         [1, 1, 2, 3],
         [2, 2, 3, 4],
@@ -124,52 +134,52 @@ def test_repeats_compare_at_equal_and_at_multiple_budgets(tmp_path, monkeypatch)
     text, data = repeats.summary(runs)
     assert data[f"{CONSTANTS}, 30 programs"]["fitness"] == [0.5, 1.5, 2.5]
     assert data[f"{CONSTANTS}, 50 programs"]["fitness"] == [1.0, 2.0, 3.0]
-    assert data[f"{CONSTANTS}, 50 programs"]["larger_task"] == [0.0, None, 2.0]
-    assert data["log10_ratio_to_adamw"] == {"wine": {CHOSEN: [0.0, -1.0, -2.0]}}  # one run had no other best
+    assert data[f"{CONSTANTS}, 50 programs"]["validation"] == [0.0, None, 2.0]
+    assert data["log10_ratio_to_adamw"] == {"wine": {CHOSEN: [0.0, -1.0, -2.0]}}  # one run has no row BEST
     assert data["fitness_minus_adamw"] == {CHOSEN: [0.0, 2.0, 4.0]} and "| chosen | 2.000 ± 1.155 |" in text
-    assert "1 lost, else 1.000 ± 1.000" in text and "1.000 ± 0.000" in text  # ahead by one, whatever the seed
+    assert "1 diverged, else 1.000 ± 1.000" in text and "1.000 ± 0.000" in text  # the difference is 1 for each seed
     monkeypatch.setattr("sys.argv", ["repeats", *folders, "--out", str(tmp_path / "out")])
     repeats.main()
     assert "run 1" in (tmp_path / "out" / "summary.md").read_text()
     assert (tmp_path / "out" / "repeats.png").stat().st_size > 0
 
 
-def test_repeats_name_what_does_not_belong_together(tmp_path):
+def test_repeats_refuse_runs_that_cannot_be_compared(tmp_path):
     one = finished(tmp_path / "one", 0, 0.0)
     with pytest.raises(ValueError, match="at least two runs"):
         repeats.load([one])
-    with pytest.raises(ValueError, match="seed 0 is there twice"):
+    with pytest.raises(ValueError, match="seed 0 occurs twice"):
         repeats.load([one, finished(tmp_path / "again", 0, 0.0)])
     with pytest.raises(ValueError, match="holds no finished search"):
         repeats.load([one, str(tmp_path)])
 
 
-def test_what_was_found_is_compared_newborn_by_newborn():
-    scores = {BEST: np.array([-np.inf, -0.1]), CHOSEN: np.array([-0.1, -0.3]), SEARCHED: np.array([-0.2, -0.4])}
-    found = type("Found", (), {"unseen": scores})
-    assert report.unseen_fitness(found) == pytest.approx({BEST: -np.inf, CHOSEN: -0.2, SEARCHED: -0.3})
-    (who,) = report.unseen_advantage(found).items()
-    assert who[0] == CHOSEN and [who[1].low, who[1].value, who[1].high] == pytest.approx([0.1, 0.1, 0.1])
-    assert "| best on the proxy | lost | - |" in report.unseen(TINY, found)
+def test_programs_are_compared_with_adamw_on_paired_seeds():
+    scores = {BEST: np.array([-np.inf, -0.1]), CHOSEN: np.array([-0.1, -0.3]), BEST_CONSTANTS: np.array([-0.2, -0.4])}
+    selection = SimpleNamespace(test_scores=scores)
+    assert report.mean_test_fitness(selection) == pytest.approx({BEST: -np.inf, CHOSEN: -0.2, BEST_CONSTANTS: -0.3})
+    ((name, interval),) = report.fitness_minus_adamw(selection).items()
+    assert name == CHOSEN and [interval.low, interval.value, interval.high] == pytest.approx([0.1, 0.1, 0.1])
+    assert "| best on the proxy | diverged | - |" in report.proxy_section(TINY, selection)
 
 
-def test_the_story_of_a_program():
+def test_the_lineage_omits_equivalent_programs():
     first = Individual(parse(published.ADAMW), -2.0)
     same = Individual(parse(published.ADAMW.replace("g2", "h2")), -2.0, first, 1)
     last = Individual(parse(published.LION), -1.0, same, 7)
-    told = report.story(last)
-    assert told.count("## Generation") == 2 and "Generation 2: fitness -1.0000 (program 7)" in told
+    text = report.lineage_text(last)
+    assert text.count("## Generation") == 2 and "Generation 2: fitness -1.0000 (program 7)" in text
 
 
-@pytest.mark.slow  # the interpreter is compiled three times, and five optimizers twice
-def test_a_whole_run(tmp_path, monkeypatch):
+@pytest.mark.slow  # compiles the interpreter three times and five optimizers twice
+def test_a_complete_run(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["test"])
     main(dataclasses.replace(TINY, run=dataclasses.replace(TINY.run, out=str(tmp_path))))
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["held_out_loss"]) == {"wine", "iris"}
-    assert AS_FOUND in results["held_out_loss"]["iris"] and ADAMW not in results["log10_ratio_to_adamw"]["iris"]
+    assert UNTUNED in results["held_out_loss"]["iris"] and ADAMW not in results["log10_ratio_to_adamw"]["iris"]
     assert set(results["search"]) == {EVOLUTION, CONSTANTS, RANDOM}
-    assert SEARCHED in results["fitness_by_unseen_newborns"]
+    assert BEST_CONSTANTS in results["test_seed_fitness"]
     assert parse((tmp_path / "best.txt").read_text()).statements
     assert load_program(tmp_path / "rule").text() == results["simplified"]
     for name in ("report.md", "lineage.md", "search.png", "validation.png", "table.png"):

@@ -1,4 +1,4 @@
-"""Several seeds as one result: runs of every study that has one, and what is wrong with other folders."""
+"""Aggregation over seeds: runs of every study, comparison of two configurations, and invalid folders."""
 
 import json
 import subprocess
@@ -7,27 +7,33 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.common.config import RunConfig
-from experiments.common.folder import open_folder
-from experiments.common.report import write_results
-from experiments.common.stats import Interval
+from experiments.drift.config import DriftStudyConfig
 from experiments.gridworld.config import StudyConfig as GridConfig
 from experiments.learned_optimizer.config import StudyConfig as OptimizerConfig
-from experiments.mirror.config import MirrorConfig
 from experiments.ppo.config import PPOConfig
 from experiments.seeds.__main__ import SeedsConfig, load, summary
+from lopt.evaluation import Interval, write_results
+from lopt.training import RunConfig, open_folder
 
 
-def near(value):
+def interval(value):
+    """An interval around the value."""
     return Interval(value, value - 1, value + 1)
 
 
 def grid(x):
-    return {"returns": {"trained rule": near(x)}, "a2c_normalised": {"trained rule": near(x / 2)}, "per_level": [x]}
+    return {
+        "returns": {"trained rule": interval(x)},
+        "a2c_normalised": {"trained rule": interval(x / 2)},
+        "per_level": [x],
+    }
 
 
 def drifts(x):
-    return {"returns": {"CartPole-v1": {"PPO": {"final": near(x), "life": near(3.0)}}}, "per_seed": {"PPO": [x]}}
+    return {
+        "returns": {"CartPole-v1": {"PPO": {"final": interval(x), "lifetime": interval(3.0)}}},
+        "per_seed": {"PPO": [x]},
+    }
 
 
 def agents(x):
@@ -35,12 +41,15 @@ def agents(x):
 
 
 def optimizers(x):
-    return {"held_out_loss": {"digits": {"learned": near(x)}}, "log10_ratio_to_adam": {"digits": {"learned": near(-x)}}}
+    return {
+        "held_out_loss": {"digits": {"learned": interval(x)}},
+        "log10_ratio_to_adam": {"digits": {"learned": interval(-x)}},
+    }
 
 
 STUDIES = {
     "gridworld": (GridConfig, grid, "| trained rule | 2 [1, 3] | 1 3 |"),
-    "mirror": (MirrorConfig, drifts, "| CartPole-v1, PPO, final | 2 [1, 3] | 1 3 |"),
+    "drift": (DriftStudyConfig, drifts, "| CartPole-v1, PPO, final | 2 [1, 3] | 1 3 |"),
     "ppo": (PPOConfig, agents, "| ppo | 2 [1, 3] | 1 3 |"),
     "learned_optimizer": (OptimizerConfig, optimizers, "| digits, learned | 2 [1, 3] | 1 3 |"),
 }
@@ -56,7 +65,7 @@ def finished(path, config, seed, results):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_runs_of_every_study_are_summarised(study, tmp_path):
+def test_runs_of_every_study_can_be_summarised(study, tmp_path):
     kind, results, row = STUDIES[study]
     runs = tuple(finished(tmp_path / str(seed), kind(), seed, results(x)) for seed, x in ((1, 3.0), (0, 1.0)))
     text, data = summary(SeedsConfig(runs))
@@ -68,26 +77,26 @@ def test_runs_of_every_study_are_summarised(study, tmp_path):
     json.dumps(data, allow_nan=False)
 
 
-def test_two_configurations_are_compared_seed_by_seed(tmp_path):
-    ours = tuple(finished(tmp_path / f"a{s}", GridConfig(), s, grid(x)) for s, x in ((0, 1.0), (1, 3.0)))
+def test_two_configurations_are_compared_by_differences_paired_by_seed(tmp_path):
+    runs = tuple(finished(tmp_path / f"a{s}", GridConfig(), s, grid(x)) for s, x in ((0, 1.0), (1, 3.0)))
     other = GridConfig(score="pvl")
-    theirs = tuple(finished(tmp_path / f"b{s}", other, s, grid(x)) for s, x in ((1, 2.0), (0, 0.5)))
-    text, data = summary(SeedsConfig(ours, against=theirs))
+    others = tuple(finished(tmp_path / f"b{s}", other, s, grid(x)) for s, x in ((1, 2.0), (0, 0.5)))
+    text, data = summary(SeedsConfig(runs, against=others))
     assert data["returns"]["trained rule"]["against"]["per_seed"] == [0.5, 2.0]
     assert "0.75 [0.5, 1]" in text
     with pytest.raises(ValueError, match=r"seeds must be the same \(got \[0, 2\], expected \[0, 1\]\)"):
         more = finished(tmp_path / "b2", other, 2, grid(1.0))
-        summary(SeedsConfig(ours, against=(theirs[1], more)))
+        summary(SeedsConfig(runs, against=(others[1], more)))
 
 
-def test_what_is_not_finite_is_said(tmp_path):
+def test_non_finite_values_are_reported(tmp_path):
     runs = tuple(finished(tmp_path / str(s), GridConfig(), s, grid(x)) for s, x in ((0, 1.0), (1, float("nan"))))
     text, data = summary(SeedsConfig(runs))
     assert "not finite for 1 of 2 seeds" in text and "1 nan" in text
     json.dumps(data, allow_nan=False)
 
 
-def test_wrong_folders_are_named(tmp_path):
+def test_invalid_folders_raise_a_message_with_the_folder(tmp_path):
     first = finished(tmp_path / "first", GridConfig(), 0, grid(1.0))
     with pytest.raises(ValueError, match="nowhere holds no finished run"):
         load((first, str(tmp_path / "nowhere")))
@@ -95,12 +104,12 @@ def test_wrong_folders_are_named(tmp_path):
     open_folder(GridConfig(run=RunConfig(out=str(unfinished), seed=1)), "toy").close()
     with pytest.raises(ValueError, match="unfinished holds no finished run"):
         load((first, str(unfinished)))
-    with pytest.raises(ValueError, match="seed 0 is there twice"):
+    with pytest.raises(ValueError, match="seed 0 is given twice"):
         load((first, finished(tmp_path / "again", GridConfig(), 0, grid(1.0))))
     with pytest.raises(ValueError, match=r"(?s)different configurations.*score: alg_regret in .*first, pvl in .*other"):
         load((first, finished(tmp_path / "other", GridConfig(score="pvl"), 1, grid(1.0))))
     with pytest.raises(ValueError, match=r"(?s)first and .*lpo are runs of different configurations"):
-        load((first, finished(tmp_path / "lpo", MirrorConfig(), 1, drifts(1.0))))
+        load((first, finished(tmp_path / "lpo", DriftStudyConfig(), 1, drifts(1.0))))
     with pytest.raises(
         ValueError, match=r"odd: its results cannot be summarised.*holds seed, table; expected .*returns"
     ):
@@ -110,16 +119,16 @@ def test_wrong_folders_are_named(tmp_path):
         load((str(tmp_path / "odd"), first))
 
 
-@pytest.mark.parametrize("words", [(), ("one",)])
-def test_too_few_runs_exit_with_two_and_the_usage(words):
+@pytest.mark.parametrize("runs", [(), ("one",)])
+def test_with_too_few_runs_the_exit_code_is_two_and_the_usage_is_shown(runs):
     with pytest.raises(ValueError, match=r"at least two run folders .*\nusage: python -m experiments.seeds RUN RUN"):
-        SeedsConfig(words)
-    result = subprocess.run([sys.executable, "-m", "experiments.seeds", *words], capture_output=True, text=True)
+        SeedsConfig(runs)
+    result = subprocess.run([sys.executable, "-m", "experiments.seeds", *runs], capture_output=True, text=True)
     assert result.returncode == 2
     assert "usage: python -m experiments.seeds RUN RUN" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_from_the_outside(tmp_path):
+def test_the_command_prints_and_writes_the_summary(tmp_path):
     runs = [finished(tmp_path / str(s), GridConfig(), s, grid(x)) for s, x in ((0, 1.0), (1, 3.0))]
     command = [sys.executable, "-m", "experiments.seeds", *runs, "--out", str(tmp_path / "all")]
     result = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""A rule file becomes what it was, and what it is used as."""
+"""Rule files: round trips through a card, and loading them as optax transformations, drifts and programs."""
 
 import json
 
@@ -18,14 +18,16 @@ from tests.reference.ulps import assert_ulps
 
 PARTS = {
     "sizes": optimizers.AdafactorRule(hidden=(8,), step_size=0.01),
-    "nested": objectives.TALPO(hidden=4, floor=objectives.Clip(0.1)),
-    "no floor": objectives.LPO(hidden=4),
-    "a class": objectives.LPG(hidden=4, recurrence=ReverseLSTM, conditioning=objectives.FractionAndLogLifetime(100.0)),
+    "nested": objectives.TALPO(hidden=4, base_drift=objectives.Clip(0.1)),
+    "no base drift": objectives.LPO(hidden=4),
+    "a class": objectives.LPG(
+        hidden=4, recurrence=ReverseLSTM, conditioning=objectives.FractionAndLogNumUpdates(100.0)
+    ),
 }
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
-def test_a_part_survives_its_card_and_a_file(part, tmp_path, key):
+def test_round_trip_of_an_object_through_card_and_file(part, tmp_path, key):
     theta = part.init(key)
     save_rule(tmp_path / "rule", theta, card_of(part, seed=3, notes="kept"))
     rule = load_rule(tmp_path / "rule")
@@ -34,11 +36,11 @@ def test_a_part_survives_its_card_and_a_file(part, tmp_path, key):
     chex.assert_trees_all_equal(rule.theta, theta)
 
 
-def test_kinds_are_written_as_users_write_them():
+def test_kinds_are_the_public_names():
     card = card_of(PARTS["a class"])
     assert card.kind == "lopt.objectives.LPG"
     assert card.config["recurrence"] == {"kind": "lopt.nets.ReverseLSTM"}
-    assert card.config["conditioning"]["kind"] == "lopt.objectives.FractionAndLogLifetime"
+    assert card.config["conditioning"]["kind"] == "lopt.objectives.FractionAndLogNumUpdates"
 
 
 def test_a_learned_optimizer_in_a_chain(tmp_path, key):
@@ -48,10 +50,10 @@ def test_a_learned_optimizer_in_a_chain(tmp_path, key):
     params = {"w": jnp.ones((3, 2))}
     loaded = optax.chain(optax.clip_by_global_norm(1.0), lopt.load(tmp_path / "rule"))
     same = optax.chain(optax.clip_by_global_norm(1.0), rule.as_optax(theta))
-    moved, _ = jax.jit(loaded.update)(params, loaded.init(params), params)
+    updates, _ = jax.jit(loaded.update)(params, loaded.init(params), params)
     expected, _ = jax.jit(same.update)(params, same.init(params), params)
-    assert_ulps(moved, expected, ulps=100)  # three sums of some thirty terms
-    assert np.any(moved["w"])
+    assert_ulps(updates, expected, ulps=100)  # three sums of some thirty terms
+    assert np.any(updates["w"])
 
 
 def test_a_drift_in_a_loss(tmp_path, key):
@@ -59,7 +61,7 @@ def test_a_drift_in_a_loss(tmp_path, key):
     theta = drift.init(key)
     save_rule(tmp_path / "rule", theta, card_of(drift))
     ratio, advantage = jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7)
-    loaded, progress = load(tmp_path / "rule"), Progress(step=jnp.int32(3), lifetime=jnp.int32(4))
+    loaded, progress = load(tmp_path / "rule"), Progress(step=jnp.int32(3), num_updates=jnp.int32(4))
     loss = lopt.ppo_loss(ratio, jnp.zeros(7), advantage, loaded, progress=progress)
     expected = lopt.ppo_loss(ratio, jnp.zeros(7), advantage, lopt.bind_drift(drift, theta, progress))
     chex.assert_trees_all_close(loss, expected, rtol=1e-6)
@@ -74,7 +76,7 @@ def test_a_drift_that_is_a_program(tmp_path):
     save_rule(tmp_path / "rule", {}, card)
     assert rebuild(load_rule(tmp_path / "rule").card) == drift
     ratio, advantage = jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7)
-    loaded, progress = load(tmp_path / "rule"), Progress(step=jnp.int32(3), lifetime=jnp.int32(4))
+    loaded, progress = load(tmp_path / "rule"), Progress(step=jnp.int32(3), num_updates=jnp.int32(4))
     expected = np.expm1(ratio) ** 2 * np.maximum(advantage, 0.1) * 0.75
     np.testing.assert_allclose(loaded(ratio, advantage, progress), expected, rtol=1e-5, atol=1e-7)
     with pytest.raises(ValueError, match="ProgramDrift: this drift depends on time"):
@@ -82,13 +84,13 @@ def test_a_drift_that_is_a_program(tmp_path):
 
 
 def test_a_drift_that_does_not_depend_on_time_needs_no_progress(tmp_path, key):
-    drift, arrays = PARTS["no floor"], (jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7))
+    drift, arrays = PARTS["no base drift"], (jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7))
     theta = drift.init(key)
     save_rule(tmp_path / "rule", theta, card_of(drift))
-    progress = Progress(step=jnp.int32(3), lifetime=jnp.int32(4))
+    progress = Progress(step=jnp.int32(3), num_updates=jnp.int32(4))
     expected = lopt.bind_drift(drift, theta, progress)(*arrays)
-    for given in ((), (progress,)):
-        chex.assert_trees_all_close(load(tmp_path / "rule")(*arrays, *given), expected, rtol=1e-6)
+    for extra_args in ((), (progress,)):
+        chex.assert_trees_all_close(load(tmp_path / "rule")(*arrays, *extra_args), expected, rtol=1e-6)
 
 
 def test_a_program_in_a_chain(tmp_path):
@@ -96,21 +98,45 @@ def test_a_program_in_a_chain(tmp_path):
     save_program(tmp_path / "rule", program)
     params = {"w": jnp.array([1.0, 2.0])}
     tx = optax.chain(load(tmp_path / "rule"), optax.scale(2.0))
-    moved, _ = tx.update({"w": jnp.array([3.0, -4.0])}, tx.init(params), params)
-    np.testing.assert_array_equal(moved["w"], [-1.0, 1.0])
+    updates, _ = tx.update({"w": jnp.array([3.0, -4.0])}, tx.init(params), params)
+    np.testing.assert_array_equal(updates["w"], [-1.0, 1.0])
 
 
-def test_what_has_no_form_of_its_own_says_how_it_is_used(tmp_path, key):
+def test_the_error_for_an_objective_explains_its_use(tmp_path, key):
     part = PARTS["a class"]
     save_rule(tmp_path / "rule", part.init(key), card_of(part))
     with pytest.raises(ValueError, match="LPG is used through an agent; rebuild"):
         load(tmp_path / "rule")
 
 
-def test_theta_of_another_architecture(tmp_path, key):
+def test_theta_of_another_architecture_is_an_error(tmp_path, key):
     save_rule(tmp_path / "rule", optimizers.MLPRule().init(key), card_of(PARTS["sizes"]))
     with pytest.raises(ValueError, match="theta must be that of this architecture"):
         load(tmp_path / "rule")
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "expected"),
+    [
+        (
+            "lopt.objectives.LPO",
+            {"hidden": 4, "floor": {"kind": "lopt.objectives.Clip", "config": {"epsilon": 0.1}}},
+            objectives.LPO(hidden=4, base_drift=objectives.Clip(0.1)),
+        ),
+        (
+            "lopt.objectives.LPO",
+            {"hidden": 4, "floor": None, "conditioning": {"kind": "lopt.objectives.Fraction", "config": {}}},
+            objectives.TALPO(hidden=4),
+        ),
+        (
+            "lopt.objectives.HeldTime",
+            {"conditioning": {"kind": "lopt.objectives.Fraction", "config": {}}, "fraction": 0.5},
+            objectives.FrozenProgress(objectives.Fraction(), 0.5),
+        ),
+    ],
+)
+def test_cards_with_former_names_are_read(kind, config, expected):
+    assert rebuild(Card(kind=kind, config=config)) == expected
 
 
 @pytest.mark.parametrize(
@@ -120,19 +146,23 @@ def test_theta_of_another_architecture(tmp_path, key):
         ("lopt.objectives.Tiger", {}, "this lopt has no 'lopt.objectives.Tiger'"),
         ("lopt.objectives.lion", {}, "this lopt has no"),
         ("lopt.nowhere.LPO", {}, "this lopt has no"),
-        ("lopt.objectives.LPO", {"stripes": 3}, "LPO has no stripes .it has conditioning, floor"),
+        ("lopt.objectives.LPO", {"stripes": 3}, "LPO has no stripes .it has base_drift, conditioning"),
         ("lopt.objectives.LPO", {"hidden": 0}, "hidden must be at least 1"),
-        ("lopt.objectives.LPO", {"floor": {"kind": "subprocess.Popen", "config": {}}}, "has no 'subprocess.Popen'"),
+        (
+            "lopt.objectives.LPO",
+            {"base_drift": {"kind": "subprocess.Popen", "config": {}}},
+            "has no 'subprocess.Popen'",
+        ),
         ("lopt.nets.ReverseLSTM", {"width": 3}, "ReverseLSTM has no"),
         ("lopt.search.ProgramDrift", {"program": {"kind": "lopt.search.Program", "config": {}}}, "program, line 1"),
     ],
 )
-def test_cards_of_things_that_are_not(kind, config, message):
+def test_invalid_cards_are_errors(kind, config, message):
     with pytest.raises(ValueError, match=message):
         rebuild(Card(kind, json.loads(json.dumps(config))))
 
 
 @pytest.mark.parametrize("part", [3, {"a": 1}, objectives.LPG(recurrence=lambda width: None), optax.adam(1e-3)])
-def test_parts_that_no_card_can_hold(part):
+def test_objects_that_are_not_convertible_are_errors(part):
     with pytest.raises(ValueError, match="dataclasses|plain data"):
         card_of(part)

@@ -1,4 +1,4 @@
-"""Programs in rule files."""
+"""Rule files of programs: exact round trips, loading as an optimizer, readable cards, errors."""
 
 import json
 
@@ -21,7 +21,7 @@ def test_round_trip_is_exact(tmp_path, text):
     assert load_rule(tmp_path / "rule").theta == constants_of(program)
 
 
-def test_two_lines_make_an_optimizer(tmp_path):
+def test_a_saved_program_as_an_optimizer(tmp_path):
     save_program(
         tmp_path / "rule", parse(published.LION), command="python -m experiments.search", metrics={"loss": 0.5}
     )
@@ -31,19 +31,19 @@ def test_two_lines_make_an_optimizer(tmp_path):
     np.testing.assert_allclose(updates, -1e-4, rtol=1e-6)
 
 
-def test_the_card_can_be_read_by_people(tmp_path):
+def test_the_card_is_human_readable(tmp_path):
     card = json.loads(save_program(tmp_path / "rule", parse(published.LION), seed=3, notes="by hand").read_text())
     assert card["config"] == {"program": published.LION, "num_inputs": 2}
     assert card["kind"] == "lopt.search.Program" and card["seed"] == 3 and card["notes"] == "by hand"
 
 
-def test_expressions_of_one_input(tmp_path):
+def test_round_trip_of_an_expression_of_one_input(tmp_path):
     program = parse("def drift(r, lr): return square(log(r))", num_inputs=1)
     save_program(tmp_path / "rule", program)
     assert load_program(tmp_path / "rule") == program
 
 
-def test_what_is_no_program_is_refused(tmp_path):
+def test_invalid_programs_and_files_are_errors(tmp_path):
     with pytest.raises(ValueError, match="'x' is not bound"):
         save_program(tmp_path / "rule", Program((), (Statement("u", "exp", ("x",)),), ("u",)))
     save_rule(tmp_path / "other", np.ones(3), Card("lopt.LPG"))

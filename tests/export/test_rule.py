@@ -1,4 +1,4 @@
-"""Rule files: exact, self-describing, and never half-read."""
+"""Rule files: exact round trips, readable cards, detection of damaged files, atomic writes."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def test_round_trip_is_exact(tmp_path, theta):
 
 
 @pytest.mark.parametrize("theta", [{}, np.arange(3.0), {"a": {"b": {}}}])
-def test_odd_trees(tmp_path, theta):
+def test_round_trip_of_unusual_trees(tmp_path, theta):
     save_rule(tmp_path / "r", theta, CARD)
     loaded = load_rule(tmp_path / "r").theta
     assert jax.tree.structure(loaded) == jax.tree.structure(theta)
@@ -44,7 +44,7 @@ def test_odd_trees(tmp_path, theta):
 
 
 @pytest.mark.parametrize("name", ["rule", "rule.npz", "rule.json"])
-def test_any_of_the_names_will_do(tmp_path, name):
+def test_a_path_may_have_either_ending_or_none(tmp_path, name):
     save_rule(tmp_path / name, {"a": np.ones(2)}, CARD)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rule.json", "rule.npz"]
     assert load_rule(str(tmp_path / name)).card.kind == "lopt.LPG"
@@ -56,7 +56,7 @@ def test_dots_in_a_name_are_kept(tmp_path):
     assert load_rule(tmp_path / "lpg-0.1").theta["a"].sum() == 2
 
 
-def test_the_card_can_be_read_by_people(tmp_path, theta):
+def test_the_card_is_human_readable(tmp_path, theta):
     card = json.loads(save_rule(tmp_path / "rule", theta, CARD).read_text())
     assert card["format"] == "lopt-rule"
     assert card["version"] == 1
@@ -65,7 +65,7 @@ def test_the_card_can_be_read_by_people(tmp_path, theta):
 
 
 @pytest.fixture
-def saved(tmp_path):
+def saved_rule(tmp_path):
     save_rule(tmp_path / "rule", {"a": np.arange(1000.0)}, CARD)
     return tmp_path / "rule"
 
@@ -80,38 +80,38 @@ DAMAGE = {
     "no card": (lambda npz, card: card.unlink(), r"rule.json does not exist.*copy both"),
     "truncated": (lambda npz, card: npz.write_bytes(npz.read_bytes()[:900]), "does not fit its card"),
     "other arrays": (lambda npz, card: np.savez(npz, a=np.ones(3)), "does not fit its card"),
-    "half a card": (lambda npz, card: card.write_text('{"format"'), "is not JSON.*export the rule again"),
+    "truncated card": (lambda npz, card: card.write_text('{"format"'), "is not JSON.*export the rule again"),
     "other JSON": (lambda npz, card: card.write_text("[1]"), "no rule card"),
     "other format": (lambda npz, card: edit(card, format="x"), "no rule card"),
-    "newer": (lambda npz, card: edit(card, version=2), "version 2.*reads version 1.*upgrade"),
+    "newer version": (lambda npz, card: edit(card, version=2), "version 2.*reads version 1.*upgrade"),
     "no kind": (lambda npz, card: edit(card, kind=None), "lacks its kind"),
     "no hash": (lambda npz, card: edit(card, sha256=None), "lacks its kind or its sha256"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_said_plainly(saved, name):
+def test_damaged_files_give_clear_errors(saved_rule, name):
     damage, message = DAMAGE[name]
-    damage(saved.with_suffix(".npz"), saved.with_suffix(".json"))
+    damage(saved_rule.with_suffix(".npz"), saved_rule.with_suffix(".json"))
     with pytest.raises(ValueError, match=message):
-        load_rule(saved)
+        load_rule(saved_rule)
 
 
-def test_a_forged_hash_does_not_run_code(saved):
+def test_a_pickle_with_a_valid_hash_is_not_executed(saved_rule):
     import hashlib
 
-    npz = saved.with_suffix(".npz")
+    npz = saved_rule.with_suffix(".npz")
     with open(npz, "wb") as file:
         np.savez(file, a=np.array([object()], dtype=object))
-    edit(saved.with_suffix(".json"), sha256=hashlib.sha256(npz.read_bytes()).hexdigest())
+    edit(saved_rule.with_suffix(".json"), sha256=hashlib.sha256(npz.read_bytes()).hexdigest())
     with pytest.raises(ValueError, match="cannot be read"):
-        load_rule(saved)
+        load_rule(saved_rule)
 
 
 @pytest.mark.parametrize(
     "theta", [{"a/b": np.ones(1)}, {"": np.ones(1)}, {1: np.ones(1)}, {"a": object()}, {"a": "text"}, [np.ones(2)] * 2]
 )
-def test_what_cannot_be_saved(tmp_path, theta):
+def test_invalid_theta_is_an_error_and_writes_nothing(tmp_path, theta):
     if isinstance(theta, list):
         theta = {"a": [np.ones(2), np.ones(3)]}
     with pytest.raises(ValueError):
@@ -119,7 +119,7 @@ def test_what_cannot_be_saved(tmp_path, theta):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cards_are_checked():
+def test_invalid_cards_are_errors():
     with pytest.raises(ValueError, match="kind"):
         Card("")
     with pytest.raises(ValueError, match="plain JSON"):
@@ -128,14 +128,14 @@ def test_cards_are_checked():
         Card("x", metrics={"loss": float("nan")})
 
 
-def test_a_crash_while_saving_keeps_the_old_rule(saved, monkeypatch):
+def test_a_crash_while_saving_keeps_the_old_rule(saved_rule, monkeypatch):
     def crash(*args):
-        raise OSError("killed here")
+        raise OSError("simulated crash")
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(OSError):
-        save_rule(saved, {"a": np.zeros(3)}, CARD)
-    assert load_rule(saved).theta["a"].shape == (1000,)
+        save_rule(saved_rule, {"a": np.zeros(3)}, CARD)
+    assert load_rule(saved_rule).theta["a"].shape == (1000,)
 
 
 def test_reading_needs_no_jax():
@@ -147,5 +147,5 @@ def test_reading_needs_no_jax():
     )
     import lopt.export.rule
 
-    out = subprocess.run([sys.executable, "-c", code, lopt.export.rule.__file__], capture_output=True, text=True)
-    assert out.stdout.strip() == "False"
+    process = subprocess.run([sys.executable, "-c", code, lopt.export.rule.__file__], capture_output=True, text=True)
+    assert process.stdout.strip() == "False"

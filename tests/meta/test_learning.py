@@ -1,4 +1,4 @@
-"""A rule that knows nothing learns to teach."""
+"""Meta-training improves a randomly initialised LPG rule."""
 
 from functools import partial
 
@@ -9,27 +9,42 @@ import optax
 import pytest
 
 from envs.probes import ACTION_FROM_OBS
-from lopt.agents import MeanReturn, RLLifetime, TableHead, ValueBaseline, live
+from lopt.agents import MeanReturn, RLLifetime, TrainableTable, ValueBaseline, train_learner
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.meta import MetaGradient, MetaLearner
-from lopt.objectives import LPG, LPGPenalty
+from lopt.objectives import LPG, LPGRegulariser
 
-LIFE, STEPS, AGENTS = 20, 150, 32
+LIFETIME, STEPS, AGENTS = 20, 150, 32
 
 
 @pytest.mark.slow
 def test_meta_training_finds_a_rule_that_solves_a_probe():
     env = ACTION_FROM_OBS
-    head = partial(TableHead, env.num_states, 2.0, 1.0)
+    trainable = partial(TrainableTable, num_states=env.num_states, learning_rate=2.0, max_norm=1.0)
     rule = LPG(prediction_size=3, hidden=16, embedding=4)
-    lifetime = RLLifetime(env, rule, head, head, num_envs=8, rollout_length=4, baseline=ValueBaseline(head(1)))
+    lifetime = RLLifetime(
+        env=env,
+        objective=rule,
+        policy=trainable,
+        prediction=trainable,
+        num_envs=8,
+        rollout_length=4,
+        baseline=ValueBaseline(critic=trainable(features=1)),
+        regulariser=LPGRegulariser(),
+    )
 
     def level(key):
-        return env(key).replace(lifetime=jnp.int32(LIFE))
+        return env(key).replace(num_updates=jnp.int32(LIFETIME))
 
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
-    learner = MetaLearner(MetaGradient(lifetime, 5, LPGPenalty()), DomainRandomisation(level), Uniform(), optimizer, 16)
-    measure = MeanReturn(env, lifetime.agent.act, 64, 1)
+    learner = MetaLearner(
+        estimator=MetaGradient(lifetime=lifetime, num_updates=5),
+        curriculum=DomainRandomisation(level),
+        score=Uniform(),
+        optimizer=optimizer,
+        num_lifetimes=16,
+    )
+    evaluate = MeanReturn(env=env, policy=lifetime.agent.act, num_episodes=64, max_steps=1)
 
     @jax.jit
     def train(key, theta):
@@ -44,15 +59,15 @@ def test_meta_training_finds_a_rule_that_solves_a_probe():
 
     @jax.jit
     @partial(jax.vmap, in_axes=(0, None))
-    def taught(key, theta):
-        key_life, key_measure = jax.random.split(key)
-        one = level(key)
-        return measure(key_measure, one, live(key_life, lifetime, theta, one, LIFE))
+    def final_return(key, theta):
+        key_train, key_evaluate = jax.random.split(key)
+        sampled = level(key)
+        return evaluate(key_evaluate, sampled, train_learner(key_train, lifetime, theta, sampled, LIFETIME))
 
     theta = jax.jit(rule.init)(jax.random.key(0))
     trained, losses = train(jax.random.key(1), theta)
     assert np.isfinite(losses).all()
     agents = jax.random.split(jax.random.key(2), AGENTS)
     # random is 0, optimal is 1
-    assert abs(np.mean(taught(agents, theta))) < 0.5
-    assert np.mean(taught(agents, trained)) > 0.8
+    assert abs(np.mean(final_return(agents, theta))) < 0.5
+    assert np.mean(final_return(agents, trained)) > 0.8

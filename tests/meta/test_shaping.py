@@ -1,4 +1,4 @@
-"""What fitness counts for."""
+"""Fitness shapings: closed forms, ties, non-finite fitness, order and scale."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,8 +32,8 @@ def test_z_score():
 
 
 @for_shapings
-def test_a_tie_says_nothing(name):
-    """A pair counts by the difference of its weights."""
+def test_a_tie_contributes_nothing(name):
+    """The contribution of a pair is proportional to the difference of its weights."""
     for value in (0.0, 0.1, -3.3e5):
         found = weights(SHAPINGS[name], *[(value, value)] * 5)
         np.testing.assert_array_equal(found[:, 0] - found[:, 1], np.zeros(5))
@@ -43,7 +43,7 @@ def test_a_tie_says_nothing(name):
 
 @for_shapings
 @pytest.mark.parametrize("bad", [NAN, -INF])
-def test_what_is_not_finite_never_wins(name, bad):
+def test_nonfinite_fitness_never_wins(name, bad):
     found = weights(SHAPINGS[name], (bad, -5), (1, bad), (2, 3), (bad, bad))
     assert np.isfinite(found).all()
     assert found[0, 0] <= found[0, 1] and found[1, 1] <= found[1, 0] and found[3, 0] == found[3, 1]
@@ -55,13 +55,13 @@ def test_what_is_not_finite_never_wins(name, bad):
 
 
 @for_shapings
-def test_better_fitness_more_weight(name):
+def test_better_fitness_gets_more_weight(name):
     fitness = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
     found = weights(SHAPINGS[name], *fitness)
     assert (np.sign(found[:, 0] - found[:, 1]) == np.sign(fitness[:, 0] - fitness[:, 1])).all()
 
 
 @pytest.mark.parametrize("name", ["PairSign", "CentredRank"])
-def test_ranks_do_not_know_the_scale(name):
+def test_ranks_are_invariant_to_the_scale(name):
     fitness = np.random.default_rng(2).normal(size=(8, 2)).astype(np.float32)
     np.testing.assert_array_equal(weights(SHAPINGS[name], *fitness), weights(SHAPINGS[name], *np.exp(3 * fitness)))

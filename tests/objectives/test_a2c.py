@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from envs.probes import ACTION_FROM_OBS, ACTION_MATTERS, CONSTANT_VALUE, DISCOUNTING, VALUE_FROM_OBS
-from lopt.agents import RLLifetime, TableHead, live
+from lopt.agents import RLLifetime, TrainableTable, train_learner
 from lopt.objectives import A2C
 from lopt.types import AgentOutput, Progress, TabularObs
 from tests.reference import naive
 from tests.reference.trajectories import output, trajectory
 
 T, B, A = 5, 3, 3
-PROGRESS = Progress(step=jnp.int32(3), lifetime=jnp.int32(10))
+PROGRESS = Progress(step=jnp.int32(3), num_updates=jnp.int32(10))
 
 
 def data(dtype=np.float32):
@@ -29,22 +29,24 @@ def advantages(rule, traj, out, out_next):
     return naive.gae(*arrays, rule.gamma, rule.lam)
 
 
-def chosen_log_prob(out, traj):
+def action_log_prob(out, traj):
     log_p = naive.log_softmax(np.asarray(out.policy))
     return np.take_along_axis(log_p, np.asarray(traj.action)[..., None], -1)[..., 0]
 
 
 def test_targets():
     traj, out, out_next = data()
-    plain, compatible = A2C(0.9, 0.8, normalise=False), A2C(0.9, 0.8, mean_advantage=True)
-    targets = jax.jit(lambda *xs: [rule.targets((), *xs, PROGRESS) for rule in (plain, A2C(0.9, 0.8), compatible)])
+    unnormalised, compatible = A2C(gamma=0.9, lam=0.8, normalise=False), A2C(gamma=0.9, lam=0.8, mean_advantage=True)
+    targets = jax.jit(
+        lambda *xs: [rule.targets((), *xs, PROGRESS) for rule in (unnormalised, A2C(gamma=0.9, lam=0.8), compatible)]
+    )
     raw, normalised, mean = targets(traj, out, out_next)
-    expected = advantages(plain, traj, out, out_next)
+    expected = advantages(unnormalised, traj, out, out_next)
     np.testing.assert_allclose(raw.advantage, expected, rtol=1e-4, atol=1e-5)
-    # the value's targets know nothing of the normalisation; their shape is that of the log-probabilities (defect G2)
-    for found in (raw, normalised, mean):
-        assert found.value.shape == found.advantage.shape == traj.action.shape
-        np.testing.assert_allclose(found.value, expected + out.prediction[..., 0], rtol=1e-4, atol=1e-5)
+    # value targets do not depend on the normalisation; their shape is that of the log-probabilities (defect G2)
+    for each in (raw, normalised, mean):
+        assert each.value.shape == each.advantage.shape == traj.action.shape
+        np.testing.assert_allclose(each.value, expected + out.prediction[..., 0], rtol=1e-4, atol=1e-5)
     expected = (expected - expected.mean()) / expected.std()
     np.testing.assert_allclose(normalised.advantage, expected, rtol=1e-4, atol=1e-5)
     expected = np.broadcast_to(expected.mean(0), expected.shape)
@@ -53,24 +55,24 @@ def test_targets():
 
 def test_mean_advantage_is_the_outer_product_of_groove():
     traj, out, out_next = data()
-    rule = A2C(0.9, 0.8, entropy_weight=0.0, value_weight=0.0)
-    compatible = A2C(0.9, 0.8, entropy_weight=0.0, value_weight=0.0, mean_advantage=True)
+    rule = A2C(gamma=0.9, lam=0.8, entropy_weight=0.0, value_weight=0.0)
+    compatible = A2C(gamma=0.9, lam=0.8, entropy_weight=0.0, value_weight=0.0, mean_advantage=True)
 
     def loss(rule, *xs):
         targets = rule.targets((), *xs, PROGRESS)
         return rule.loss((), out, traj, targets, PROGRESS)[0], targets.advantage
 
     _, advantage = jax.jit(partial(loss, rule))(traj, out, out_next)
-    found, _ = jax.jit(partial(loss, compatible))(traj, out, out_next)
+    actual, _ = jax.jit(partial(loss, compatible))(traj, out, out_next)
     log_p = np.take_along_axis(naive.log_softmax(np.asarray(out.policy)), np.asarray(traj.action)[..., None], -1)[
         ..., 0
     ]
     outer = [(np.asarray(advantage)[:, b][:, None] * log_p[:, b][None]).mean() for b in range(B)]
-    np.testing.assert_allclose(found, -np.mean(outer), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(actual, -np.mean(outer), rtol=1e-4, atol=1e-6)
 
 
 def test_loss_and_its_gradient():
-    rule = A2C(0.9, 0.8, entropy_weight=0.3, value_weight=0.7)
+    rule = A2C(gamma=0.9, lam=0.8, entropy_weight=0.3, value_weight=0.7)
     with jax.enable_x64(True):
         traj, out, out_next = data(np.float64)
         targets = jax.jit(rule.targets)((), traj, out, out_next, PROGRESS)
@@ -83,19 +85,20 @@ def test_loss_and_its_gradient():
         p, log_p = naive.softmax(np.asarray(out.policy)), naive.log_softmax(np.asarray(out.policy))
         error = (np.asarray(out.prediction)[..., 0] - np.asarray(targets.value)) ** 2
         expected = (
-            -(chosen_log_prob(out, traj) * targets.advantage).mean()
+            -(action_log_prob(out, traj) * targets.advantage).mean()
             + 0.3 * (p * log_p).sum(-1).mean()
             + 0.7 * error.mean()
         )
         np.testing.assert_allclose(value, expected.mean(), rtol=1e-9)
         rng = np.random.default_rng(0)
         for _ in range(3):
-            way = jax.tree.map(lambda x: rng.normal(size=x.shape), out)
-            ahead, back = (
-                AgentOutput(*[x + e * d for x, d in zip(*map(_leaves, (out, way)), strict=True)]) for e in (1e-5, -1e-5)
+            direction = jax.tree.map(lambda x: rng.normal(size=x.shape), out)
+            forward, backward = (
+                AgentOutput(*[x + e * d for x, d in zip(*map(_leaves, (out, direction)), strict=True)])
+                for e in (1e-5, -1e-5)
             )
-            slope = sum((g * d).sum() for g, d in zip(*map(_leaves, (grads, way)), strict=True))
-            np.testing.assert_allclose((loss(ahead) - loss(back)) / 2e-5, slope, rtol=1e-6)
+            slope = sum((g * d).sum() for g, d in zip(*map(_leaves, (grads, direction)), strict=True))
+            np.testing.assert_allclose((loss(forward) - loss(backward)) / 2e-5, slope, rtol=1e-6)
 
 
 def _leaves(out):
@@ -107,11 +110,11 @@ def test_no_gradient_flows_into_the_targets():
 
     @jax.jit
     @jax.grad
-    def through(outs):
+    def total(outs):
         targets = A2C().targets((), traj, *outs, PROGRESS)
         return targets.advantage.sum() + (targets.value**2).sum()
 
-    for grads in jax.tree.leaves(through((out, out_next))):
+    for grads in jax.tree.leaves(total((out, out_next))):
         np.testing.assert_array_equal(grads, np.zeros(grads.shape))
 
 
@@ -121,7 +124,7 @@ def test_bad_values(bad):
         A2C(**bad)
 
 
-def test_has_no_meta_parameters_and_predicts_one_number():
+def test_it_has_no_meta_parameters_and_a_prediction_of_width_one():
     assert A2C().init(jax.random.key(0)) == ()
     assert A2C().prediction_size == 1
 
@@ -137,20 +140,20 @@ PROBES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROBES)
-def test_solves_the_probe(name):
+def test_it_solves_the_probe(name):
     env, gamma, updates = PROBES[name], 0.5, 300
-    head = partial(TableHead, env.num_states, 0.3, 10.0)
+    factory = partial(TrainableTable, num_states=env.num_states, learning_rate=0.3, max_norm=10.0)
     rule = A2C(gamma=gamma, entropy_weight=0.0, normalise=False)
-    lifetime = RLLifetime(env, rule, head, head, num_envs=16, rollout_length=4)
-    level = env(jax.random.key(0)).replace(lifetime=jnp.int32(updates))
+    lifetime = RLLifetime(env=env, objective=rule, policy=factory, prediction=factory, num_envs=16, rollout_length=4)
+    level = env(jax.random.key(0)).replace(num_updates=jnp.int32(updates))
 
     @jax.jit
-    def grow(key):
-        agent = live(key, lifetime, (), level, updates).agent
+    def train(key):
+        agent = train_learner(key, lifetime, (), level, updates).agent
         index = jnp.arange(env.num_states)[None]
         return lifetime.agent.outputs(agent, TabularObs(index, jnp.zeros(index.shape)))
 
-    out = grow(jax.random.key(1))
+    out = train(jax.random.key(1))
     policy = naive.softmax(np.asarray(out.policy[0]))
     q, best = env.action_values(gamma, policy), env.action_values(gamma)
     np.testing.assert_allclose(out.prediction[0, :, 0], (policy * q).sum(-1), atol=0.05)

@@ -1,4 +1,4 @@
-"""What learned optimizers see, in numpy."""
+"""Input features of learned optimizers against numpy."""
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +47,8 @@ def test_factored_moments_are_means_over_the_two_longest_axes(shape, rows, colum
     np.testing.assert_allclose(got.columns, mean(columns), rtol=1e-5)
 
 
-def test_factored_rsqrt_is_exact_for_what_has_rank_one():
-    """And for vectors and scalars it is 1 / sqrt of the second moment."""
+def test_factored_rsqrt_is_exact_for_rank_one():
+    """For vectors and scalars it is 1 / sqrt of the second moment."""
     for g in (np.outer(rng.normal(size=4), rng.normal(size=3)), rng.normal(size=5), rng.normal(size=())):
         moments = features.factored_zeros(jnp.zeros(g.shape), 1)
         moments = features.accumulate_factored(moments, jnp.array(g, jnp.float32), jnp.array([0.0]))
@@ -76,7 +76,7 @@ def test_time_features_cross_zero_at_their_scale():
     assert (np.diff(features.time(jnp.int32(3))) < 0).all()
 
 
-def test_gradients_of_zero_have_finite_derivatives():
+def test_derivatives_are_finite_at_zero_gradients():
     def f(scale):
         g = jnp.zeros((3, 2)) * scale
         moments = features.accumulate_factored(features.factored_zeros(g, 1), g, jnp.array([0.9]))

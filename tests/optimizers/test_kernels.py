@@ -1,4 +1,4 @@
-"""Kernels beside plain numpy, and what each has of its own."""
+"""Kernels against numpy, and the specific properties of each."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from tests.reference.kernels import matrices
 M = np.array([3.0, -1.0, 0.0, 0.5], np.float32)
 
 
-def of_vector(kernel):
+def map_of_vector(kernel):
     return np.asarray(kernel.map({"m": jnp.asarray(M)})["m"])
 
 
@@ -37,10 +37,10 @@ def of_vector(kernel):
     ids=str,
 )
 def test_maps(kernel, expected):
-    np.testing.assert_allclose(of_vector(kernel), expected, rtol=1e-6)
+    np.testing.assert_allclose(map_of_vector(kernel), expected, rtol=1e-6)
 
 
-def test_the_tree_is_one_vector_unless_leaves_are_told_apart():
+def test_the_tree_is_one_vector_except_under_per_leaf():
     m = {"a": jnp.array([3.0]), "b": jnp.array([0.0, 4.0])}
     np.testing.assert_allclose(lo.L2().map(m)["b"], [0, 0.8], rtol=1e-6)
     np.testing.assert_allclose(lo.PerLeaf(lo.L2()).map(m)["b"], [0, 1], rtol=1e-6)
@@ -58,7 +58,7 @@ def test_groups_are_rows_columns_or_whole_leaves():
     np.testing.assert_allclose(lo.Group((0, 1)).value(m), np.sqrt(29), rtol=1e-6)
 
 
-def test_equal_elements_share_what_is_left():
+def test_tied_elements_share_the_remaining_weight():
     m = {"a": jnp.array([2.0, -1.0, 1.0]), "b": jnp.array(1.0)}
     np.testing.assert_allclose(lo.TopK(2).map(m)["a"], [1, -1 / 3, 1 / 3], rtol=1e-6)
     np.testing.assert_allclose(lo.TopK(2).map(m)["b"], 1 / 3, rtol=1e-6)
@@ -66,7 +66,7 @@ def test_equal_elements_share_what_is_left():
     np.testing.assert_array_equal(lo.TopK(9).map(m)["a"], [1, -1, 1])
 
 
-def test_the_greatest_are_found_among_many_of_all_sizes():
+def test_top_k_finds_the_largest_among_many_magnitudes():
     rng = np.random.default_rng(0)
     m = np.float32(rng.normal(size=999) * 10.0 ** rng.integers(-37, 37, 999))
     tree = {"a": jnp.asarray(m[:500].reshape(20, 25)), "b": jnp.asarray(m[500:])}
@@ -76,7 +76,7 @@ def test_the_greatest_are_found_among_many_of_all_sizes():
         np.testing.assert_array_equal(chosen, np.sort(np.argsort(-np.abs(m))[:k]))
 
 
-def test_the_orthogonal_factor():
+def test_polar_factor():
     m = matrices(0, dtype=np.float32)
     for x, y in zip(jax.tree.leaves(m), jax.tree.leaves(lo.Nuclear().map(m)), strict=True):
         u, _, vt = np.linalg.svd(x, full_matrices=False)
@@ -87,7 +87,7 @@ def test_the_orthogonal_factor():
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (2, 3)])
-def test_the_orthogonal_factor_has_the_derivative_it_should(shape):
+def test_the_derivative_of_the_polar_factor_equals_finite_differences(shape):
     rng = np.random.default_rng(1)
     with jax.enable_x64(True):
         # the identity's singular values coincide, where the derivative of the decomposition is not finite
@@ -100,20 +100,20 @@ def test_the_orthogonal_factor_has_the_derivative_it_should(shape):
 
 def test_newton_schulz_brings_singular_values_near_one():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 20)), np.float32)
-    rough = np.linalg.svd(lo.NewtonSchulz()(x), compute_uv=False)
-    assert 0.6 < rough.min() and rough.max() < 1.2
-    exact = jax.jit(lo.NewtonSchulz(steps=12, coefficients=(15 / 8, -5 / 4, 3 / 8)))
-    np.testing.assert_allclose(exact(x), lo.polar(x), atol=1e-4)
-    np.testing.assert_allclose(exact(jnp.swapaxes(x, 1, 2)), jnp.swapaxes(lo.polar(x), 1, 2), atol=1e-4)
+    singular_values = np.linalg.svd(lo.NewtonSchulz()(x), compute_uv=False)
+    assert 0.6 < singular_values.min() and singular_values.max() < 1.2
+    converged = jax.jit(lo.NewtonSchulz(steps=12, coefficients=(15 / 8, -5 / 4, 3 / 8)))
+    np.testing.assert_allclose(converged(x), lo.polar(x), atol=1e-4)
+    np.testing.assert_allclose(converged(jnp.swapaxes(x, 1, 2)), jnp.swapaxes(lo.polar(x), 1, 2), atol=1e-4)
     assert lo.NewtonSchulz()(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
     assert not lo.NewtonSchulz()(jnp.zeros((2, 3))).any()
 
 
-def test_muon_s_orthogonal_factor_is_the_same():
+def test_newton_schulz_equals_that_of_optax_muon():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6)), np.float32)
     shape = {"w": optax.contrib.MuonDimensionNumbers()}
-    theirs = optax.contrib.scale_by_muon(beta=0.0, nesterov=False, weight_dimension_numbers=shape)
-    updates, _ = theirs.update({"w": x}, theirs.init({"w": x}))
+    muon = optax.contrib.scale_by_muon(beta=0.0, nesterov=False, weight_dimension_numbers=shape)
+    updates, _ = muon.update({"w": x}, muon.init({"w": x}))
     ours = lo.Nuclear(lo.NewtonSchulz()).map({"w": x})
     np.testing.assert_allclose(ours["w"], updates["w"], atol=1e-5)
 
@@ -145,17 +145,17 @@ def test_a_dense_preconditioner():
         (lambda: lopt.lion_k(lo.PerLeaf(lo.Group())).init({"s": jnp.ones(())}), "axis -1"),
     ],
 )
-def test_bad_arguments_are_told(make, message):
+def test_invalid_arguments_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_widths_may_be_traced():
+def test_kernel_parameters_may_be_traced():
     kernels = (lo.Huber, lo.SoftThreshold, lo.LogCosh, lo.Relativistic, lo.Lp, lo.Softmax)
 
-    def along(width):
-        return jnp.stack([kernel(width).map({"m": jnp.asarray(M)})["m"] @ M for kernel in kernels])
+    def maps(parameter):
+        return jnp.stack([kernel(parameter).map({"m": jnp.asarray(M)})["m"] @ M for kernel in kernels])
 
-    slopes = jax.jit(jax.jacfwd(along))(jnp.float32(1.5))
+    slopes = jax.jit(jax.jacfwd(maps))(jnp.float32(1.5))
     assert np.isfinite(slopes).all()
     np.testing.assert_array_equal(slopes != 0, [True, False, True, True, True, True])

@@ -1,4 +1,4 @@
-"""Learned optimizers: against optax, against numpy, one by one parameter, and what they are told and refuse."""
+"""Learned optimizers: equality with optax and numpy, equivariance, keyword arguments of `update`, errors."""
 
 import functools
 
@@ -37,7 +37,7 @@ def stepped(name):
 
 
 @for_rules
-def test_a_rule_has_the_methods_hashes_and_is_drawn_from_its_key(name):
+def test_a_rule_has_the_methods_hashes_and_is_initialised_from_its_key(name):
     rule = RULES[name]
     assert isinstance(rule, LearnedOptimizer) and isinstance(hash(rule), int)
     shapes = jax.eval_shape(rule.init, KEY)
@@ -47,36 +47,36 @@ def test_a_rule_has_the_methods_hashes_and_is_drawn_from_its_key(name):
 
 @for_rules
 def test_theta_of_another_architecture_is_refused(name):
-    rule, good = RULES[name], theta(name)
+    rule, valid = RULES[name], theta(name)
     with pytest.raises(ValueError, match=f"{type(rule).__name__}: theta must be that of this architecture.*expected"):
         rule.as_optax({"other": jnp.zeros(3)})
     with pytest.raises(ValueError, match=rf"{type(rule).__name__}: theta.*\(got .*7.*, expected \("):
-        rule.as_optax(jax.tree.map(lambda x: np.zeros((*x.shape, 7)), good))
+        rule.as_optax(jax.tree.map(lambda x: np.zeros((*x.shape, 7)), valid))
 
 
-COUNTS = {lo.AdafactorRule(): 197, lo.OpenRule(): 1211, lo.OpenRule(16, 32): 3571, lo.MLPRule(): 1762}
+COUNTS = {lo.AdafactorRule(): 197, lo.OpenRule(): 1211, lo.OpenRule(recurrent=16, width=32): 3571, lo.MLPRule(): 1762}
 
 
 @pytest.mark.parametrize("rule", COUNTS, ids=str)
-def test_as_many_meta_parameters_as_in_the_papers(rule):
+def test_the_number_of_meta_parameters_is_that_of_the_papers(rule):
     assert sum(x.size for x in jax.tree.leaves(jax.eval_shape(rule.init, KEY))) == COUNTS[rule]
 
 
 @pytest.mark.parametrize(
-    ("rule", "peer"),
+    ("rule", "reference"),
     [
         (lo.LearnableSGD(0.1, 0.9), optax.sgd(0.1, 0.9)),
         (lo.LearnableSGD(0.1), optax.sgd(0.1)),
-        (lo.LearnableAdam(0.1, 0.8, 0.95, 1e-3), optax.adam(0.1, 0.8, 0.95, 1e-3)),
-        (lo.Designed(lambda t: optax.adam(**t), (("learning_rate", 0.1),)), optax.adam(0.1)),
-        (lo.Designed(lambda _: optax.sgd(0.1)), optax.sgd(0.1)),
+        (lo.LearnableAdam(learning_rate=0.1, b1=0.8, b2=0.95, eps=1e-3), optax.adam(0.1, 0.8, 0.95, 1e-3)),
+        (lo.FromOptax(lambda t: optax.adam(**t), (("learning_rate", 0.1),)), optax.adam(0.1)),
+        (lo.FromOptax(lambda _: optax.sgd(0.1)), optax.sgd(0.1)),
     ],
-    ids=["SGD with momentum", "SGD", "Adam", "designed", "designed, nothing to learn"],
+    ids=["SGD with momentum", "SGD", "Adam", "from optax", "from optax, without theta"],
 )
-def test_learnable_constants_are_those_of_optax(rule, peer):
+def test_learnable_hyperparameters_give_the_updates_of_optax(rule, reference):
     @functools.partial(jax.jit, static_argnums=0)
-    def run(which):
-        tx = rule.as_optax(rule.init(KEY)) if which else peer
+    def run(learnable):
+        tx = rule.as_optax(rule.init(KEY)) if learnable else reference
         state = tx.init(PARAMS)
         out = []
         for g in GRADIENTS:
@@ -90,8 +90,8 @@ def test_learnable_constants_are_those_of_optax(rule, peer):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in ("MLP", "OPEN") else pytest.mark.slow) for name in RULES]
 )
-def test_a_rule_treats_parameters_alike_and_ignores_their_order(name):
-    """Rows in another order give the same updates in that order; leaves are what OPEN counts, so they stay."""
+def test_updates_are_equivariant_to_the_order_of_parameters(name):
+    """Permuted rows give the permuted updates; the leaves stay in order, because OPEN uses their position."""
     tx, order = as_optax(name), np.array([2, 0, 1])
 
     @jax.jit
@@ -123,54 +123,56 @@ def unit(x):
     return x / np.sqrt(1e-5 + np.square(x).mean(tuple(range(x.ndim - 1)), keepdims=True))
 
 
-def test_the_mlp_in_numpy():
+def test_the_mlp_equals_numpy():
     momenta = {k: np.zeros((*p.shape, 6)) for k, p in PARAMS.items()}
     for t, g in enumerate(GRADIENTS):
-        now = np.tanh(t / np.array(lo.features.TIME_SCALES) - 1)
+        time = np.tanh(t / np.array(lo.features.TIME_SCALES) - 1)
         expected = {}
         for k, p in PARAMS.items():
             gradient = np.float64(g[k])[..., None]
             decays = np.array(lo.features.DECAYS)
             momenta[k] = decays * momenta[k] + (1 - decays) * gradient
             x = unit(np.concatenate([gradient, np.float64(p)[..., None], momenta[k]], -1))
-            out = numpy_mlp(theta("MLP"), np.concatenate([x, np.broadcast_to(now, (*p.shape, 11))], -1))
+            out = numpy_mlp(theta("MLP"), np.concatenate([x, np.broadcast_to(time, (*p.shape, 11))], -1))
             expected[k] = -0.1 * out[..., 0] * np.exp(0.1 * out[..., 1])
     chex.assert_trees_all_close(stepped("MLP")[0], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_adafactor_mlp_in_numpy():
-    """One update of a matrix: all moments are their first gradient's."""
+def test_the_adafactor_mlp_equals_numpy():
+    """The first update of a matrix: all moments are those of one gradient."""
     g, p, rule = np.float64(GRADIENTS[0]["w"]), np.float64(PARAMS["w"]), RULES["Adafactor MLP"]
     tx = as_optax("Adafactor MLP")
     got, _ = jax.jit(tx.update)({"w": GRADIENTS[0]["w"]}, tx.init({"w": PARAMS["w"]}), {"w": PARAMS["w"]})
-    fresh = np.array([0.1, 0.01, 0.001])
-    m, v = fresh * g[..., None], 0.001 * g[..., None] ** 2
-    rows, columns = (np.broadcast_to(fresh * (g**2).mean(axis, keepdims=True)[..., None], (3, 2, 3)) for axis in (0, 1))
+    weight = np.array([0.1, 0.01, 0.001])
+    m, v = weight * g[..., None], 0.001 * g[..., None] ** 2
+    rows, columns = (
+        np.broadcast_to(weight * (g**2).mean(axis, keepdims=True)[..., None], (3, 2, 3)) for axis in (0, 1)
+    )
     scale = 1 / np.sqrt(rows / rows.mean(1, keepdims=True) * columns)
     root = 1 / np.sqrt(v + 1e-6)
-    seen = [g[..., None], p[..., None], m, v, m * root, root, g[..., None] * scale, m * scale, rows, columns]
-    seen += [1 / np.sqrt(rows + 1e-8), 1 / np.sqrt(columns + 1e-8)]
-    x = np.concatenate([unit(np.concatenate(seen, -1)), np.full((3, 2, 11), np.tanh(-1))], -1)
+    inputs = [g[..., None], p[..., None], m, v, m * root, root, g[..., None] * scale, m * scale, rows, columns]
+    inputs += [1 / np.sqrt(rows + 1e-8), 1 / np.sqrt(columns + 1e-8)]
+    x = np.concatenate([unit(np.concatenate(inputs, -1)), np.full((3, 2, 11), np.tanh(-1))], -1)
     assert x.shape[-1] == 39
     out = numpy_mlp(theta("Adafactor MLP")["net"], x)
     expected = -rule.step_size * out[..., 0] * np.exp(rule.exponent * out[..., 1])
     np.testing.assert_allclose(got["w"], expected, rtol=1e-3, atol=1e-5)
 
 
-def test_open_leaves_the_mean_of_all_parameters_where_it_is():
-    moved = stepped("OPEN")[0]
-    assert abs(sum(float(u.sum()) for u in jax.tree.leaves(moved))) < 1e-6
-    assert max(float(jnp.abs(u).max()) for u in jax.tree.leaves(moved)) > 1e-3
+def test_updates_of_open_have_mean_zero_over_all_parameters():
+    updates = stepped("OPEN")[0]
+    assert abs(sum(float(u.sum()) for u in jax.tree.leaves(updates))) < 1e-6
+    assert max(float(jnp.abs(u).max()) for u in jax.tree.leaves(updates)) > 1e-3
 
 
-OPEN_TOLD = {
+OPEN_DEFAULTS = {
     "progress": Progress(jnp.int32(0), jnp.int32(10)),
     "batch_fraction": 0.0,
     "dormancy": {"w": jnp.ones((1, 2)), "b": jnp.ones(2)},
     "explore": {"w": 0.0, "b": 0.0},
     "key": KEY,
 }
-OPEN_OTHER = {
+OPEN_CHANGES = {
     "progress": Progress(jnp.int32(5), jnp.int32(10)),
     "batch_fraction": 0.5,
     "dormancy": {"w": jnp.array([[0.0, 2.0]]), "b": jnp.ones(2)},
@@ -185,52 +187,56 @@ def open_update():
     return jax.jit(lambda extra: tx.update(GRADIENTS[0], tx.init(PARAMS), PARAMS, **extra)[0])
 
 
-def test_open_assumes_what_it_is_not_told():
-    """A first update without any argument is that of a training run that begins, of neurons like all others."""
-    chex.assert_trees_all_close(open_update()(OPEN_TOLD), open_update()({}), rtol=1e-5, atol=1e-7)
+def test_missing_arguments_of_open_have_the_documented_defaults():
+    """The first update without arguments equals that at progress 0, batch fraction 0, dormancy 1, without noise."""
+    chex.assert_trees_all_close(open_update()(OPEN_DEFAULTS), open_update()({}), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("what", ["progress", "batch_fraction", "dormancy", "explore"])
-def test_open_minds_what_it_is_told(what):
-    told, plain = open_update()(OPEN_TOLD | {what: OPEN_OTHER[what]}), open_update()(OPEN_TOLD)
+@pytest.mark.parametrize("argument", ["progress", "batch_fraction", "dormancy", "explore"])
+def test_open_depends_on_each_argument(argument):
+    changed = open_update()(OPEN_DEFAULTS | {argument: OPEN_CHANGES[argument]})
+    baseline = open_update()(OPEN_DEFAULTS)
     for name in PARAMS:
-        assert (np.asarray(told[name]) != np.asarray(plain[name])).any()
+        assert (np.asarray(changed[name]) != np.asarray(baseline[name])).any()
 
 
-def test_open_asks_for_a_key_where_it_should_explore():
+def test_open_requires_a_key_for_exploration():
     with pytest.raises(ValueError, match="OpenRule: explore needs a key"):
         jax.eval_shape(open_update(), {"explore": {"w": 1.0, "b": 0.0}})
 
 
-def test_the_horizon_stands_for_a_training_run_of_unknown_length():
-    short, long = (lo.OpenRule(4, 8, 0.1, 0.1, horizon=h).as_optax(theta("OPEN")) for h in (2, 1000))
+def test_without_progress_open_assumes_training_of_horizon_updates():
+    short, long = (
+        lo.OpenRule(recurrent=4, width=8, step_size=0.1, exponent=0.1, horizon=h).as_optax(theta("OPEN"))
+        for h in (2, 1000)
+    )
     state = short.init(PARAMS)._replace(count=jnp.int32(1))
     progress = Progress(jnp.int32(1), jnp.int32(2))
-    half = jax.jit(short.update)(GRADIENTS[0], state, PARAMS)[0]
-    told = jax.jit(long.update)(GRADIENTS[0], state, PARAMS, progress=progress)[0]
-    chex.assert_trees_all_close(half, told, rtol=1e-6)
+    by_horizon = jax.jit(short.update)(GRADIENTS[0], state, PARAMS)[0]
+    by_progress = jax.jit(long.update)(GRADIENTS[0], state, PARAMS, progress=progress)[0]
+    chex.assert_trees_all_close(by_horizon, by_progress, rtol=1e-6)
 
 
-def test_the_hierarchy_minds_the_loss_and_the_progress_and_survives_a_loss_that_is_not_finite():
+def test_the_hierarchical_rule_depends_on_loss_and_progress_and_is_finite_for_a_nan_loss():
     tx = as_optax("hierarchical")
     update = jax.jit(lambda **extra: tx.update(GRADIENTS[0], tx.init(PARAMS), PARAMS, **extra)[0])
-    plain, told, lost = update(), update(value=jnp.float32(3.0)), update(value=jnp.float32(np.nan))
-    later = update(progress=Progress(jnp.int32(5), jnp.int32(10)))
-    chex.assert_tree_all_finite(lost)
-    for other in (told, later):
-        assert (np.asarray(plain["w"]) != np.asarray(other["w"])).all()
+    baseline, with_loss, with_nan = update(), update(value=jnp.float32(3.0)), update(value=jnp.float32(np.nan))
+    with_progress = update(progress=Progress(jnp.int32(5), jnp.int32(10)))
+    chex.assert_tree_all_finite(with_nan)
+    for other in (with_loss, with_progress):
+        assert (np.asarray(baseline["w"]) != np.asarray(other["w"])).all()
 
 
 def test_lstm_preprocessing():
     g = jnp.array([np.e**-2, -1.0, np.e**-11, 0.0])
     expected = [[-0.2, 1], [0, -1], [-1, np.e**-1], [-1, 0]]
-    np.testing.assert_allclose(lo.lstm_rule.logarithmic(g, 10.0), expected, atol=1e-5)
-    slope = jax.jit(jax.grad(lambda g: lo.lstm_rule.logarithmic(g, 10.0).sum()))(g)
+    np.testing.assert_allclose(lo.lstm_rule.preprocess_gradient(g, 10.0), expected, atol=1e-5)
+    slope = jax.jit(jax.grad(lambda g: lo.lstm_rule.preprocess_gradient(g, 10.0).sum()))(g)
     assert np.isfinite(slope).all()
 
 
 @for_rules
-def test_integers_stay_and_complex_numbers_are_refused(name):
+def test_integer_leaves_do_not_change_and_complex_ones_are_refused(name):
     tx = as_optax(name)
     params = {"w": PARAMS["w"], "n": jnp.array([2**30 + 1])}
 
@@ -266,7 +272,7 @@ def test_bad_input(build, message):
 
 
 @pytest.mark.parametrize("make", [lo.MLPRule, lo.AdafactorRule])
-def test_a_rule_is_born_gentle(make):
+def test_the_output_layer_is_initialised_ten_times_smaller(make):
     rule = make()
     nets = [rule.init(key) for key in jax.random.split(KEY, 20)]
     nets = [theta["net"] if "net" in theta else theta for theta in nets]

@@ -1,4 +1,4 @@
-"""Lion beside optax's: equal up to rounding, with every argument; and what optax's does not do."""
+"""Lion: equal to `optax.lion` up to rounding with every argument; and its differences from it."""
 
 import functools
 
@@ -29,7 +29,7 @@ def gradient(seed, dtype=np.float32):
 
 
 def trajectory(tx, dtype=np.float32):
-    """Updates and states of some compiled steps."""
+    """Parameters, states and updates of STEPS compiled steps."""
 
     @jax.jit
     def step(p, state, g):
@@ -44,10 +44,10 @@ def trajectory(tx, dtype=np.float32):
     return history
 
 
-def assert_equal_trajectories(ours, theirs):
+def assert_equal_trajectories(ours, reference):
     """At every step a sum of two products is rounded three times, or once if fused: an epsilon of its terms."""
-    for mine, reference in zip(ours, theirs, strict=True):
-        (p, state, updates), (p_, state_, updates_) = mine, reference
+    for step, reference_step in zip(ours, reference, strict=True):
+        (p, state, updates), (p_, state_, updates_) = step, reference_step
         assert_ulps(p, p_, STEPS, scale=1.0)
         assert_ulps(state, state_, STEPS)
         assert_ulps(updates, updates_, STEPS, scale=max(np.abs(x).max() for x in jax.tree.leaves(updates_)))
@@ -68,48 +68,48 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS)
-def test_lion_is_optax_lion(arguments):
-    given = ARGUMENTS[arguments]
-    ours, theirs = lopt.lion(**given), optax.lion(**({"learning_rate": 1e-4} | given))
-    assert_equal_trajectories(trajectory(ours), trajectory(theirs))
+def test_lion_equals_optax_lion(arguments):
+    kwargs = ARGUMENTS[arguments]
+    ours, reference = lopt.lion(**kwargs), optax.lion(**({"learning_rate": 1e-4} | kwargs))
+    assert_equal_trajectories(trajectory(ours), trajectory(reference))
 
 
-def test_the_direction_is_optax_s():
-    for given in ({}, {"b1": 0.5, "b2": 0.7, "mu_dtype": jnp.bfloat16}):
-        ours, theirs = lopt.scale_by_lion(**given), optax.scale_by_lion(**given)
-        assert_equal_trajectories(trajectory(ours), trajectory(theirs))
+def test_the_direction_equals_that_of_optax():
+    for kwargs in ({}, {"b1": 0.5, "b2": 0.7, "mu_dtype": jnp.bfloat16}):
+        ours, reference = lopt.scale_by_lion(**kwargs), optax.scale_by_lion(**kwargs)
+        assert_equal_trajectories(trajectory(ours), trajectory(reference))
 
 
-def test_traced_numbers_give_the_same_numbers():
+def test_traced_hyperparameters_give_the_updates_of_optax():
     def updates(factory, rate, b1):
         tx = factory(learning_rate=rate, b1=b1)
         return tx.update(gradient(1), tx.init(params()), params())
 
-    ours, theirs = (jax.jit(functools.partial(updates, factory))(0.01, 0.7) for factory in (lopt.lion, optax.lion))
-    assert_ulps(ours, theirs, ulps=2)  # two products and a sum
+    ours, reference = (jax.jit(functools.partial(updates, factory))(0.01, 0.7) for factory in (lopt.lion, optax.lion))
+    assert_ulps(ours, reference, ulps=2)  # two products and a sum
 
 
-def test_optax_s_modes_are_kernels():
+def test_the_modes_of_optax_lion_are_kernels():
     for mode, kernel in (({"mode": "smooth", "smooth_beta": 3.0}, LogCosh(3.0)), ({"mode": "refined"}, Huber(1.0))):
-        theirs, ours = trajectory(optax.scale_by_lion(**mode)), trajectory(lopt.optimizers.scale_by_lion_k(kernel))
-        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        reference, ours = trajectory(optax.scale_by_lion(**mode)), trajectory(lopt.optimizers.scale_by_lion_k(kernel))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-def test_a_state_of_optax_goes_on_here():
-    tx, theirs = lopt.lion(1e-2), optax.lion(1e-2)
-    _, state, _ = trajectory(theirs)[2]
+def test_a_state_of_optax_lion_can_be_continued():
+    tx, reference = lopt.lion(1e-2), optax.lion(1e-2)
+    _, state, _ = trajectory(reference)[2]
     ours = tx.update(gradient(3), state, params())
-    assert_ulps(ours, theirs.update(gradient(3), state, params()), ulps=2)
+    assert_ulps(ours, reference.update(gradient(3), state, params()), ulps=2)
 
 
-def test_it_works_bare_in_a_chain():
+def test_it_works_with_defaults_in_a_chain():
     tx = optax.chain(lopt.lion())
     updates, _ = tx.update(gradient(1), tx.init(params()), params())
     np.testing.assert_allclose(updates["b"], [0, -1e-4, 1e-4], rtol=1e-6)
 
 
-def test_numbers_may_be_injected():
+def test_hyperparameters_can_be_injected():
     tx = optax.inject_hyperparams(lopt.lion)(learning_rate=0.5, weight_decay=0.0)
     state = tx.init(params())
     assert state.hyperparams["learning_rate"] == 0.5
@@ -125,18 +125,18 @@ def test_numbers_may_be_injected():
 def test_a_wider_state_does_not_widen_the_updates(dtype):
     for p, state, updates in trajectory(lopt.lion(0.1, mu_dtype=jnp.float32), dtype):
         assert p["w"].dtype == updates["w"].dtype == dtype and state[0].mu["w"].dtype == jnp.float32
-    # where the same of optax's is wider than the gradients
+    # the updates of optax.lion are wider than the gradients
     assert trajectory(optax.lion(0.1, mu_dtype=jnp.float32), dtype)[0][2]["w"].dtype == jnp.float32
 
 
-def test_complex_parameters_move_towards_their_phase():
+def test_complex_updates_are_unit_phases():
     tx, p = lopt.lion(1.0, weight_decay=0.0), {"z": jnp.array([3 + 4j, 0j])}
     updates, state = tx.update(p, tx.init(p), p)
     np.testing.assert_allclose(updates["z"], [-0.6 - 0.8j, 0], rtol=1e-6)
     assert updates["z"].dtype == state[0].mu["z"].dtype == jnp.complex64
 
 
-def test_integers_stay_what_they_are():
+def test_integer_leaves_do_not_change():
     p = {"w": jnp.ones(2), "n": jnp.array([2**30 + 1, -7]), "flag": jnp.array(True)}
     tx = lopt.cautious(lopt.lion(0.1, weight_decay=1.0))
     grads = jax.grad(lambda p: (p["w"] ** 2).sum() * p["n"].sum(), allow_int=True)(p)
@@ -162,7 +162,7 @@ def test_integers_stay_what_they_are():
         (lambda: lopt.kkt_gap(params(), {"w": jnp.zeros(2)}, 1.0, L1()), "structure"),
     ],
 )
-def test_bad_arguments_are_told(make, message):
+def test_invalid_arguments_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -180,7 +180,7 @@ def test_schedule_free_lion_finds_a_minimum():
     np.testing.assert_allclose(optax.contrib.schedule_free_eval_params(state, y), target, atol=0.01)
 
 
-def test_rosenbrock():
+def test_lion_minimises_the_rosenbrock_function():
     tx = lopt.lion(optax.linear_schedule(0.02, 0.0, 3000), weight_decay=0)
 
     def loss(x):

@@ -1,6 +1,6 @@
-"""The theory of Lion-K, by numbers: two phases, the Lyapunov function, and what is solved in the end.
+"""Numerical checks of the theory of Lion-K: its two phases, its Lyapunov function, and the problem that it solves.
 
-The function is f(x) = x'Ax / 2 - b'x with random A. Everything is in float64.
+The objective is f(x) = x'Ax / 2 - b'x with random A. The tests of the theory run in float64.
 """
 
 import functools
@@ -17,10 +17,10 @@ from lopt import optimizers as lo
 from tests.reference.kernels import FREE, KERNELS, matrices
 
 B1, B2, DECAY, EPS = 0.9, 0.99, 2.0, 0.01
-RATE = EPS / (1 + EPS * DECAY)  # the explicit step that is the paper's implicit one
+RATE = EPS / (1 + EPS * DECAY)  # the learning rate with which the explicit step equals the paper's implicit one
 SIZE, STEPS = 18, 300
 SMOOTH = ("log-cosh", "relativistic", "half square", "quadratic")
-VARIANTS = (  # of others
+VARIANTS = (  # variants of kernels that the fast tests cover
     "soft threshold",
     "relativistic",
     "l3",
@@ -34,7 +34,7 @@ VARIANTS = (  # of others
 
 
 def kernels(names):
-    """A case per kernel; variants of others are slow tests."""
+    """One case per kernel; those of `VARIANTS` are slow tests."""
     marks = {True: pytest.mark.slow, False: ()}
     return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name in VARIANTS]) for name in names])
 
@@ -62,7 +62,7 @@ def flat(tree):
 
 
 def walk(tx, x, grads_of, xs):
-    """The iterates, before every step and after the last, and the momenta."""
+    """The iterates and the momenta, before every step and after the last."""
 
     def step(carry, inputs):
         x, state = carry
@@ -75,7 +75,7 @@ def walk(tx, x, grads_of, xs):
 
 @functools.cache
 def dynamics(name):
-    """Three runs at once: down the function from afar, under random gradients from inside, and down from inside."""
+    """Three runs: f from outside the set, random gradients from inside, and f from inside."""
     kernel, tree = KERNELS[name], tree_of()
     tx = lopt.lion_k(kernel, RATE, B1, B2, weight_decay=DECAY)
     a, b, _ = quadratic()
@@ -86,33 +86,33 @@ def dynamics(name):
         bracket = kernel.conjugate(y) + kernel.value(m) - flat(y) @ flat(m)
         return flat(x) @ a @ flat(x) / 2 - b @ flat(x) + kernel.conjugate(y) / DECAY + q * bracket
 
-    def gradient(x, given):
-        random, g = given
-        return jax.tree.map(lambda mine, other: jnp.where(random, other, mine), tree(a @ flat(x) - b), g)
+    def gradient(x, inputs):
+        random, g = inputs
+        return jax.tree.map(lambda exact, noise: jnp.where(random, noise, exact), tree(a @ flat(x) - b), g)
 
     @jax.jit
-    def evaluate(starts, given):
-        xs, mus = jax.vmap(lambda x, given: walk(tx, x, gradient, given))(starts, given)
+    def evaluate(initial, inputs):
+        xs, mus = jax.vmap(lambda x, inputs: walk(tx, x, gradient, inputs))(initial, inputs)
         scaled = jax.tree.map(lambda x: DECAY * x[:2], xs)
-        moved = jax.vmap(flat)(jax.tree.map(lambda x: x[2], xs))
+        iterates = jax.vmap(flat)(jax.tree.map(lambda x: x[2], xs))
         return {
             "distances": jax.vmap(jax.vmap(kernel.distance))(scaled),
             "lyapunov": jax.vmap(lyapunov)(*jax.tree.map(lambda x: x[2], (xs, mus))),
-            "squares": jnp.sum((moved[1:] - moved[:-1]) ** 2, axis=-1),
+            "squares": jnp.sum((iterates[1:] - iterates[:-1]) ** 2, axis=-1),
         }
 
     with jax.enable_x64(True):
         rng = np.random.default_rng(1)
         inside = (0.7 if name != "softmax" else 1.0) / DECAY * flat(kernel.map(tree(rng.normal(size=SIZE))))
-        afar = 20 / DECAY * (1 + rng.random(SIZE))
+        outside = 20 / DECAY * (1 + rng.random(SIZE))
         noise = rng.normal(size=(3, STEPS, SIZE)) * 10 ** rng.normal(size=(3, STEPS, 1))
-        starts = jax.vmap(tree)(jnp.stack([afar, inside, inside]))
+        initial = jax.vmap(tree)(jnp.stack([outside, inside, inside]))
         random = np.repeat([[False], [True], [False]], STEPS, axis=1)
-        return jax.tree.map(np.asarray, evaluate(starts, (random, jax.vmap(jax.vmap(tree))(noise))))
+        return jax.tree.map(np.asarray, evaluate(initial, (random, jax.vmap(jax.vmap(tree))(noise))))
 
 
 @for_constrained
-def test_the_distance_to_the_set_shrinks_by_the_decay_whatever_the_function(name):
+def test_the_distance_to_the_set_shrinks_by_the_weight_decay(name):
     distance = dynamics(name)["distances"][0]
     outside = distance[:-1] > 1e-9
     assert outside[:50].all()
@@ -120,12 +120,12 @@ def test_the_distance_to_the_set_shrinks_by_the_decay_whatever_the_function(name
 
 
 @for_constrained
-def test_the_set_is_never_left_whatever_the_gradients(name):
+def test_iterates_stay_in_the_set_under_random_gradients(name):
     assert dynamics(name)["distances"][1].max() < 1e-12
 
 
 @for_kernels
-def test_the_lyapunov_function_falls_up_to_the_curvature_term(name):
+def test_the_lyapunov_function_decreases_up_to_the_curvature_term(name):
     values, (_, _, curvature) = dynamics(name), quadratic()
     rise = np.diff(values["lyapunov"])
     assert np.isfinite(values["lyapunov"]).all()
@@ -135,18 +135,18 @@ def test_the_lyapunov_function_falls_up_to_the_curvature_term(name):
         assert rise.max() < 0
 
 
-@pytest.mark.parametrize("how", ["plain", "schedule", "multi steps", "mask"])
-def test_lion_stays_in_its_box_for_ten_thousand_steps(how):
+@pytest.mark.parametrize("variant", ["constant", "schedule", "multi steps", "mask"])
+def test_lion_stays_in_its_box_for_ten_thousand_steps(variant):
     rates = {"schedule": optax.cosine_decay_schedule(0.4, 9000)}
-    mask = {"float32": True, "bfloat16": True, "free": False} if how == "mask" else None
-    tx = lopt.lion(rates.get(how, 0.1), weight_decay=DECAY, mask=mask)
-    tx = optax.MultiSteps(tx, 3) if how == "multi steps" else tx
+    mask = {"float32": True, "bfloat16": True, "free": False} if variant == "mask" else None
+    tx = lopt.lion(rates.get(variant, 0.1), weight_decay=DECAY, mask=mask)
+    tx = optax.MultiSteps(tx, 3) if variant == "multi steps" else tx
 
     @jax.jit
-    def greatest(x, noise):
+    def largest(x, noise):
         def step(carry, noise):
             x, state = carry
-            # a sign that persists for long, so that the walls are reached
+            # a sign that persists for many steps, so that the boundary is reached
             drift = jnp.sign(jnp.sin(jax.tree.leaves(state)[0] / 700.0))
             updates, state = tx.update(jax.tree.map(lambda x: (noise + drift).astype(x.dtype), x), state, x)
             x = optax.apply_updates(x, updates)
@@ -156,15 +156,15 @@ def test_lion_stays_in_its_box_for_ten_thousand_steps(how):
         return jax.tree.map(jnp.max, out)
 
     noise = np.float32(np.random.default_rng(0).normal(size=(10_000, 4)))
-    start = {"float32": jnp.zeros(4), "bfloat16": jnp.zeros(4, jnp.bfloat16), "free": jnp.zeros(4)}
-    found = greatest(start, noise)
+    initial = {"float32": jnp.zeros(4), "bfloat16": jnp.zeros(4, jnp.bfloat16), "free": jnp.zeros(4)}
+    found = largest(initial, noise)
     for dtype in ("float32", "bfloat16"):
         assert 0.4 < found[dtype] <= 1 / DECAY + float(jnp.finfo(dtype).eps) / DECAY
-    assert (found["free"] > 2) == (how == "mask")
+    assert (found["free"] > 2) == (variant == "mask")
 
 
 def projected(a, b, project, steps=20_000):
-    """Projected gradient descent in numpy: the other way to solve the constrained problem."""
+    """Reference solution of the constrained problem by projected gradient descent in numpy."""
     x, rate = np.zeros_like(b), 1 / np.linalg.eigvalsh(a)[-1]
     for _ in range(steps):
         x = project(x - rate * (a @ x - b))
@@ -179,7 +179,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_it_ends_where_a_projected_solver_ends_and_the_gap_is_zero_there(name):
+def test_it_converges_to_the_reference_solution_where_the_kkt_gap_is_zero(name):
     a, b, _ = quadratic(3, size=6)
     expected = PROBLEMS[name](a, b)
     kernel = KERNELS[name]
@@ -196,12 +196,12 @@ def test_it_ends_where_a_projected_solver_ends_and_the_gap_is_zero_there(name):
     np.testing.assert_allclose(found, expected, atol=1e-4)
     if name == "l1":
         bound = np.abs(expected) > 1 / DECAY - 1e-9
-        assert 0 < bound.sum() < 6  # some walls hold, and some do not
+        assert 0 < bound.sum() < 6  # some constraints are active, and some are not
     assert abs(at_solution) < 1e-6
     assert gap.min() > -1e-9 and gap[0] > 1 and gap[-1] < 1e-3
 
 
-def test_the_continuous_system_loses_energy_as_the_theorem_says():
+def test_the_energy_of_the_continuous_system_decreases_as_in_the_theorem():
     a_, c, e, lam, sharpness = 0.7, 1.3, 0.4, 2.0, 1.5
     kernel, (matrix, b, _) = lo.LogCosh(sharpness), quadratic(5, size=4)
     kappa = (1 - e * c) / (1 + e * lam)
@@ -232,7 +232,7 @@ def test_the_continuous_system_loses_energy_as_the_theorem_says():
     np.testing.assert_allclose(slope, -(lam + c) / (1 + e * lam) * d1 - kappa * d2, rtol=1e-10)
 
 
-def test_newton_schulz_obeys_the_spectral_ball_with_some_slack():
+def test_newton_schulz_stays_near_the_spectral_ball():
     tx = lopt.lion_k(lo.Nuclear(lo.NewtonSchulz()), 0.05, weight_decay=DECAY)
     rng = np.random.default_rng(0)
     grads = {"w": jnp.asarray(rng.normal(size=(500, 4, 3)) + 2, np.float32)}
@@ -253,24 +253,24 @@ def test_equal_betas_are_signum():
     np.testing.assert_allclose(history["x"][-1], x, rtol=1e-12)
 
 
-def test_without_decay_there_is_no_constraint():
+def test_without_weight_decay_there_is_no_constraint():
     tx = lopt.lion(0.1, weight_decay=0)
     history, _ = walk(tx, {"x": jnp.zeros(1)}, lambda _, g: g, {"x": -np.ones((400, 1), np.float32)})
     np.testing.assert_allclose(history["x"][-1], 40, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["l1", "l2", "l3", "top-k", "rows", "l2 per leaf"])
-def test_the_scale_of_the_function_does_not_matter(name):
+def test_iterates_are_invariant_to_the_scale_of_the_objective(name):
     tx, tree = lopt.lion_k(KERNELS[name], 0.1, weight_decay=0.5), tree_of()
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         x, grads = tree(rng.normal(size=SIZE)), jax.vmap(tree)(rng.normal(size=(20, SIZE)))
         steps = jax.jit(lambda grads: walk(tx, x, lambda _, g: g, grads)[0])
-        one, many = steps(grads), steps(jax.tree.map(lambda g: 1024 * g, grads))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), one, many)
+        unscaled, scaled = steps(grads), steps(jax.tree.map(lambda g: 1024 * g, grads))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), unscaled, scaled)
 
 
-def test_the_explicit_step_is_the_implicit_one():
+def test_the_explicit_step_equals_the_implicit_one():
     kernel, tree = lo.LogCosh(2.0), tree_of()
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):

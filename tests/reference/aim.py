@@ -1,4 +1,4 @@
-"""The smallest environment whose actions are real: hit a point that can be seen."""
+"""The smallest environment with real actions: the action should equal the observed goal."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from lopt.types import Level, TimeStep
 
 
 class AimLevel(struct.PyTreeNode):
-    """Rewards are times `scale`; an episode terminates with probability `p_end` a step, or is truncated at `limit`."""
+    """Level parameters: factor `scale` of the reward, termination probability `p_end` per step, time limit `limit`."""
 
     scale: jax.Array
     p_end: jax.Array
@@ -19,7 +19,7 @@ class AimLevel(struct.PyTreeNode):
 
 
 class AimState(struct.PyTreeNode):
-    """The point, and the steps done in the episode."""
+    """The goal, and the steps done in the episode."""
 
     goal: jax.Array
     time: jax.Array
@@ -27,7 +27,7 @@ class AimState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class Aim:
-    """Reward - |action - goal|^2 / action_size; the goal, within 1/2 of zero, is redrawn at every step."""
+    """The reward is - scale |action - goal|^2 / action_size; a new goal, uniform in [-1/2, 1/2], follows every step."""
 
     action_size: int = 2
 
@@ -52,13 +52,13 @@ class Aim:
         return timestep, new
 
 
-def level(scale=1.0, p_end=0.2, limit=3, lifetime=100):
-    """A level."""
-    return Level(AimLevel(jnp.float32(scale), jnp.float32(p_end), jnp.int32(limit)), jnp.int32(lifetime))
+def level(scale=1.0, p_end=0.2, limit=3, num_updates=100):
+    """A level, see `AimLevel`; for `num_updates` updates."""
+    return Level(AimLevel(jnp.float32(scale), jnp.float32(p_end), jnp.int32(limit)), jnp.int32(num_updates))
 
 
 def levels(*lifetimes):
-    """Levels `[N]` of different rewards with these lifetimes."""
+    """Levels `[N]` with different rewards and these lifetimes."""
     rng = np.random.default_rng(0)
-    several = [level(rng.uniform(0.5, 2), 0.1 * i, 2 + i, lifetime) for i, lifetime in enumerate(lifetimes)]
-    return jax.tree.map(lambda *xs: jnp.stack(xs), *several)
+    rows = [level(rng.uniform(0.5, 2), 0.1 * i, 2 + i, lifetime) for i, lifetime in enumerate(lifetimes)]
+    return jax.tree.map(lambda *xs: jnp.stack(xs), *rows)

@@ -1,4 +1,4 @@
-"""A softmax bandit in expectation: a lifetime whose meta-gradient can be written down."""
+"""A softmax bandit with exact expectations: a lifetime with a meta-gradient in closed form."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from lopt.types import Level
+from lopt.types import Level, UpdateInfo
 from tests.reference import naive
 
 
 class BanditState(struct.PyTreeNode):
-    """Logits, updates done, and how often its loss was measured."""
+    """Logits, updates done, and the number of calls of `meta_loss`."""
 
     logits: jax.Array
     age: jax.Array
@@ -21,8 +21,12 @@ class BanditState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class Bandit:
-    """Ascends E_pi[theta] by its exact policy gradient, with noise; its meta-loss is -E_pi[reward]."""
+    """A softmax policy trained on rewards theta by its exact policy gradient plus noise; meta-loss -E_pi[reward].
 
+    The auxiliary loss is `size_weight` times the squared norm of the logits, which is also what scores read.
+    """
+
+    size_weight: float = 0.0
     arms: int = 3
     rate: float = 0.6
     noise: float = 0.1
@@ -33,21 +37,24 @@ class Bandit:
 
     def step(self, key, theta, level, state):
         p = jax.nn.softmax(state.logits)
-        gain = p * (theta["value"] - p @ theta["value"]) + self.noise * jax.random.normal(key, (self.arms,))
-        alive = state.age < level.lifetime
-        logits = jnp.where(alive, state.logits + self.rate * gain, state.logits)
-        return state.replace(logits=logits, age=state.age + alive), {"size": (logits**2).sum()}
+        gradient = p * (theta["value"] - p @ theta["value"]) + self.noise * jax.random.normal(key, (self.arms,))
+        active = level.active(state.age)
+        logits = jnp.where(active, state.logits + self.rate * gradient, state.logits)
+        size = (logits**2).sum()
+        return state.replace(logits=logits, age=state.age + active), UpdateInfo(
+            {"size": size}, self.size_weight * size, size
+        )
 
     def meta_loss(self, key, theta, level, state):
-        earned = jax.nn.softmax(state.logits) @ level.params["reward"]
-        return -earned, state.replace(measured=state.measured + 1), {"regret": level.params["reward"].max() - earned}
+        reward = jax.nn.softmax(state.logits) @ level.params["reward"]
+        return -reward, state.replace(measured=state.measured + 1), {"regret": level.params["reward"].max() - reward}
 
     def age(self, state):
         return state.age
 
 
 def meta_gradient(bandit, theta, logits, reward, noise):
-    """d(-E_pi'[reward])/d theta after one update from `logits`, by hand."""
+    """d(-E_pi'[reward]) / d theta, with pi' the policy after one update from `logits`, in closed form."""
     p = naive.softmax(logits)
     after = naive.softmax(logits + bandit.rate * (p * (theta - p @ theta) + bandit.noise * noise))
     # v = d E_pi'[reward] / d logits', and d logits'_i / d theta_j = rate p_i (delta_ij - p_j)
@@ -55,7 +62,9 @@ def meta_gradient(bandit, theta, logits, reward, noise):
     return -bandit.rate * p * (v - p @ v)
 
 
-def levels(num, lifetime=100, arms=3):
-    """Levels `[N]` with random rewards."""
+def levels(num, num_updates=100, arms=3):
+    """Levels `[N]` with standard normal rewards."""
     reward = np.random.default_rng(0).normal(size=(num, arms)).astype(np.float32)
-    return Level(params={"reward": jnp.array(reward)}, lifetime=jnp.broadcast_to(jnp.asarray(lifetime, jnp.int32), num))
+    return Level(
+        params={"reward": jnp.array(reward)}, num_updates=jnp.broadcast_to(jnp.asarray(num_updates, jnp.int32), num)
+    )

@@ -1,4 +1,4 @@
-"""The narrow floating-point types, as far as this processor has them."""
+"""The 16-bit floating-point types that this processor supports."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import pytest
 
 
 def _runs(dtype: str) -> bool:
-    """Whether XLA can compile for it: for processors without F16C its compiler has no float16."""
+    """Whether XLA compiles operations of this type; it has no float16 on processors without F16C."""
     try:
         jax.jit(lambda x: 1.5 * x + x)(jnp.ones(2, dtype)).block_until_ready()
     except jax.errors.JaxRuntimeError:

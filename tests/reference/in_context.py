@@ -14,14 +14,16 @@ T, FEATURES, SLOTS = 4, 3, 3
 
 @functools.cache
 def lifetime(held_out=False):
-    """A tiny Transformer learns to tell forty points apart."""
-    task = ProjectedClassification(spots(), T, FEATURES, SLOTS)
-    model = Transformer(FEATURES, SLOTS, SLOTS, T, width=4, layers=1, heads=1, expansion=1)
-    return InContextLifetime(task, model, held_out)
+    """A small Transformer that classifies projections of the forty points of `spots` in context."""
+    task = ProjectedClassification(data=spots(), length=T, features=FEATURES, slots=SLOTS)
+    model = Transformer(
+        inputs=FEATURES, targets=SLOTS, outputs=SLOTS, positions=T, width=4, layers=1, heads=1, expansion=1
+    )
+    return InContextLifetime(task=task, model=model, held_out=held_out)
 
 
 def levels(*lengths):
-    """Tasks, with these lifetimes."""
+    """Levels with these lifetimes, each a task instance."""
     keys = jax.random.split(jax.random.key(7), len(lengths))
-    drawn = jax.jit(jax.vmap(SequenceLevels(lifetime().task)))(keys)
-    return drawn.replace(lifetime=np.array(lengths, np.int32))
+    sampled = jax.jit(jax.vmap(SequenceLevels(lifetime().task)))(keys)
+    return sampled.replace(num_updates=np.array(lengths, np.int32))

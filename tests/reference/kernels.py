@@ -1,4 +1,4 @@
-"""Every kernel, and trees they all can take."""
+"""All kernels, and trees that each of them accepts."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,13 @@ from lopt import optimizers as lo
 
 
 def diagonal(tree):
-    """A preconditioner that differs from element to element."""
+    """A positive diagonal preconditioner with different entries."""
     return jax.tree.map(lambda x: 1 + jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape) ** 2, tree)
 
 
 QUADRATIC = lo.Quadratic(
-    lambda m: jax.tree.map(jnp.multiply, diagonal(m), m), lambda y: jax.tree.map(jnp.divide, y, diagonal(y))
+    lambda m: jax.tree.map(jnp.multiply, diagonal(m), m),
+    lambda y: jax.tree.map(jnp.divide, y, diagonal(y)),
 )
 KERNELS = {
     "l1": lo.L1(),
@@ -36,12 +37,12 @@ KERNELS = {
     "half l1 square": lo.HalfL1Square(),
     "quadratic": QUADRATIC,
 }
-MATRICES = ("rows", "neurons", "nuclear")  # take no vectors
-FREE = ("half square", "half l1 square", "quadratic")  # constrain nothing
+MATRICES = ("rows", "neurons", "nuclear")  # accept matrices only
+FREE = ("half square", "half l1 square", "quadratic")  # K* is finite everywhere
 ON_THE_BOUNDARY = ("l1", "l2", "l3", "l1.5", "l-inf", "top-k", "rows", "neurons", "l2 per leaf", "nuclear")
 
 
 def matrices(seed, scale=1.0, dtype=np.float64):
-    """A matrix and a stack of them."""
+    """A matrix, and a stack of matrices."""
     rng = np.random.default_rng(seed)
     return {"stack": dtype(scale * rng.normal(size=(2, 2, 3))), "w": dtype(scale * rng.normal(size=(3, 2)))}

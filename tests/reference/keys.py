@@ -1,8 +1,7 @@
-"""Finding a key that is used twice, in whole programs.
+"""A check of whole programs for keys that are used twice.
 
-JAX's checker takes three things for a second use that are none: the backward pass that draws the forward pass's
-numbers again, a scan over keys under vmap, and a while loop that takes some rows of an array of keys. They are traced
-in a plainer form.
+JAX's checker has three false positives: a backward pass that draws the random numbers of the forward pass again, a scan
+over keys under vmap, and a while loop that takes rows of an array of keys. `trace` replaces these by simpler forms.
 """
 
 import jax
@@ -14,7 +13,7 @@ vmap = jax.vmap
 
 
 def trace(monkeypatch, f, *args):
-    """The shapes of `f(*args)`.
+    """Trace `f(*args)` with the check of key reuse; returns the shapes of the results.
 
     Raises:
         jax.errors.KeyReuseError: a key was used twice.
@@ -43,7 +42,7 @@ def _one_by_one(f, in_axes=0):
         num = next(jax.tree.leaves(arg)[0].shape[0] for arg, axis in zip(args, axes, strict=True) if axis == 0)
 
         def row(i):
-            # a slice, which the checker follows; an index would be a gather
+            # the checker follows a slice, but not a gather
             def take(x):
                 return jax.lax.index_in_dim(x, i, keepdims=False)
 

@@ -1,4 +1,4 @@
-"""Plain NumPy, one number at a time: what the library computes with scans and gathers."""
+"""NumPy loops for what the library computes with scans and gathers."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def gae(reward, discount, truncated, value, next_value, gamma, lam):
 
 
 def discounted_returns(reward, discount, truncated, next_value, gamma):
-    """Rewards up to the episode's last step, then the value of what would have followed unless it terminated."""
+    """Discounted rewards up to the episode's last step, plus the bootstrapped value unless it terminated, O(T^2)."""
     total = np.zeros_like(reward)
     for at in np.ndindex(reward.shape[1:]):
         for t in range(len(reward)):
@@ -84,9 +84,9 @@ def lpg(theta, recurrence, traj, out, out_next, time):
         return dense(theta["Dense_1"], np.maximum(dense(theta["Dense_0"], softmax(logits)), 0))
 
     terminated = traj.discount == 0
-    chosen = np.take_along_axis(softmax(out.policy), traj.action[..., None], -1)
-    columns = [traj.reward[..., None], terminated[..., None], chosen]
-    columns += [np.full_like(chosen, value) for value in time]
+    pi = np.take_along_axis(softmax(out.policy), traj.action[..., None], -1)
+    columns = [traj.reward[..., None], terminated[..., None], pi]
+    columns += [np.full_like(pi, value) for value in time]
     columns += [phi(out.prediction), np.where(terminated[..., None], 0, phi(out_next.prediction))]
     h = recurrence(theta["recurrence"], np.concatenate(columns, -1), terminated | traj.truncated)
     h = np.maximum(h, 0)
@@ -94,7 +94,7 @@ def lpg(theta, recurrence, traj, out, out_next, time):
 
 
 def lpo(theta, r, advantage, time):
-    """The network of a learned drift; `time` are the factors its inputs are repeated with; arXiv 2210.05639."""
+    """The network of a learned drift, before f_0 and xi; `time` are the time features g; arXiv 2210.05639."""
     x = np.stack([np.log(r), np.log(r) ** 2, 1 - r, (1 - r) ** 2], -1)
     x = np.concatenate([x, advantage[..., None] * x], -1)
     x = np.concatenate([x, *(factor * x for factor in time)], -1)

@@ -1,4 +1,4 @@
-"""Every optimizer, and what the laws have to know of it."""
+"""All optimizers, as cases for the laws of `tests/contracts/test_optax.py`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,17 +21,17 @@ DECAYED = {"learning_rate": (1e-3, 1e-1), **BETAS, "weight_decay": (0.1, 1.0)}
 
 @dataclass(frozen=True)
 class Case:
-    """An optimizer for the laws of `tests/contracts/test_optax.py`.
+    """An optimizer, with its properties that the laws depend on.
 
     Attributes:
-        make: keyword arguments -> optax transformation; without any it is the optimizer as users get it.
-        hyperparams: the arguments of `make` that may be traced, with a range to try.
-        state_dtype: the argument of `make` that sets the type of its state, if there is one.
-        state_floor: the narrowest type that its state has without that argument; None for the parameter's, any.
+        make: function from keyword arguments to an optax transformation; without arguments, that with the defaults.
+        hyperparams: the arguments of `make` that may be traced, each with a range for the test.
+        state_dtype: name of the argument of `make` that sets the dtype of the state; None if there is none.
+        state_floor: the narrowest dtype of the state without that argument; None for the dtype of the parameters.
         needs_params: whether `update` must be given the parameters.
         matrices: whether every leaf must be a matrix.
-        extra: keyword arguments that `update` has to be given.
-        finds: the arguments with which it finds the minimum of a parabola at `TARGET`; None if it is not meant to.
+        extra: keyword arguments that `update` requires.
+        finds: arguments of `make` with which it converges to the minimum of a parabola at `TARGET`; None if not tested.
     """
 
     make: Callable[..., optax.GradientTransformation]
@@ -53,7 +53,7 @@ class Case:
         return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
-SHARP = {  # kernels whose solution is off the minimum in proportion to their width
+SHARP = {  # narrow kernels: the distance of the solution from the minimum is proportional to the width
     "Huber": lo.Huber(0.01),
     "soft threshold": lo.SoftThreshold(0.01),
     "log-cosh": lo.LogCosh(100.0),
@@ -63,20 +63,20 @@ SHARP = {  # kernels whose solution is off the minimum in proportion to their wi
 
 
 def of_kernel(name):
-    """Lion-K with that kernel."""
+    """Lion-K with the kernel of this name."""
     kernel = SHARP.get(name, KERNELS[name])
     decay = 0.0 if name in FREE else 0.1
     return Case(partial(lopt.lion_k, kernel), matrices=name in MATRICES, finds={"weight_decay": decay})
 
 
 def of_rule(name):
-    """A learned optimizer, whose hyper-parameter is a factor on theta."""
+    """A learned optimizer; its hyper-parameter is a factor of theta."""
     make = partial(rules.as_optax, name)
     return Case(make, {"gain": (0.8, 1.2)}, None, needs_params=name in rules.NEED_PARAMS, finds=None)
 
 
 def of_program(program, finds=None, needs_params=True):
-    """What a program describes; its hyper-parameters are its constants."""
+    """The optimizer of a program; its hyper-parameters are the program's constants."""
     values = {name: tuple(sorted((0.9 * c, 1.1 * c))) for name, c in search.constants_of(program).items()}
     hyperparams = {"learning_rate": (0.1, 1.0)} | values
     return Case(search.exposed(program), hyperparams, "state_dtype", "float32", needs_params, finds=finds)
@@ -125,9 +125,9 @@ QUICK = (
 
 
 def params(case, dtype=np.float32, seed=0):
-    """Parameters of every kind the optimizer takes: matrices, and unless it refuses them a vector and a scalar."""
+    """Parameters of all kinds that the optimizer accepts: matrices, and where allowed a vector and a scalar."""
     rng = np.random.default_rng(seed)
     shapes = {"stack": (2, 2, 3), "w": (3, 2), "no rows": (0, 2)}
     shapes |= {} if case.matrices else {"b": (3,), "s": ()}
-    made = {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
-    return made | {"none": None}
+    arrays = {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
+    return arrays | {"none": None}

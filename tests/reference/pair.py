@@ -1,4 +1,4 @@
-"""Two states, two actions, and every way for an episode to end, as data."""
+"""An environment with two states and two actions, whose episodes terminate or are truncated."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from lopt.types import Level, TabularObs, TimeStep
 
 
 class PairLevel(struct.PyTreeNode):
-    """`reward` `[state, action]`; an episode terminates with probability `p_end` a step, or is truncated at `limit`."""
+    """Level parameters: `reward` `[state, action]`, termination probability `p_end` per step, time limit `limit`."""
 
     reward: jax.Array
     p_end: jax.Array
@@ -19,7 +19,7 @@ class PairLevel(struct.PyTreeNode):
 
 
 class PairState(struct.PyTreeNode):
-    """Where the agent is, and since when."""
+    """The state index, and the steps done in the episode."""
 
     index: jax.Array
     time: jax.Array
@@ -27,14 +27,14 @@ class PairState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class Pair:
-    """The action is the next state; episodes start in either."""
+    """The action is the next state; the initial state is uniform."""
 
     num_actions: int = 2
     num_states: int = 2
 
     def reset(self, key, params):
         state = PairState(jax.random.bernoulli(key).astype(jnp.int32), jnp.zeros((), jnp.int32))
-        return self._see(state), state
+        return self._observe(state), state
 
     def step(self, key, state, action, params):
         key_end, key_reset = jax.random.split(key)
@@ -44,27 +44,27 @@ class Pair:
         fresh = self.reset(key_reset, params)[1]
         new = jax.tree.map(lambda a, b: jnp.where(terminated | truncated, a, b), fresh, after)
         timestep = TimeStep(
-            obs=self._see(new),
+            obs=self._observe(new),
             reward=params.reward[state.index, action],
             discount=1 - terminated.astype(jnp.float32),
             truncated=truncated,
-            final_obs=self._see(after),
+            final_obs=self._observe(after),
         )
         return timestep, new
 
-    def _see(self, state):
+    def _observe(self, state):
         return TabularObs(state.index, 0.05 * state.time.astype(jnp.float32))
 
 
-def level(reward=((0.3, -0.2), (0.5, -1.0)), p_end=0.2, limit=3, lifetime=100):
-    """A level; a scalar `reward` pays always."""
+def level(reward=((0.3, -0.2), (0.5, -1.0)), p_end=0.2, limit=3, num_updates=100):
+    """A level, see `PairLevel`; a scalar `reward` is that of all states and actions."""
     reward = np.broadcast_to(np.asarray(reward, np.float32), (2, 2))
     params = PairLevel(jnp.asarray(reward), jnp.float32(p_end), jnp.int32(limit))
-    return Level(params=params, lifetime=jnp.int32(lifetime))
+    return Level(params=params, num_updates=jnp.int32(num_updates))
 
 
 def levels(*lifetimes):
-    """Levels `[N]` of different rewards with these lifetimes."""
+    """Levels `[N]` with different rewards and these lifetimes."""
     rng = np.random.default_rng(0)
-    several = [level(rng.normal(size=(2, 2)), 0.1 * i, 2 + i, lifetime) for i, lifetime in enumerate(lifetimes)]
-    return jax.tree.map(lambda *xs: jnp.stack(xs), *several)
+    rows = [level(rng.normal(size=(2, 2)), 0.1 * i, 2 + i, lifetime) for i, lifetime in enumerate(lifetimes)]
+    return jax.tree.map(lambda *xs: jnp.stack(xs), *rows)

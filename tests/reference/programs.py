@@ -1,4 +1,4 @@
-"""Programs of the search, mutated, random and otherwise, and what they do to some weights."""
+"""Programs of the search: published, mutated and random ones, and their updates of some weights."""
 
 import functools
 
@@ -47,7 +47,7 @@ def train(w, g, m, v, lr):
     return u, m, v
 """,
 }
-"""What mutation has made of AdamW, and one written by hand: programs that move the weights by finite amounts."""
+"""Two programs found by mutation from AdamW, and a hand-written one; their updates are finite."""
 
 SHAPES = ((2, 2), (3,))
 
@@ -59,42 +59,42 @@ def tree(seed, scale=1.0):
 
 @functools.cache
 def descendants(number, start=published.ADAMW, seed=0):
-    """A line of children, each of the one before."""
+    """`number` programs, each mutated from the one before, the first from `start`."""
     rng, mutation = np.random.default_rng(seed), Mutation(longest=40)
-    line = [parse(start)]
-    while len(line) <= number:
-        line.append(mutation(rng, line[-1]))
-    return tuple(line[1:])
+    chain = [parse(start)]
+    while len(chain) <= number:
+        chain.append(mutation(rng, chain[-1]))
+    return tuple(chain[1:])
 
 
 @functools.cache
-def strangers(number, length=15, mutation=None, seed=0):
-    """Programs of nothing but chance."""
+def random_programs(number, length=15, mutation=None, seed=0):
+    """Uniform random valid programs."""
     rng = np.random.default_rng(seed)
     return tuple(random_program(rng, length, mutation=mutation) for _ in range(number))
 
 
 @functools.cache
 def updates(program, steps=3):
-    """The updates of some steps, the weights moving along where they are finite."""
-    w, extras, kept = tree(0), [tree(0, 0.0)] * len(program.extras), []
+    """The updates of some steps; they are applied to the weights where finite."""
+    w, extras, history = tree(0), [tree(0, 0.0)] * len(program.extras), []
     for step in range(steps):
         update, extras = interpret(program, w, tree(1 + step), extras, 1.0 - 0.1 * step)
         w = tuple(np.subtract(x, u, where=np.isfinite(u), out=x.copy()) for x, u in zip(w, update, strict=True))
-        kept += update
-    return kept
+        history += update
+    return history
 
 
 @functools.cache
 def candidates():
-    """Live parts of different programs."""
-    lines = [descendants(60, start, seed)[9::10] for start in (published.ADAMW, published.LION) for seed in range(12)]
-    live = [prune_loop(program) for line in (*lines, strangers(100, length=20)) for program in line]
+    """Different programs, mutated and random, without dead statements."""
+    chains = [descendants(60, start, seed)[9::10] for start in (published.ADAMW, published.LION) for seed in range(12)]
+    live = [prune_loop(program) for chain in (*chains, random_programs(100, length=20)) for program in chain]
     return list(dict.fromkeys(program for program in live if program.statements))
 
 
 def jittered(program, rng, size=1e-9):
-    """The program with every value off by a relative error of this size."""
+    """The program with a relative error of at most `size` in every value."""
     statements = []
     for s in program.statements:
         statements += [s, Statement(s.target, "multiply", (s.target, 1 + size * rng.uniform(-1, 1)))]

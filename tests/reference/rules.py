@@ -1,4 +1,4 @@
-"""Every learned optimizer, with meta-parameters none of which is zero."""
+"""All learned optimizers, with non-zero meta-parameters."""
 
 import functools
 
@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from lopt import optimizers as lo
-from tests.reference.lives import random_theta
+from tests.reference.lifetimes import random_theta
 
 RULES = {
     "learnable SGD": lo.LearnableSGD(momentum=0.5),
@@ -22,14 +22,14 @@ NEED_PARAMS = ("MLP", "Adafactor MLP", "hierarchical", "OPEN")
 
 @functools.cache
 def theta(name):
-    """Meta-parameters that are not small: the logarithms of constants as they are, everything else random."""
+    """Random meta-parameters of order one; decays and constants of learnable optimizers have their initial values."""
     rule = RULES[name]
     if name.startswith("learnable"):
         return jax.tree.map(np.asarray, rule.init(jax.random.key(0)))
-    drawn = random_theta(rule)
-    return drawn | {"decays": rule.init(jax.random.key(0))["decays"]} if "decays" in drawn else drawn
+    random = random_theta(rule)
+    return random | {"decays": rule.init(jax.random.key(0))["decays"]} if "decays" in random else random
 
 
 def as_optax(name, gain=1.0):
-    """The optimizer of `gain` times theta."""
+    """The optimizer with meta-parameters `gain` times theta."""
     return RULES[name].as_optax(jax.tree.map(lambda x: gain * x, theta(name)))

@@ -1,4 +1,4 @@
-"""The smallest supervised lifetimes."""
+"""Small supervised lifetimes, for the tests."""
 
 import functools
 
@@ -31,23 +31,27 @@ def spots() -> Dataset:
 
 
 def classification(**changes):
-    """A tiny network on tiny data."""
-    return DatasetTask(spots(), Perceptron((5,), 3), cross_entropy, **({"batch_size": 4} | changes))
+    """A small network trained on `spots`."""
+    return DatasetTask(data=spots(), net=Perceptron((5,), 3), criterion=cross_entropy, **({"batch_size": 4} | changes))
 
 
-LIVES = {
-    "supervised, by an MLP": lambda: SupervisedLifetime(classification(), lo.MLPRule((3,), 0.1, 0.1)),
+LIFETIMES = {
+    "supervised, by an MLP": lambda: SupervisedLifetime(
+        task=classification(), optimizer=lo.MLPRule(hidden=(3,), step_size=0.1, exponent=0.1)
+    ),
     "supervised, by OPEN, noisy and rescaled": lambda: SupervisedLifetime(
-        Rescaled(Quadratic(3, noise=0.1), 0.1, 10.0), lo.OpenRule(2, 3, 0.1, 0.1), held_out=False
+        task=Rescaled(task=Quadratic(dimensions=3, noise=0.1), smallest=0.1, largest=10.0),
+        optimizer=lo.OpenRule(recurrent=2, width=3, step_size=0.1, exponent=0.1),
+        held_out=False,
     ),
     "supervised, by AdamW": lambda: SupervisedLifetime(
-        Rosenbrock(noise=0.1), lo.Designed(lambda _: optax.adamw(0.01)), bound=10.0
+        task=Rosenbrock(noise=0.1), optimizer=lo.FromOptax(lambda _: optax.adamw(0.01)), bound=10.0
     ),
 }
 
 
 def levels(lifetime, *lengths):
-    """Variations of its task, of these lifetimes."""
+    """Levels with these lifetimes, each an instance of the lifetime's task."""
     keys = jax.random.split(jax.random.key(7), len(lengths))
-    drawn = jax.jit(jax.vmap(Variations(lifetime.task, 100)))(keys)
-    return drawn.replace(lifetime=np.array(lengths, np.int32))
+    sampled = jax.jit(jax.vmap(Variations(task=lifetime.task, num_updates=100)))(keys)
+    return sampled.replace(num_updates=np.array(lengths, np.int32))

@@ -1,4 +1,4 @@
-"""Random trajectories that contain every kind of ending."""
+"""Random trajectories with terminations and truncations."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ def endings(rng, shape):
 
 
 def trajectory(seed=0, T=6, B=3, num_states=4, num_actions=3, dtype=np.float32):
-    """A trajectory of random numbers; what follows a step is unrelated to it."""
+    """A random trajectory; `next_obs` is independent of the next `obs`."""
     rng = np.random.default_rng(seed)
     discount, truncated = endings(rng, (T, B))
 

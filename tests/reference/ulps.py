@@ -1,9 +1,8 @@
-"""Tolerances in units in the last place, for one function computed by two programs.
+"""Tolerances in units in the last place (ulps), for one function computed by two programs.
 
 Two programs round in different places: a compiler fuses a product with a sum, sums in another order or divides by
-multiplying with the reciprocal, and which of these it does depends on the processor. So equality to the last bit is
-asserted only between two runs of one compiled program, for whole numbers and for copies. Everywhere else a test states
-how many roundings the two results may differ by.
+multiplying with the reciprocal, depending on the processor. Equality to the last bit is therefore asserted only between
+two runs of one compiled program, for integers and for copies. In other tests the tolerance is a number of roundings.
 """
 
 from typing import Any
@@ -14,11 +13,11 @@ import numpy as np
 
 
 def assert_ulps(actual: Any, desired: Any, ulps: float, scale: Any = 0.0) -> None:
-    """Every leaf within `ulps` epsilons of its type, times its own size plus `scale`.
+    """Assert |actual - desired| <= ulps * eps * (|desired| + scale) in every leaf, with the dtype's machine epsilon.
 
-    Where terms cancel, the size of the result is not that of its rounding: `scale` is then the size of the terms, a
-    number or an array that broadcasts. Whole numbers, truth values, keys and what is not finite must be equal, and so
-    must types.
+    Where terms cancel, the rounding error is proportional to the size of the terms and not of the result: `scale` is
+    then the size of the terms, a number or an array that broadcasts. Integers, booleans, keys and non-finite numbers
+    must be equal, and so must dtypes.
     """
 
     def check(x: Any, y: Any) -> None:

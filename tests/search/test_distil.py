@@ -1,4 +1,4 @@
-"""Closed forms of drifts: their fitness, what the search finds, and their use."""
+"""Symbolic distillation of drifts: fitness of closed forms, their discovery, and their use as drifts."""
 
 import collections
 import functools
@@ -27,8 +27,8 @@ from tests.reference.programs import jittered
 from tests.reference.ulps import assert_ulps
 
 CLIP = "def drift(r, A, t): return max((r - max(min(r, 1.2), 0.8)) * A, 0.0)"
-FEW = ("add", "subtract", "multiply", "max", "min", "abs", "square", "exp", "log", "tanh", "negative")
-START = Program((), (), ("r",), ("r", "A"))
+FUNCTIONS = ("add", "subtract", "multiply", "max", "min", "abs", "square", "exp", "log", "tanh", "negative")
+INITIAL = Program((), (), ("r",), ("r", "A"))
 
 
 @functools.cache
@@ -37,8 +37,8 @@ def points():
     return np.exp(rng.normal(size=200) * 0.5), rng.normal(size=200)
 
 
-def of(drift):
-    """The drift's values at the points."""
+def values_of(drift):
+    """The values of a drift without meta-parameters at the points."""
     r, A = points()
     values = drift((), jnp.log(r), jnp.asarray(A), Progress(jnp.int32(0), jnp.int32(1)))
     return np.asarray(values, float)
@@ -46,10 +46,10 @@ def of(drift):
 
 @functools.cache
 def fitness(target, **settings):
-    return Distillation(points(), of(target), DriftValidity(*points()), **settings)
+    return Distillation(points=points(), target=values_of(target), violation=DriftValidity(*points()), **settings)
 
 
-def test_expressions_have_the_values_of_their_text():
+def test_expressions_evaluate_their_text():
     f = expression(parse("def f(x, unit): return exp(x) * unit + cube(x)", num_inputs=1))
     x = np.linspace(-1, 1, 5)
     np.testing.assert_allclose(f(x), np.exp(x) + x**3, rtol=1e-14)
@@ -57,24 +57,24 @@ def test_expressions_have_the_values_of_their_text():
         expression(parse("def f(x, m, unit): return x, m", num_inputs=1))
 
 
-def test_pointwise_functions_treat_every_point_alone():
-    """The values at some points are those among all points."""
+def test_pointwise_functions_act_elementwise():
+    """Values at a subset of the points equal those of the same points in the whole array."""
     rng, noise, x = np.random.default_rng(0), np.random.default_rng(1), np.linspace(-2, 2, 7)
     for _ in range(30):
-        program = random_program(rng, 10, extras=(), mutation=Mutation(POINTWISE))
+        program = random_program(rng, 10, extras=(), mutation=Mutation(functions=POINTWISE))
         f = expression(program)
         values = f(x, x**2)
         assert values.shape == x.shape
-        # numpy's functions may differ by some ulps in a vector and its remainder; how much the program makes of that
-        # is seen by moving every value at random
+        # numpy's functions may differ by some ulps between a vector and its remainder; random perturbations of all
+        # values show how much the program amplifies them
         size = 1e-9
-        moved = np.stack([expression(jittered(program, noise, size))(x, x**2) for _ in range(5)])
+        perturbed = np.stack([expression(jittered(program, noise, size))(x, x**2) for _ in range(5)])
         with np.errstate(invalid="ignore"):
-            magnified = np.abs(moved - values).max(0) / size
-        assert_ulps(f(x[::2], x[::2] ** 2), values[::2], ulps=20, scale=magnified[::2])
+            amplified = np.abs(perturbed - values).max(0) / size
+        assert_ulps(f(x[::2], x[::2] ** 2), values[::2], ulps=20, scale=amplified[::2])
 
 
-def test_the_closed_form_of_a_drift_costs_its_length():
+def test_the_fitness_of_the_closed_form_is_minus_the_cost_of_its_statements():
     program = parse(CLIP)
     assert fitness(Clip())(program) == pytest.approx(-5e-3, abs=1e-6)
     assert fitness(Clip(), parsimony=0.0)(program) == pytest.approx(0.0, abs=1e-6)
@@ -93,13 +93,13 @@ def test_the_closed_form_of_a_drift_costs_its_length():
         ("abs(A) + r - 1.0", None),
     ],
 )
-def test_validity(text, violation):
+def test_the_violation_of_a_drift(text, violation):
     f = expression(parse(f"def drift(r, A, t): return {text}"))
-    found = DriftValidity(*points())(f)
-    assert found == pytest.approx(violation, abs=1e-6) if violation is not None else found > 0.3
+    actual = DriftValidity(*points())(f)
+    assert actual == pytest.approx(violation, abs=1e-6) if violation is not None else actual > 0.3
 
 
-def test_validity_has_three_parts():
+def test_the_violation_has_three_terms():
     r, A = points()
     validity = DriftValidity(r, A)
     assert validity(lambda r, A: -((r - 1.0) ** 2)) == pytest.approx(np.mean((r - 1) ** 2))
@@ -107,10 +107,10 @@ def test_validity_has_three_parts():
     assert validity(lambda r, A: np.where(r == 1, 0.0, 10 + np.sign(r - 1) * 1e-4)) == pytest.approx(1.0)
 
 
-def test_the_program_of_a_drift_is_the_drift():
+def test_program_drifts_have_the_values_and_gradients_of_drifts():
     drift = ProgramDrift(parse(CLIP))
     assert isinstance(drift, Drift)
-    np.testing.assert_allclose(of(drift), of(Clip()), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(values_of(drift), values_of(Clip()), rtol=1e-5, atol=1e-6)
     slopes = jax.grad(lambda x: drift((), x, jnp.ones(()), Progress(jnp.int32(0), jnp.int32(1))))(jnp.float32(0.5))
     np.testing.assert_allclose(slopes, np.exp(0.5), rtol=1e-6)
     timed = ProgramDrift(parse("def drift(r, A, t): return square(r - 1) * t"))
@@ -120,27 +120,27 @@ def test_the_program_of_a_drift_is_the_drift():
         ProgramDrift(parse("def drift(r, lr): return r", num_inputs=1))
 
 
-def evolved(fitness, cycles, seed, population=50, tournament=5):
-    """Regularised evolution in its smallest form: the oldest goes, a child of the best of a few comes."""
-    rng, mutation = np.random.default_rng(seed), Mutation(FEW, longest=8)
-    alive = collections.deque([(fitness(START), START)] * population)
-    best = alive[0]
-    for _ in range(cycles):
-        drawn = [alive[i] for i in rng.integers(population, size=tournament)]
-        child = mutation(rng, max(drawn, key=lambda pair: pair[0])[1])
-        alive.append((fitness(child), child))
-        alive.popleft()
-        best = max(best, alive[-1], key=lambda pair: pair[0])
+def evolve(fitness, steps, seed, population_size=50, tournament=5):
+    """The best program of a minimal regularised evolution: each child replaces the oldest individual."""
+    rng, mutation = np.random.default_rng(seed), Mutation(functions=FUNCTIONS, longest=8)
+    population = collections.deque([(fitness(INITIAL), INITIAL)] * population_size)
+    best = population[0]
+    for _ in range(steps):
+        entrants = [population[i] for i in rng.integers(population_size, size=tournament)]
+        child = mutation(rng, max(entrants, key=lambda pair: pair[0])[1])
+        population.append((fitness(child), child))
+        population.popleft()
+        best = max(best, population[-1], key=lambda pair: pair[0])
     return best[1]
 
 
 @pytest.mark.slow
 def test_evolution_finds_a_closed_form():
-    """The square of the logarithm of r, from its values alone."""
+    """log(r)^2 is found from its values."""
     r, A = points()
-    goal = Distillation((r, A), np.log(r) ** 2, DriftValidity(r, A))
-    found = max((shrink(evolved(goal, 2000, seed), goal, 1e-3) for seed in range(2)), key=goal)
-    assert canonical_hash(found) == canonical_hash(parse("def drift(r, A, t): return square(log(r))"))
+    fitness = Distillation(points=(r, A), target=np.log(r) ** 2, violation=DriftValidity(r, A))
+    result = max((shrink(evolve(fitness, 2000, seed), fitness, 1e-3) for seed in range(2)), key=fitness)
+    assert canonical_hash(result) == canonical_hash(parse("def drift(r, A, t): return square(log(r))"))
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,6 @@ def test_evolution_finds_a_closed_form():
         ({"weight": -1.0}, ">= 0"),
     ],
 )
-def test_targets_that_make_no_sense_are_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Distillation(**{"points": points(), "target": of(DPO())} | arguments)
+        Distillation(**{"points": points(), "target": values_of(DPO())} | arguments)

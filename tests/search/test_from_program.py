@@ -1,4 +1,4 @@
-"""Programs as optimizers: equal to the host interpreter, and the published ones to what they are said to be."""
+"""Programs as optax optimizers: they agree with the host interpreter, and published ones with their equations."""
 
 import dataclasses
 
@@ -29,49 +29,49 @@ TEXTS = FOUND | {name: text for name, text in vars(published).items() if name.is
 
 
 def in_range(program, values):
-    """Whether all numbers on the way are of a size that float32 has."""
+    """Whether all intermediate values are in the range of float32."""
     statements, name = [], {}
     for i, s in enumerate(program.statements):
         statements.append(Statement(f"x{i}", s.function, tuple(name.get(arg, arg) for arg in s.args)))
         name[s.target] = f"x{i}"
-    every = dataclasses.replace(program, statements=tuple(statements), outputs=tuple(s.target for s in statements))
+    traced = dataclasses.replace(program, statements=tuple(statements), outputs=tuple(s.target for s in statements))
     with np.errstate(all="ignore"):
-        made = evaluator(np, every)(dict(zip(program.parameters, values, strict=True)))
-    sizes = np.abs(np.concatenate([np.ravel(x) for x in jax.tree.leaves(made)]))
+        results = evaluator(np, traced)(dict(zip(program.parameters, values, strict=True)))
+    sizes = np.abs(np.concatenate([np.ravel(x) for x in jax.tree.leaves(results)]))
     return ((sizes == 0) | (sizes > 1e-30) & (sizes < 1e30)).all()
 
 
 def agreement(program, dtype, rtol):
-    """How many numbers agree in the two forms, over steps with state, each from the interpreter's last state.
+    """The number of values that agree between the optax form and the interpreter, over steps with state.
 
-    Numbers that do not agree to `rtol` must be moved by jitter as much in proportion: some programs take the tangent
-    of a large number, or leave it to rounding whether there is a number at all.
+    Each step begins with the interpreter's state. Values that differ by more than `rtol` must be as sensitive to
+    jitter: some programs take the tangent of a large number, or whether a value is finite depends on rounding.
     """
     rng, tx, number = np.random.default_rng(0), from_program(program, lambda count: 1.0 - 0.01 * count), 0
     w, extras = tree(0), [tree(0, 0.0)] * len(program.extras)
     for step in range(STEPS):
-        given = jax.tree.map(lambda x: x.astype(dtype).astype(float), (w, tree(1 + step), *extras))
+        inputs = jax.tree.map(lambda x: x.astype(dtype).astype(float), (w, tree(1 + step), *extras))
         lr = np.asarray(1.0 - 0.01 * step, dtype).astype(float)
-        if dtype == "float32" and not in_range(program, (*given, lr)):
+        if dtype == "float32" and not in_range(program, (*inputs, lr)):
             break
-        w, g, *extras = given
-        params, gradients, *trees = jax.tree.map(lambda x: jnp.asarray(x, dtype), given)
+        w, g, *extras = inputs
+        params, gradients, *trees = jax.tree.map(lambda x: jnp.asarray(x, dtype), inputs)
         state = tx.init(params)._replace(count=jnp.int32(step), extras=dict(zip(program.extras, trees, strict=True)))
-        moved, state = tx.update(gradients, state, params)
-        found = flat([-x for x in moved], state.extras.values())
+        updates, state = tx.update(gradients, state, params)
+        actual = flat([-x for x in updates], state.extras.values())
         update, extras = interpret(program, w, g, extras, lr)
         expected = flat(update, extras)
         with np.errstate(invalid="ignore"):
-            off = ~((np.abs(found - expected) <= rtol * np.abs(expected)) | (found == expected))
-        off &= ~(np.isnan(found) & np.isnan(expected))
-        if off.any():
-            others = [flat(*interpret(jittered(program, rng), w, g, given[2:], lr))[off] for _ in range(4)]
+            differs = ~((np.abs(actual - expected) <= rtol * np.abs(expected)) | (actual == expected))
+        differs &= ~(np.isnan(actual) & np.isnan(expected))
+        if differs.any():
+            perturbed = [flat(*interpret(jittered(program, rng), w, g, inputs[2:], lr))[differs] for _ in range(4)]
             with np.errstate(invalid="ignore"):
-                moves = np.abs(others - expected[off]).max(0) / 1e-9
-            same = np.isfinite(others).all(0) & np.isfinite(expected[off])
-            assert (np.abs(found - expected)[off] <= 3 * rtol * moves)[same].all()
-            assert (np.isfinite(others) != np.isfinite(expected[off])).any(0)[~same].all()
-        number += np.count_nonzero(~off & (expected != 0) & np.isfinite(expected))
+                sensitivity = np.abs(perturbed - expected[differs]).max(0) / 1e-9
+            finite = np.isfinite(perturbed).all(0) & np.isfinite(expected[differs])
+            assert (np.abs(actual - expected)[differs] <= 3 * rtol * sensitivity)[finite].all()
+            assert (np.isfinite(perturbed) != np.isfinite(expected[differs])).any(0)[~finite].all()
+        number += np.count_nonzero(~differs & (expected != 0) & np.isfinite(expected))
         w = jax.tree.map(np.subtract, w, update)
         if not np.isfinite(flat(w, extras)).all():
             break
@@ -84,20 +84,20 @@ some_and_all = pytest.mark.parametrize(
 
 
 @some_and_all
-def test_it_is_the_interpreter_in_float64(every, least):
+def test_optimizers_agree_with_the_interpreter_in_float64(every, least):
     with jax.enable_x64(True):
         numbers = [agreement(program, "float64", 1e-12) for program in candidates()[::every]]
     assert np.count_nonzero(numbers) > least
 
 
 @some_and_all
-def test_it_is_the_interpreter_in_float32(every, least):
+def test_optimizers_agree_with_the_interpreter_in_float32(every, least):
     numbers = [agreement(program, "float32", 1e-5) for program in candidates()[::every]]
     assert np.count_nonzero(numbers) > least
 
 
 def trajectory(tx, steps=STEPS, seed=0):
-    """Updates `[steps, ...]` and the last state of a compiled run on given gradients."""
+    """Updates `[steps, ...]` and the last state of a compiled run on random gradients."""
     params = [jnp.asarray(x, jnp.float32) for x in tree(seed)]
     gradients = [
         jnp.asarray(np.stack(leaves), jnp.float32) for leaves in zip(*map(tree, range(1, steps + 1)), strict=True)
@@ -116,16 +116,16 @@ def trajectory(tx, steps=STEPS, seed=0):
     return jax.tree.map(np.asarray, run(params))
 
 
-def by_hand(rule, num_extras, steps=STEPS):
-    """Updates `[steps, ...]` of `rule(w, g, *extras) -> (update, *extras)`, leaf by leaf in numpy."""
+def numpy_trajectory(rule, num_extras, steps=STEPS):
+    """Updates `[steps, ...]` of `rule(w, g, *extras) -> (update, *extras)` in numpy, on the same gradients."""
     out = []
     for leaf in range(len(SHAPES)):
-        w, extras, kept = tree(0)[leaf], [np.zeros(SHAPES[leaf])] * num_extras, []
+        w, extras, updates = tree(0)[leaf], [np.zeros(SHAPES[leaf])] * num_extras, []
         for step in range(steps):
             update, *extras = rule(w, tree(1 + step)[leaf], *extras)
             w = w - update
-            kept.append(-update)
-        out.append(np.stack(kept))
+            updates.append(-update)
+        out.append(np.stack(updates))
     return out
 
 
@@ -176,14 +176,14 @@ def addsign(w, g, m):
         ("ADDSIGN", addsign, ("m",)),
     ],
 )
-def test_published_programs_are_what_they_are_said_to_be(name, rule, extras):
+def test_published_programs_agree_with_their_equations(name, rule, extras):
     updates, state = trajectory(from_program(getattr(published, name)))
     assert tuple(state.extras) == extras and state.count == STEPS
-    for ours, theirs in zip(updates, by_hand(rule, len(extras)), strict=True):
+    for ours, theirs in zip(updates, numpy_trajectory(rule, len(extras)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-9)
 
 
-def test_lions_text_is_lion():
+def test_lions_program_agrees_with_lopts_lion():
     schedule = optax.linear_schedule(1.0, 0.1, STEPS)
     constants = {"c0": 0.95, "c1": 0.98, "c2": 0.5, "c3": 1e-2}
     mask = [True, False]
@@ -197,7 +197,7 @@ def test_lions_text_is_lion():
         np.testing.assert_allclose(x, y, rtol=1e-5)
 
 
-def test_the_raw_lion_keeps_one_buffer_and_is_lion_but_for_clipping():
+def test_the_raw_lion_has_one_buffer_and_agrees_with_lion_except_for_clipping():
     raw = from_program(published.LION_RAW)
     assert list(raw.init(list(tree(0))).extras) == ["v"]
     ours, _ = trajectory(raw)
@@ -207,23 +207,23 @@ def test_the_raw_lion_keeps_one_buffer_and_is_lion_but_for_clipping():
         m = 0.1 * g + 0.9 * v
         return 0.0002172 * (np.sign(m) + 0.4602 * w), m * 1.1091 - g * 0.1091
 
-    # the gradients here are longer than one, so clipping and the arcsine change g, but few signs
-    agree = [np.isclose(x, y, rtol=0.05) for x, y in zip(ours, by_hand(rule, 1), strict=True)]
+    # the gradients' norms exceed 1, so clipping and the arcsine change g, but few signs
+    agree = [np.isclose(x, y, rtol=0.05) for x, y in zip(ours, numpy_trajectory(rule, 1), strict=True)]
     assert np.mean(np.concatenate([x.ravel() for x in agree])) > 0.7
 
 
-def test_a_peak_rate_inside_or_outside():
-    inside, _ = trajectory(from_program(published.ADDSIGN))
-    outside, _ = trajectory(from_program(published.ADDSIGN, 0.01, constants={"c2": 1.0}))
-    for x, y in zip(inside, outside, strict=True):
+def test_the_peak_rate_can_be_a_constant_or_the_learning_rate():
+    constant, _ = trajectory(from_program(published.ADDSIGN))
+    argument, _ = trajectory(from_program(published.ADDSIGN, 0.01, constants={"c2": 1.0}))
+    for x, y in zip(constant, argument, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-6)
 
 
 def test_exposed_constants():
     make = exposed(published.LION)
-    plain, _ = trajectory(from_program(published.LION))
+    expected, _ = trajectory(from_program(published.LION))
     for tx in (make(), make(1.0, 0.9, 0.99), make(learning_rate=1.0, c2=0.1, state_dtype=None)):
-        for x, y in zip(trajectory(tx)[0], plain, strict=True):
+        for x, y in zip(trajectory(tx)[0], expected, strict=True):
             assert_ulps(x, y, STEPS, scale=np.abs(y).max())  # a sum of two products at every step
     injected = optax.inject_hyperparams(make)(learning_rate=lambda count: 1.0, c2=0.5)
     state = injected.init(list(tree(0)))
@@ -255,7 +255,7 @@ def test_the_mask_hides_weights():
         ({"state_dtype": "int32"}, "floating"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         from_program(**{"program": published.LION} | arguments)
 
@@ -273,8 +273,8 @@ def test_constants_have_the_precision_of_the_parameters():
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_running_means_of_narrow_parameters_are_those_of_float32(dtype):
-    """In bfloat16, v is 0.25 after 600 gradients of one: there 0.001 is lost beside it."""
+def test_running_means_of_half_precision_parameters_are_in_float32(dtype):
+    """In bfloat16, v would stop at 0.25 after 600 gradients of one, since adding 0.001 is rounded away."""
     steps, tx = 600, from_program(published.ADAMW)
     params = jnp.zeros(2, dtype)
 
@@ -284,16 +284,16 @@ def test_running_means_of_narrow_parameters_are_those_of_float32(dtype):
 
     state, updates = jax.lax.scan(step, tx.init(params), length=steps)
     assert updates.dtype == dtype and state.extras["v"].dtype == jnp.float32
-    # every step rounds twice
+    # each step rounds twice
     np.testing.assert_allclose(state.extras["v"], 1 - 0.999**steps, rtol=2 * steps * np.finfo(np.float32).eps)
 
 
-def test_the_state_is_as_narrow_as_it_is_asked_to_be():
+def test_the_state_has_the_given_dtype():
     tx = from_program(published.ADAMW, state_dtype="bfloat16")
     assert {x.dtype.name for x in tx.init(jnp.zeros(2)).extras.values()} == {"bfloat16"}
 
 
-def test_programs_of_any_names():
+def test_programs_may_use_other_names():
     program = parse("def rule(weights, gradient, slow, rate):\n    slow += gradient\n    return slow * rate, slow")
     tx = from_program(program, 0.5)
     updates, state = tx.update([jnp.ones(2)], tx.init([jnp.ones(2)]))

@@ -1,4 +1,4 @@
-"""The 45 functions beside closed forms in Python's own arithmetic, and the types they admit."""
+"""The 45 functions against Python's own arithmetic, and their signatures."""
 
 import math
 from itertools import product
@@ -17,7 +17,7 @@ POINTS = (-2.5, -1.0, -0.3, 0.0, 0.7, 1.0, 3.0)
 
 
 def or_nan(f):
-    """NaN where Python says that the argument is outside the domain."""
+    """`f` with NaN outside its domain, where Python raises."""
 
     def total(*xs):
         try:
@@ -81,14 +81,14 @@ def evaluate(name, *values, xp=np):
         return FUNCTIONS[name].evaluate(xp, *values)
 
 
-def test_there_are_45():
+def test_there_are_45_functions():
     assert len(FUNCTIONS) == 45
     assert {*SCALAR} | REDUCTIONS | {"invert"} == {*FUNCTIONS}
     assert all(len(types) == f.arity for f in FUNCTIONS.values() for types in f.signatures)
 
 
 @pytest.mark.parametrize("name", SCALAR)
-def test_values_are_those_of_the_closed_forms(name):
+def test_values_agree_with_python(name):
     for xs in product(POINTS, repeat=FUNCTIONS[name].arity):
         expected = SCALAR[name](*xs)
         np.testing.assert_allclose(evaluate(name, *map(np.float64, xs)), expected, rtol=1e-12, atol=1e-15)
@@ -96,7 +96,7 @@ def test_values_are_those_of_the_closed_forms(name):
         np.testing.assert_allclose(got, np.float32(expected), rtol=2e-5, atol=1e-6)
 
 
-def test_corners():
+def test_edge_cases():
     assert evaluate("sign", np.float64(0.0)) == 0
     assert np.isposinf(evaluate("divide", np.float64(1.0), np.float64(-1e-8)))
     assert evaluate("divide", np.float64(1.0), np.float64(0.0)) == pytest.approx(1e8, rel=1e-15)
@@ -106,7 +106,7 @@ def test_corners():
     np.testing.assert_array_equal(evaluate("clip_by_global_norm", zero, np.float64(0.5))[0], 0)
 
 
-def test_reductions_run_over_all_leaves_but_the_norm():
+def test_reductions_are_over_all_leaves_except_for_norm():
     x, y = (np.array([[3.0, 0.0], [0.0, 4.0]]), np.array(12.0)), (np.ones((2, 2)), np.array(-1.0))
     assert evaluate("norm", x) == (5.0, 12.0)
     assert evaluate("global_norm", x) == 13
@@ -118,7 +118,7 @@ def test_reductions_run_over_all_leaves_but_the_norm():
         np.testing.assert_allclose(got[1], factor * x[1], rtol=1e-14)
 
 
-def test_trees_leaves_and_scalars_stand_beside_each_other():
+def test_scalars_and_per_leaf_scalars_are_broadcast():
     x, norms, s = (np.ones((2, 3)), np.full(4, 2.0)), (np.float64(10.0), np.float64(20.0)), np.float64(0.5)
     got = evaluate("multiply", x, norms)
     np.testing.assert_array_equal(got[0], np.full((2, 3), 10.0))
@@ -139,7 +139,7 @@ def type_of_value(value):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_signature_tells_the_type_of_the_value(name):
+def test_values_have_the_types_of_the_signatures(name):
     for types, result in FUNCTIONS[name].signatures.items():
         got = evaluate(name, *(VALUES[type] for type in types))
         assert type_of_value(got) == result, types
@@ -155,10 +155,10 @@ def test_commutative_functions_commute(name):
         chex.assert_trees_all_close(evaluate(name, x, y), evaluate(name, y, x), rtol=1e-15)
 
 
-def test_published_functions_that_never_worked():
+def test_functions_that_fail_in_the_published_code():
     assert not FUNCTIONS["invert"].signatures and not STRICT["cbrt"].signatures
     assert FUNCTIONS["cbrt"].signatures
-    with pytest.raises(ValueError, match="integers"):
+    with pytest.raises(ValueError, match="integers only"):
         parse("def train(w, g, lr): return invert(g)")
 
 

@@ -1,4 +1,4 @@
-"""Text to programs and back, and what the reader says of texts that are no programs."""
+"""Parsing and printing of programs, and the errors of invalid texts."""
 
 import pytest
 
@@ -8,18 +8,18 @@ TEXTS = {name: text for name, text in vars(published).items() if name.isupper()}
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_published_programs_are_read_and_written(name):
+def test_published_programs_are_parsed_and_printed(name):
     program = parse(TEXTS[name])
     assert parse(program.text()) == program == parse(str(program))
     assert len({program, parse(program.text())}) == 1
     assert types_of(program)[-1] in (Type.T, Type.S)
 
 
-def test_text_of_single_calls_is_kept():
+def test_lines_of_a_single_call_are_printed_as_written():
     for text in (published.ADAMW, published.LION, published.LION_PRUNED):
         lines = [line for line in text.splitlines() if "sqrt(v)" not in line]
-        written = parse(text).text().splitlines()
-        assert all(line in written for line in lines)
+        printed = parse(text).text().splitlines()
+        assert all(line in printed for line in lines)
 
 
 def test_nested_expressions_become_statements_in_order():
@@ -40,12 +40,12 @@ def test_nested_expressions_become_statements_in_order():
     )
 
 
-def test_any_names_annotations_comments_and_copies():
+def test_names_annotations_comments_and_copies():
     program = parse(
         '''
         def train(weight: Tree, gradient, momentum, rate):
-            """Lion, by the names of its paper."""
-            beta1 = 0.9  # a copy is a product with one
+            """Lion with the names of its paper."""
+            beta1 = 0.9  # a copy becomes a product with one
             old = momentum
             update = clip_by_global_norm(interpolate(gradient, old, beta1), get_pi())
             return update, momentum
@@ -66,7 +66,7 @@ def test_other_numbers_of_inputs():
     assert parse("def f(x, lr): return x + x", num_inputs=1).inputs == ("x",)
 
 
-WRONG = {
+INVALID = {
     "def train(w, g, lr):\n    u = sgn(g)\n    return u": (2, 9, "did you mean 'sign'"),
     "def train(w, g, lr):\n    u = g + interpolat(g, w, lr)\n    return u": (2, 13, "'interpolate'"),
     "def train(w, g, mom, lr):\n    return g * mon, mom": (2, 16, "did you mean 'mom'"),
@@ -82,15 +82,15 @@ WRONG = {
     "def train(w, g, lr):\n    return": (2, 5, "must return"),
     "def train(w, g, m, lr):\n    return g": (1, 1, "3 parameters"),
     "def train(w, g, w, lr):\n    return g, g": (1, 1, "different names"),
-    "def train(w, g, lr=1.0):\n    return g": (1, 1, "plain names"),
-    "def train(w, g, *m):\n    return g, g": (1, 1, "plain names"),
+    "def train(w, g, lr=1.0):\n    return g": (1, 1, "must be positional"),
+    "def train(w, g, *m):\n    return g, g": (1, 1, "must be positional"),
     "def train(w, g, lr):\n    a, b = g, w\n    return a": (2, 5, "one name"),
     "def train(w, g, lr):\n    if g:\n        u = g\n    return g": (2, 5, "If"),
     "def train(w, g, lr):\n    __import__('os')\n    return g": (2, 5, "Expr"),
     "def train(w, g, lr):\n    u = __import__('os')\n    return g": (2, 9, "no function"),
     "def train(w, g, lr):\n    u = g.real\n    return g": (2, 9, "Attribute"),
-    "def train(w, g, lr):\n    u = g.sum()\n    return g": (2, 9, "function's name"),
-    "def train(w, g, lr):\n    u = exp(x=g)\n    return g": (2, 9, "in order"),
+    "def train(w, g, lr):\n    u = g.sum()\n    return g": (2, 9, "a function's name"),
+    "def train(w, g, lr):\n    u = exp(x=g)\n    return g": (2, 9, "positional arguments"),
     "def train(w, g, lr):\n    u = exp(*g)\n    return g": (2, 13, "Starred"),
     "def train(w, g, lr):\n    u = g ** 2\n    return g": (2, 9, "Pow"),
     "def train(w, g, lr):\n    u = g * True\n    return g": (2, 13, "Constant"),
@@ -105,16 +105,16 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("text", WRONG, ids=lambda text: text[-40:].encode("unicode_escape").decode())
-def test_what_is_no_program_is_refused_with_its_place(text):
-    line, column, message = WRONG[text]
+@pytest.mark.parametrize("text", INVALID, ids=lambda text: text[-40:].encode("unicode_escape").decode())
+def test_errors_have_the_position_and_the_reason(text):
+    line, column, message = INVALID[text]
     with pytest.raises(ValueError, match="program, line") as caught:
         parse(text)
     assert isinstance(caught.value, ProgramError) and message in str(caught.value)
     assert caught.value.line == line and (column is None or caught.value.column == column)
 
 
-def test_columns_count_from_the_text_as_given():
+def test_columns_refer_to_the_indented_text():
     with pytest.raises(ProgramError) as caught:
         parse("\n    def train(w, g, lr):\n        return u\n")
     assert (caught.value.line, caught.value.column) == (3, 16)
@@ -139,6 +139,6 @@ def build(*statements, outputs=("g",), **kwargs):
         (build(inputs=("g", "g")), "different names"),
     ],
 )
-def test_programs_built_by_hand_are_checked_by_their_types(program, message):
+def test_invalid_programs_fail_the_type_check(program, message):
     with pytest.raises(ValueError, match=message):
         types_of(program)

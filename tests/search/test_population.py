@@ -1,4 +1,4 @@
-"""The population interpreter: the same numbers as numpy's, whoever the companions are."""
+"""The population interpreters agree with numpy, independently of the other programs of a batch."""
 
 import functools
 
@@ -8,10 +8,18 @@ import numpy as np
 import optax
 import pytest
 
-from lopt.search import Program, Statement, Type, constants_of, from_program, parse, published, tune
-from lopt.search.population import Layout, Skeleton, encode, layout_of, one_by_one, side_by_side, stack
+from lopt.search import Program, Statement, Type, constants_of, from_program, mutate_constant, parse, published
+from lopt.search.population import (
+    Layout,
+    Skeleton,
+    encode,
+    interpret_sequential,
+    interpret_vectorised,
+    layout_of,
+    stack,
+)
 from lopt.search.population.operations import OPERATIONS
-from tests.search.random_programs import FORMS, live, random_program
+from tests.search.random_programs import SIGNATURES, random_program, run_program
 
 LAYOUT = Layout((3, 1, 4), 2, 16)
 SHAPES = ((3,), (), (2, 2))
@@ -19,8 +27,8 @@ LANES, STEPS, RATE = 128, 20, 0.7
 
 
 @functools.cache
-def lives(interpreter, dtype):
-    """Weights and extra variables after every step `[steps, N, 1 + E, P]`, for LANES programs."""
+def trajectories(interpreter, dtype):
+    """A jitted function to weights and extra variables `[steps, N, 1 + E, P]` after each step of N = LANES programs."""
 
     def run(codes, w, gradients):
         def step(carry, g):
@@ -53,71 +61,71 @@ def programs(number, seed=0):
     return [random_program(rng, int(rng.integers(1, 13))) for _ in range(number)]
 
 
-def size(x):
-    """The largest finite number of every tree at every step, or one."""
+def scale_of(x):
+    """The largest finite absolute value of each tree at each step, or one."""
     largest = np.where(np.isfinite(x), np.abs(x), 0).max(-1, keepdims=True)
     return np.where(largest > 0, largest, 1)
 
 
 @functools.cache
 def reference(dtype, rtol, number):
-    """Random programs with what numpy makes of them, where that does not hang on rounding errors, else None."""
+    """Random programs with their trajectories in numpy, or None where these are sensitive to rounding errors."""
     w, gradients = data(dtype)
-    steps, rng, known = [leaves(g) for g in gradients], np.random.default_rng(1), []
+    steps, rng, results = [leaves(g) for g in gradients], np.random.default_rng(1), []
     for program in programs(number):
-        expected, plain = live(program, leaves(w), steps, RATE)
-        noisy, _ = live(program, leaves(w), steps, RATE, rng)
-        scale = size(expected)
-        sturdy = plain and np.allclose(noisy / scale, expected / scale, 0, rtol / 5, equal_nan=True)
-        known.append((program, expected if sturdy else None))
-    return known
+        expected, in_range = run_program(program, leaves(w), steps, RATE)
+        noisy, _ = run_program(program, leaves(w), steps, RATE, rng)
+        scale = scale_of(expected)
+        robust = in_range and np.allclose(noisy / scale, expected / scale, 0, rtol / 5, equal_nan=True)
+        results.append((program, expected if robust else None))
+    return results
 
 
 def agree(interpreter, dtype, rtol, number):
-    """Compare random programs with numpy; the share of those that could be compared."""
+    """Compare random programs with numpy; returns the fraction of programs that could be compared."""
     w, gradients = data(dtype)
-    known, run = reference(dtype, rtol, number), lives(interpreter, dtype)
+    references, run = reference(dtype, rtol, number), trajectories(interpreter, dtype)
     for first in range(0, number, LANES):
-        group = known[first : first + LANES]
-        found = np.asarray(run(stack([encode(program, LAYOUT) for program, _ in group]), w, gradients))
-        assert found.dtype == dtype
+        group = references[first : first + LANES]
+        actual = np.asarray(run(stack([encode(program, LAYOUT) for program, _ in group]), w, gradients))
+        assert actual.dtype == dtype
         for lane, (program, expected) in enumerate(group):
             if expected is not None:
-                scale, message = size(expected), f"{program}"
-                np.testing.assert_allclose(found[:, lane] / scale, expected / scale, rtol, rtol, err_msg=message)
-    return np.mean([expected is not None for _, expected in known])
+                scale, message = scale_of(expected), f"{program}"
+                np.testing.assert_allclose(actual[:, lane] / scale, expected / scale, rtol, rtol, err_msg=message)
+    return np.mean([expected is not None for _, expected in references])
 
 
-@pytest.mark.parametrize("interpreter", [one_by_one, side_by_side])
-def test_random_programs_compute_what_numpy_does(interpreter):
+@pytest.mark.parametrize("interpreter", [interpret_sequential, interpret_vectorised])
+def test_random_programs_agree_with_numpy(interpreter):
     assert agree(interpreter, np.float32, 1e-5, LANES) > 0.4
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("interpreter", [one_by_one, side_by_side])
-def test_thousands_of_random_programs(interpreter):
+@pytest.mark.parametrize("interpreter", [interpret_sequential, interpret_vectorised])
+def test_thousands_of_random_programs_agree_with_numpy(interpreter):
     assert agree(interpreter, np.float32, 1e-5, 2048) > 0.4
     with jax.enable_x64(True):
         assert agree(interpreter, np.float64, 1e-12, 1024) > 0.4
 
 
-def test_skeletons_and_exports_are_the_same_programs():
-    """Numpy = interpreter (above) = compiled skeleton = optax export, with other constants than the skeleton's own."""
+def test_skeletons_and_exported_optimizers_agree_with_numpy():
+    """A compiled skeleton is run with other constants than its own; numpy agrees with the interpreters (see above)."""
     w, gradients = data(np.float32)
     group = [p for p, expected in reference(np.float32, 1e-5, LANES) if expected is not None and constants_of(p)][:2]
     rng = np.random.default_rng(2)
     for program in [*group, parse(published.ADAMW)]:
-        tuned = tune(rng, program)
-        expected, _ = live(tuned, leaves(w), [leaves(g) for g in gradients], RATE)
-        scale, codes = size(expected), stack([encode(p, LAYOUT) for p in (program, tuned)], LANES)
-        found = np.asarray(lives(Skeleton(program), np.float32)(codes, w, gradients))[:, 1]
-        np.testing.assert_allclose(found / scale, expected / scale, 1e-5, 1e-5, str(tuned))
-        exported = [exported_life(tuned, leaves(w), [leaves(g) for g in gradients])]
-        np.testing.assert_allclose(exported[0] / scale[:, 0], expected[:, 0] / scale[:, 0], 1e-5, 1e-5, str(tuned))
+        mutated = mutate_constant(rng, program)
+        expected, _ = run_program(mutated, leaves(w), [leaves(g) for g in gradients], RATE)
+        scale, codes = scale_of(expected), stack([encode(p, LAYOUT) for p in (program, mutated)], LANES)
+        actual = np.asarray(trajectories(Skeleton(program), np.float32)(codes, w, gradients))[:, 1]
+        np.testing.assert_allclose(actual / scale, expected / scale, 1e-5, 1e-5, str(mutated))
+        exported = [exported_trajectory(mutated, leaves(w), [leaves(g) for g in gradients])]
+        np.testing.assert_allclose(exported[0] / scale[:, 0], expected[:, 0] / scale[:, 0], 1e-5, 1e-5, str(mutated))
 
 
-def exported_life(program, w, gradients):
-    """Weights after every step `[steps, P]`."""
+def exported_trajectory(program, w, gradients):
+    """Weights `[steps, P]` after each step of the program's optax optimizer."""
     tx = from_program(program, RATE)
 
     def step(carry, g):
@@ -130,41 +138,41 @@ def exported_life(program, w, gradients):
     return np.asarray(jax.jit(lambda w, g: jax.lax.scan(step, (w, tx.init(w)), g)[1])(w, g))
 
 
-def test_every_form_of_every_function_in_float64():
+def test_each_signature_of_each_function_in_float64():
     with jax.enable_x64(True):
         w, gradients = data(np.float64)
-        run, group = lives(one_by_one, np.float64), [one_form(name, types) for name, types in FORMS]
+        run, group = trajectories(interpret_sequential, np.float64), [single_call(*form) for form in SIGNATURES]
         assert len(OPERATIONS) < len(group)
         for first in range(0, len(group), LANES):
             codes = stack([encode(p, LAYOUT) for p in group[first : first + LANES]], LANES)
-            found = np.asarray(run(codes, w, gradients))
+            actual = np.asarray(run(codes, w, gradients))
             for lane, program in enumerate(group[first : first + LANES]):
-                expected, _ = live(program, leaves(w), [leaves(gradients[0])], RATE)
-                scale = size(expected)
-                np.testing.assert_allclose(found[:1, lane] / scale, expected / scale, 1e-12, 1e-12, str(program))
+                expected, _ = run_program(program, leaves(w), [leaves(gradients[0])], RATE)
+                scale = scale_of(expected)
+                np.testing.assert_allclose(actual[:1, lane] / scale, expected / scale, 1e-12, 1e-12, str(program))
 
 
-def one_form(name, types):
-    """A program that adds what one function makes of trees, scalars and leaves to the gradient."""
-    given = {Type.T: ["w", "g"], Type.S: ["lr", 0.3], Type.L: ["n", "k"]}
-    args = [given[t][types[:i].count(t) % 2] for i, t in enumerate(types)]
+def single_call(name, types):
+    """A program whose update is the gradient plus one call with arguments of these types."""
+    operands = {Type.T: ["w", "g"], Type.S: ["lr", 0.3], Type.L: ["n", "k"]}
+    args = [operands[t][types[:i].count(t) % 2] for i, t in enumerate(types)]
     first = [Statement("n", "norm", ("g",)), Statement("k", "norm", ("w",)), Statement("n", "divide", ("n", 5.0))]
     statements = (*first, Statement("x", name, tuple(args)), Statement("u", "add", ("g", "x")))
     return Program(("v0", "v1"), statements, ("u", "g", "v1"))
 
 
-def test_lanes_do_not_know_of_each_other():
+def test_lanes_are_independent():
     w, gradients = data(np.float32)
     group = [p for p, expected in reference(np.float32, 1e-5, LANES) if expected is not None]
     poison = parse("def train(w, g, v0, v1, lr): return log(w - w) * lr, exp(v0) / v0, g")
-    run = lives(one_by_one, np.float32)
+    run = trajectories(interpret_sequential, np.float32)
     alone = np.asarray(run(stack([encode(p, LAYOUT) for p in group], LANES), w, gradients))
     order = np.random.default_rng(0).permutation(len(group))
     mixed = [q for i in order for q in (group[i], poison)][:LANES]
-    found = np.asarray(run(stack([encode(p, LAYOUT) for p in mixed], LANES), w, gradients))
-    seen = order[: LANES // 2]
-    np.testing.assert_array_equal(found[:, 0 : 2 * len(seen) : 2], alone[:, seen])
-    assert not np.isfinite(found[-1, 1, 0]).any()
+    actual = np.asarray(run(stack([encode(p, LAYOUT) for p in mixed], LANES), w, gradients))
+    included = order[: LANES // 2]
+    np.testing.assert_array_equal(actual[:, 0 : 2 * len(included) : 2], alone[:, included])
+    assert not np.isfinite(actual[-1, 1, 0]).any()
 
 
 def test_a_constant_beyond_float32_is_infinite():
@@ -172,13 +180,15 @@ def test_a_constant_beyond_float32_is_infinite():
     assert np.isinf(stack([encode(program, LAYOUT)]).constants[0, 0])
 
 
-def test_what_is_dead_or_missing_does_not_matter():
+def test_dead_statements_and_missing_extra_variables_have_no_effect():
     w, gradients = data(np.float32)
     program = parse(published.LION)
     longer = Program(program.extras, (Statement("dead", "exp", ("w",)), *program.statements), program.outputs)
     second = Program(("n", *program.extras), program.statements, (program.outputs[0], "n", program.outputs[1]))
     codes = stack([encode(p, LAYOUT) for p in (program, longer, second)], LANES)
-    one, other, swapped = np.moveaxis(np.asarray(lives(one_by_one, np.float32)(codes, w, gradients)), 1, 0)[:3]
+    one, other, swapped = np.moveaxis(
+        np.asarray(trajectories(interpret_sequential, np.float32)(codes, w, gradients)), 1, 0
+    )[:3]
     np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(one, swapped[:, [0, 2, 1]])
     assert not one[:, 2].any() and one[:, 1].any()
@@ -191,12 +201,12 @@ def test_what_is_dead_or_missing_does_not_matter():
         (lambda: Layout((3, 0), 2), "at least one element"),
         (lambda: Layout((3,), -1), "extras >= 0"),
         (lambda: encode(parse(published.ADAMW), Layout((3,), 1)), "at most 1 extra variables .got 2 and 2"),
-        (lambda: encode(parse(published.LION_RAW), Layout((3,), 2, 4)), "room for 4 statements"),
+        (lambda: encode(parse(published.LION_RAW), Layout((3,), 2, 4)), "at most 4 statements"),
         (lambda: stack([]), "between 1 and"),
         (lambda: stack([encode(parse(published.ADAMW), LAYOUT)] * 2, 1), "between 1 and 1 codes .got 2"),
     ],
 )
-def test_bad_input_is_named(make, message):
+def test_invalid_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 

@@ -1,4 +1,4 @@
-"""Algebra that keeps the function, rule by rule and on random programs; deletion that keeps the fitness."""
+"""Algebraic simplification keeps the function, for each rule and for random programs; shrinking keeps the fitness."""
 
 import functools
 
@@ -18,7 +18,7 @@ from lopt.search import (
     simplify,
     types_of,
 )
-from tests.reference.programs import candidates, flat, jittered, strangers, tree, updates
+from tests.reference.programs import candidates, flat, jittered, random_programs, tree, updates
 
 
 def text(*lines, extras=""):
@@ -65,20 +65,20 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("long", RULES)
-def test_rules(long):
+@pytest.mark.parametrize("original", RULES)
+def test_rules(original):
     def program(expression):
         return text(f"return {expression}")
 
-    simple = simplify(program(long))
-    assert canonical_hash(simple) == canonical_hash(program(RULES[long]))
-    assert len(simple.statements) <= len(program(RULES[long]).statements)
-    found, expected = (flat(*interpret(p, tree(1), tree(2), [], 0.3)) for p in (simple, program(long)))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    simple = simplify(program(original))
+    assert canonical_hash(simple) == canonical_hash(program(RULES[original]))
+    assert len(simple.statements) <= len(program(RULES[original]).statements)
+    actual, expected = (flat(*interpret(p, tree(1), tree(2), [], 0.3)) for p in (simple, program(original)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "kept",
+    "expression",
     [
         "g - g",
         "g * 0.0",
@@ -93,8 +93,8 @@ def test_rules(long):
         "interp(interp(g, w, 0.5), square(g), 0.5)",
     ],
 )
-def test_what_is_not_algebra_stays(kept):
-    program = text(f"return {kept}")
+def test_expressions_without_an_identity_are_unchanged(expression):
+    program = text(f"return {expression}")
     assert canonical_hash(simplify(program)) == canonical_hash(program)
 
 
@@ -117,9 +117,9 @@ ALGEBRAIC = ("add", "subtract", "multiply", "divide", "negative", "abs", "sign",
 
 @functools.cache
 def algebraic():
-    """Live programs of the functions that have rules, with constants of one."""
-    drawn = strangers(150, length=20, mutation=Mutation(ALGEBRAIC, one))
-    return [p for p in dict.fromkeys(map(prune_loop, drawn)) if len(p.statements) > 2]
+    """Pruned random programs of functions that have rewrite rules, with constants of one."""
+    programs = random_programs(150, length=20, mutation=Mutation(functions=ALGEBRAIC, constant=one))
+    return [p for p in dict.fromkeys(map(prune_loop, programs)) if len(p.statements) > 2]
 
 
 @pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
@@ -133,26 +133,26 @@ def test_random_programs_keep_their_function(every):
         if simple == program:
             continue
         shorter += len(simple.statements) < len(program.statements)
-        found, expected = (flat(updates(p), ()) for p in (simple, program))
+        actual, expected = (flat(updates(p), ()) for p in (simple, program))
         with np.errstate(invalid="ignore"):
-            off = ~(np.isclose(found, expected, rtol=1e-5, atol=1e-12, equal_nan=True))
-        if off.any():
+            differs = ~(np.isclose(actual, expected, rtol=1e-5, atol=1e-12, equal_nan=True))
+        if differs.any():
             rng = np.random.default_rng(0)
-            moved = [flat(updates(jittered(program, rng, 1e-7)), ())[off] for _ in range(5)]
+            perturbed = [flat(updates(jittered(program, rng, 1e-7)), ())[differs] for _ in range(5)]
             with np.errstate(invalid="ignore"):
-                spread = np.abs(moved - expected[off]).max(0)
-                near = np.abs(found - expected)[off] <= 10 * spread
-            assert near[np.isfinite(spread)].all(), program
+                spread = np.abs(perturbed - expected[differs]).max(0)
+                close = np.abs(actual - expected)[differs] <= 10 * spread
+            assert close[np.isfinite(spread)].all(), program
     assert shorter > 60 / every
 
 
-def test_long_products_take_no_time():
+def test_long_products_are_simplified_in_bounded_time():
     lines = ["a = g * w", "b = g * a"] + ["a = b * a", "b = a * b"] * 30
     program = text(*lines, "return b")
     assert len(simplify(program).statements) == 62
 
 
-def test_programs_that_are_not_valid_are_refused():
+def test_invalid_arguments_are_refused():
     program = text("return exp(g)")
     with pytest.raises(ValueError, match="not bound"):
         simplify(program.with_argument(0, 0, "x"))
@@ -160,7 +160,7 @@ def test_programs_that_are_not_valid_are_refused():
         shrink(program, lambda p: 0.0, -1.0)
 
 
-def test_shrinking_takes_out_what_the_fitness_does_not_need():
+def test_shrinking_deletes_statements_that_the_fitness_does_not_need():
     program = text(
         "c = clip(g, 1e3)",
         "m = interp(c, m, 0.5)",
@@ -170,21 +170,21 @@ def test_shrinking_takes_out_what_the_fitness_does_not_need():
         "return u, m",
         extras="m",
     )
-    goal = text("m = interp(g, m, 0.5)", "u = sign(m) * lr", "return u, m", extras="m")
-    calls = []
+    target = text("m = interp(g, m, 0.5)", "u = sign(m) * lr", "return u, m", extras="m")
+    evaluated = []
 
     def fitness(candidate):
-        calls.append(candidate)
-        return -max(np.abs(x - y).max() for x, y in zip(updates(candidate), updates(goal), strict=True))
+        evaluated.append(candidate)
+        return -max(np.abs(x - y).max() for x, y in zip(updates(candidate), updates(target), strict=True))
 
-    assert canonical_hash(shrink(program, fitness, 1e-3)) == canonical_hash(goal)
-    assert len({canonical_hash(p) for p in calls}) == len(calls) < 40
+    assert canonical_hash(shrink(program, fitness, 1e-3)) == canonical_hash(target)
+    assert len({canonical_hash(p) for p in evaluated}) == len(evaluated) < 40
     exact = shrink(program, fitness, 0.0)
     assert "clip" not in exact.text() and fitness(exact) >= fitness(program)
 
 
-def test_without_tolerance_only_what_is_worthless_goes():
+def test_without_tolerance_statements_that_the_fitness_needs_are_kept():
     program = parse(published.LION)
-    kept = shrink(program, lambda p: float(canonical_hash(p) == canonical_hash(program)), 0.0)
-    assert canonical_hash(kept) == canonical_hash(program)
-    assert fingerprint(kept) == fingerprint(prune_loop(program))
+    result = shrink(program, lambda p: float(canonical_hash(p) == canonical_hash(program)), 0.0)
+    assert canonical_hash(result) == canonical_hash(program)
+    assert fingerprint(result) == fingerprint(prune_loop(program))

@@ -1,4 +1,4 @@
-"""Data sets: what comes with scikit-learn, files that are whole and files that are not, text."""
+"""Data sets: bundled ones, valid and damaged files, text, and generated letters."""
 
 import gzip
 import struct
@@ -14,7 +14,7 @@ SIZES |= {"iris": (150, (4,), 3), "diabetes": (442, (10,), 1)}
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_bundled_sets(name):
+def test_bundled_data_sets(name):
     data, (number, shape, outputs) = getattr(tasks, name)(), SIZES[name]
     assert getattr(tasks, name)() is data
     assert len(data.train) + len(data.held_out) == number and data.outputs == outputs
@@ -32,14 +32,14 @@ def test_bundled_sets(name):
         assert set(np.unique(data.train.targets)) == set(range(outputs))
 
 
-def test_a_split_is_a_partition_and_always_the_same():
+def test_split_is_a_deterministic_partition():
     x, y = np.arange(20.0)[:, None], np.arange(20)
     data, again = (split(x, y, 20, held_out=0.3) for _ in range(2))
     assert sorted([*data.train.targets, *data.held_out.targets]) == list(range(20)) and len(data.held_out) == 6
     np.testing.assert_array_equal(data.train.inputs[:, 0], data.train.targets)
     np.testing.assert_array_equal(data.train.targets, again.train.targets)
-    own = data.autoencoding()
-    assert own.train.targets is own.train.inputs and own.outputs == 1
+    autoencoding = data.autoencoding()
+    assert autoencoding.train.targets is autoencoding.train.inputs and autoencoding.outputs == 1
 
 
 def idx(array, code=8):
@@ -50,29 +50,29 @@ def idx(array, code=8):
 
 @pytest.mark.parametrize("code", [8, 12, 13])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_idx_files(tmp_path, code, pack):
+def test_idx_files_are_read(tmp_path, code, pack):
     array = np.arange(24).reshape(2, 3, 4)
     (tmp_path / "x").write_bytes(pack(idx(array, code)))
-    got = load_idx(tmp_path / "x")
-    np.testing.assert_array_equal(got, array)
-    assert got.dtype.isnative
+    loaded = load_idx(tmp_path / "x")
+    np.testing.assert_array_equal(loaded, array)
+    assert loaded.dtype.isnative
 
 
-WHOLE = idx(np.zeros((2, 3, 4)))
-BROKEN = {
-    "empty": (b"", "no IDX file"),
-    "of another kind": (b"\x89PNG" + WHOLE, r"no IDX file \(got first bytes 89504e47"),
-    "of an unknown type": (b"\0\0\x07\x03" + WHOLE[4:], "no IDX file"),
-    "cut in the header": (WHOLE[:10], r"ends within its header \(got 10 bytes, expected 16 or more\)"),
-    "cut in the data": (WHOLE[:-1], r"is truncated \(got 39 bytes, expected 40 for shape \(2, 3, 4\) of uint8\)"),
-    "too long": (WHOLE + b"\0", "goes on after its end"),
-    "cut, compressed": (gzip.compress(WHOLE)[:-12], "damaged gzip file"),
+VALID = idx(np.zeros((2, 3, 4)))
+INVALID = {
+    "empty": (b"", "not an IDX file"),
+    "of another format": (b"\x89PNG" + VALID, r"not an IDX file \(got first bytes 89504e47"),
+    "of an unknown type": (b"\0\0\x07\x03" + VALID[4:], "not an IDX file"),
+    "truncated in the header": (VALID[:10], r"ends within its header \(got 10 bytes, expected 16 or more\)"),
+    "truncated in the data": (VALID[:-1], r"is truncated \(got 39 bytes, expected 40 for shape \(2, 3, 4\) of uint8\)"),
+    "too long": (VALID + b"\0", "has bytes after the array's end"),
+    "truncated and compressed": (gzip.compress(VALID)[:-12], "damaged gzip file"),
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_idx_files_that_are_not(tmp_path, name):
-    data, message = BROKEN[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_idx_files_raise(tmp_path, name):
+    data, message = INVALID[name]
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(ValueError, match=message):
         load_idx(tmp_path / "x")
@@ -81,7 +81,7 @@ def test_idx_files_that_are_not(tmp_path, name):
 IMAGES, LABELS = np.arange(3 * 4 * 4).reshape(3, 4, 4).astype(np.uint8), np.array([2, 0, 1], np.uint8)
 
 
-def test_the_four_files_of_mnist(tmp_path):
+def test_the_four_files_of_mnist_are_read(tmp_path):
     for part in ("train", "t10k"):
         (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(IMAGES))
         (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(LABELS)))
@@ -90,34 +90,34 @@ def test_the_four_files_of_mnist(tmp_path):
     np.testing.assert_array_equal(data.held_out.targets, LABELS)
     assert data.outputs == 3 and data.train.targets.dtype == np.int32
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte does not exist; nothing is downloaded"):
+    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte does not exist; lopt downloads nothing"):
         idx_images(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS[:2]))
     with pytest.raises(ValueError, match=r"expected test images.*got shapes \(3, 4, 4\) and \(2,\)"):
         idx_images(tmp_path)
 
 
-def test_npz_files(tmp_path):
+def test_npz_files_are_read_or_raise(tmp_path):
     path = tmp_path / "set.npz"
     np.savez(path, x_train=IMAGES, y_train=LABELS, x_test=IMAGES[:1], y_test=LABELS[:1])
     assert load_npz(path).train.inputs.shape == (3, 4, 4, 1)
     with pytest.raises(ValueError, match=r"lacks a, b \(got x_train, y_train, x_test, y_test\)"):
         load_npz(path, ("a", "y_train", "b", "y_test"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="no npz file, or a truncated one"):
+    with pytest.raises(ValueError, match="not an npz file, or is truncated"):
         load_npz(path)
     with pytest.raises(ValueError, match="does not exist"):
         load_npz(tmp_path / "other.npz")
 
 
-def test_text_is_encoded_without_loss_but_for_what_is_not_ascii():
+def test_encoding_is_lossless_for_printable_ascii():
     codes = encode("def f():\n ~é\t")
     assert codes.tolist() == [*(ord(c) - 31 for c in "def f():"), 0, 1, 95, 96, 96]
     text = tasks.standard_library(5000)
     assert text.shape == (5000,) and 0 <= text.min() and text.max() < tasks.VOCABULARY
     decoded = "".join("\n" if c == 0 else chr(c + 31) for c in text)
     assert "import" in decoded
-    with pytest.raises(ValueError, match="there are only"):
+    with pytest.raises(ValueError, match="the source has"):
         tasks.standard_library(10**10)
 
 
@@ -126,42 +126,42 @@ def test_text_is_encoded_without_loss_but_for_what_is_not_ascii():
     [
         (lambda: Examples(np.zeros(3), np.zeros(2)), r"got shapes \(3,\) and \(2,\)"),
         (lambda: Examples(np.zeros(0), np.zeros(0)), "at least one"),
-        (lambda: Dataset(*(Examples(np.zeros((2, n)), np.zeros(2)) for n in (3, 4)), 1), "inputs.*must be alike"),
+        (lambda: Dataset(*(Examples(np.zeros((2, n)), np.zeros(2)) for n in (3, 4)), 1), "inputs.*one dtype"),
         (lambda: Dataset(*[Examples(np.zeros(2), np.array([0, 3]))] * 2, 3), r"in \[0, 3\) \(got 0 to 3\)"),
-        (lambda: split(np.zeros(2), np.zeros(2), 1, held_out=0.1), "leave both parts"),
+        (lambda: split(np.zeros(2), np.zeros(2), 1, held_out=0.1), "leave examples in both sets"),
         (lambda: image_dataset(*[np.zeros((2, 3)), np.zeros(2, int)] * 2), "the arrays: expected train images"),
-        (lambda: image_dataset(*[np.zeros((2, 3, 3)), np.zeros(2)] * 2), "labels must be whole numbers.*float64"),
+        (lambda: image_dataset(*[np.zeros((2, 3, 3)), np.zeros(2)] * 2), "labels must be integers.*float64"),
     ],
 )
-def test_bad_input(build, message):
+def test_invalid_arguments_raise(build, message):
     with pytest.raises(ValueError, match=message):
         build()
 
 
-def test_some_classes_of_a_set():
-    data = tasks.iris().of_classes(2, 0)
+def test_select_classes():
+    data = tasks.iris().select_classes(2, 0)
     assert data.outputs == 2 and len(data.train) + len(data.held_out) == 100
-    whole = tasks.iris().train
-    np.testing.assert_array_equal(data.train.inputs, whole.inputs[whole.targets != 1])
-    np.testing.assert_array_equal(data.train.targets, (whole.targets[whole.targets != 1] == 0).astype(np.int32))
+    iris = tasks.iris().train
+    np.testing.assert_array_equal(data.train.inputs, iris.inputs[iris.targets != 1])
+    np.testing.assert_array_equal(data.train.targets, (iris.targets[iris.targets != 1] == 0).astype(np.int32))
     for classes in ((), (0, 0), (3,)):
-        with pytest.raises(ValueError, match=r"different numbers in \[0, 3\)"):
-            tasks.iris().of_classes(*classes)
+        with pytest.raises(ValueError, match=r"distinct classes in \[0, 3\)"):
+            tasks.iris().select_classes(*classes)
     with pytest.raises(ValueError, match="one class per example"):
-        tasks.diabetes().of_classes(0)
+        tasks.diabetes().select_classes(0)
 
 
-def test_letters_are_drawn_and_differ():
+def test_letters_are_distinct_and_separable():
     data = tasks.letters("AB")
     assert data is tasks.letters("AB") and data.outputs == 2
     assert data.train.inputs.shape[1:] == (8, 8, 1) and len(data.train) + len(data.held_out) == 120
     x = data.train.inputs
     assert x.min() == 0 and 0.5 < x.max() <= 1 and len(np.unique(x, axis=0)) == len(x)
     means = [x[data.train.targets == c].mean(0) for c in (0, 1)]
-    near = np.stack([np.square(data.held_out.inputs - mean[None]).sum((1, 2, 3)) for mean in means]).argmin(0)
-    assert (near == data.held_out.targets).mean() > 0.7
+    nearest = np.stack([np.square(data.held_out.inputs - mean[None]).sum((1, 2, 3)) for mean in means]).argmin(0)
+    assert (nearest == data.held_out.targets).mean() > 0.7
     hole = tasks.letters("O").train.inputs[..., 0].mean(0)
     assert hole[3:5, 3:5].mean() < 0.3 * hole.max()
     for alphabet in ("", "AA", "A "):
-        with pytest.raises(ValueError, match="different visible signs"):
+        with pytest.raises(ValueError, match="distinct visible characters"):
             tasks.letters(alphabet)

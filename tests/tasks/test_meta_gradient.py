@@ -1,4 +1,4 @@
-"""The gradient of a life's loss in its optimizer's theta, against finite differences in double precision."""
+"""The gradient of a lifetime's meta-loss in theta, against finite differences in double precision."""
 
 import jax
 import jax.numpy as jnp
@@ -10,28 +10,30 @@ from lopt.tasks import Quadratic, Rescaled, SupervisedLifetime, Variations
 from tests.reference.rules import RULES, theta
 
 UPDATES, NUM, WIDTH = 3, 2, 1e-6
-QUICK = ("learnable Adam",)  # the others take long to compile
+FAST = ("learnable Adam",)  # the others take long to compile
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in RULES]
-)
-def test_the_meta_gradient_equals_finite_differences(name):
-    """Along a random direction, and along the axes of every leaf's largest derivative."""
-    life = SupervisedLifetime(Rescaled(Quadratic(3, noise=0.1), 0.5, 2.0), RULES[name], held_out=False)
-    estimator = MetaGradient(life, UPDATES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in RULES])
+def test_meta_gradient_equals_finite_differences(name):
+    """Along a random direction, and along the coordinate of the largest derivative of every leaf."""
+    lifetime = SupervisedLifetime(
+        task=Rescaled(task=Quadratic(dimensions=3, noise=0.1), smallest=0.5, largest=2.0),
+        optimizer=RULES[name],
+        held_out=False,
+    )
+    estimator = MetaGradient(lifetime=lifetime, num_updates=UPDATES)
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         centre = jax.tree.map(np.float64, theta(name))
         if name == "LSTM":
-            centre = jax.tree.map(lambda x: 3 * x, centre)  # so that the updates are not lost in rounding
+            centre = jax.tree.map(lambda x: 3 * x, centre)  # so that rounding does not dominate the updates
         key = jax.random.key(1)
-        some = jax.jit(jax.vmap(Variations(life.task, 100)))(jax.random.split(key, NUM))
-        state = jax.jit(estimator.init)(key, centre, some)
+        levels = jax.jit(jax.vmap(Variations(task=lifetime.task, num_updates=100)))(jax.random.split(key, NUM))
+        state = jax.jit(estimator.init)(key, centre, levels)
         assert {x.dtype for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)} == {
             jnp.dtype("float64")
         }
-        run = jax.jit(lambda theta: estimator.estimate(key, theta, some, state))
+        run = jax.jit(lambda theta: estimator.estimate(key, theta, levels, state))
         grads, _, _ = run(centre)
 
         def loss(direction, size):
@@ -46,7 +48,7 @@ def test_the_meta_gradient_equals_finite_differences(name):
 
 
 def directions(centre, grads, rng):
-    """A dense one, and one axis per leaf that matters."""
+    """A random dense direction, and for every leaf the coordinate of its largest derivative."""
     yield jax.tree.map(lambda x: rng.normal(size=x.shape), centre)
     leaves, structure = jax.tree.flatten(grads)
     for i, leaf in enumerate(leaves):

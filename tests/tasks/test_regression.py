@@ -1,4 +1,4 @@
-"""Regression in context: what sequences hold, classical predictions, and exact posteriors."""
+"""In-context regression: contents of sequences, classical predictors, and exact posteriors."""
 
 import functools
 import math
@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression as Ordinary
-from sklearn.linear_model import Ridge
+from sklearn import linear_model
 
 from lopt.protocols import SequenceTask
 from lopt.tasks import (
@@ -19,10 +18,10 @@ from lopt.tasks import (
     PriorPredictor,
     UniformInputs,
     averaging,
-    descent,
     gaussian_losses,
+    gradient_descent,
+    least_squares,
     mean_and_std,
-    ordinary,
     predict_from_pool,
     ridge,
     squared_errors,
@@ -32,8 +31,8 @@ from tests.reference.ulps import assert_ulps
 
 KEY = jax.random.key(0)
 NOISES = (0.3, 0.6, 1.2)
-PRIOR = LinearRegression(3, 9, NOISES, std=1.5)
-POOL = LinearRegression(3, 9, NOISES, std=1.5, pool=4, pool_seed=5)
+PRIOR = LinearRegression(dimensions=3, length=9, noises=NOISES, std=1.5)
+POOL = LinearRegression(dimensions=3, length=9, noises=NOISES, std=1.5, pool=4, pool_seed=5)
 NUMBER = 4000
 
 
@@ -52,8 +51,8 @@ def sequences(task=PRIOR):
 
 
 @functools.cache
-def one():
-    """The inputs and labels of one sequence in double precision."""
+def first_sequence():
+    """Inputs and labels of the first sequence in double precision."""
     c = sequences()[1]
     return np.asarray(c.xs[0], float), np.asarray(c.targets[0], float)
 
@@ -67,8 +66,10 @@ def predictions(of_pool=False):
     return jax.jit(jax.vmap(rule))(c.xs, c.targets[..., 0])
 
 
-@pytest.mark.parametrize("task", [PRIOR, POOL, LinearSystem(3, 6)], ids=["prior", "pool", "linear system"])
-def test_laws_of_a_sequence_task(task, monkeypatch):
+@pytest.mark.parametrize(
+    "task", [PRIOR, POOL, LinearSystem(dimensions=3, length=6)], ids=["prior", "pool", "linear system"]
+)
+def test_sequence_task_contract(task, monkeypatch):
     assert isinstance(task, SequenceTask) and isinstance(hash(task), int)
     keys.trace(monkeypatch, task.sample, KEY)
     variation = jax.jit(task.sample)(KEY)
@@ -81,25 +82,25 @@ def test_laws_of_a_sequence_task(task, monkeypatch):
     assert losses.shape == (task.length,) and all(x.shape == (task.length,) for x in metrics.values())
 
 
-def test_labels_are_the_function_and_its_noise():
+def test_labels_are_function_values_with_noise():
     functions, c = sequences()
     residuals = np.asarray(c.targets[..., 0]) - np.einsum("nx,ntx->nt", functions.weights, c.xs)
     for noise in NOISES:
-        mine = np.isclose(np.asarray(functions.noise), noise)
-        assert abs(mine.mean() - 1 / 3) < 4 * math.sqrt(2 / 9 / NUMBER)
-        assert residuals[mine].std() == pytest.approx(noise, rel=0.04)
+        selected = np.isclose(np.asarray(functions.noise), noise)
+        assert abs(selected.mean() - 1 / 3) < 4 * math.sqrt(2 / 9 / NUMBER)
+        assert residuals[selected].std() == pytest.approx(noise, rel=0.04)
     weights = np.asarray(functions.weights)
     assert weights.std() == pytest.approx(1.5, rel=0.04) and abs(weights.mean()) < 0.06
 
 
-def test_a_pool_is_always_the_same_functions():
-    drawn, members = sequences(POOL)[0], jax.jit(POOL.functions)()
+def test_pool_is_determined_by_its_seed():
+    sampled, members = sequences(POOL)[0], jax.jit(POOL.functions)()
     assert members.weights.shape == (4, 3)
-    found, counts = np.unique(np.asarray(drawn.weights), axis=0, return_counts=True)
+    distinct, counts = np.unique(np.asarray(sampled.weights), axis=0, return_counts=True)
     # the polynomial of a normal number has some 15 terms of size one, rounded twice each
-    assert_ulps(found, np.unique(np.asarray(members.weights), axis=0), ulps=30, scale=1.5)
+    assert_ulps(distinct, np.unique(np.asarray(members.weights), axis=0), ulps=30, scale=1.5)
     assert (np.abs(counts / NUMBER - 0.25) < 4 * math.sqrt(3 / 16 / NUMBER)).all()
-    other = jax.jit(LinearRegression(3, 9, NOISES, pool=4, pool_seed=6).functions)()
+    other = jax.jit(LinearRegression(dimensions=3, length=9, noises=NOISES, pool=4, pool_seed=6).functions)()
     assert (np.asarray(other.weights) != np.asarray(members.weights)).all()
 
 
@@ -111,13 +112,14 @@ def test_moments_of_the_inputs(inputs):
     assert GaussianInputs((0.0, 2.0)).sample(KEY, (5, 2))[:, 0].sum() == 0
 
 
-def test_ridge_and_least_squares_are_those_of_scikit_learn():
-    xs, ys = one()
-    found = {
-        Ridge(0.7, fit_intercept=False): ridge(jnp.array(xs, jnp.float32), jnp.array(ys, jnp.float32), 0.7),
-        Ordinary(fit_intercept=False): ordinary(jnp.array(xs, jnp.float32), jnp.array(ys, jnp.float32)),
+def test_ridge_and_least_squares_match_scikit_learn():
+    xs, ys = first_sequence()
+    single = jnp.array(xs, jnp.float32), jnp.array(ys, jnp.float32)
+    predicted = {
+        linear_model.Ridge(0.7, fit_intercept=False): ridge(*single, 0.7),
+        linear_model.LinearRegression(fit_intercept=False): least_squares(*single),
     }
-    for model, values in found.items():
+    for model, values in predicted.items():
         assert values[0] == 0
         for t in range(1, len(xs)):
             np.testing.assert_allclose(
@@ -125,10 +127,10 @@ def test_ridge_and_least_squares_are_those_of_scikit_learn():
             )
 
 
-def test_averaging_and_descent_by_hand():
-    xs, ys = one()
+def test_averaging_and_gradient_descent_match_numpy():
+    xs, ys = first_sequence()
     single = jnp.array(xs, jnp.float32), jnp.array(ys, jnp.float32)
-    average, steps = averaging(*single), descent(*single, 0.3, 3)
+    average, steps = averaging(*single), gradient_descent(*single, 0.3, 3)
     for t in range(1, len(xs)):
         moment, gram, weights = xs[:t].T @ ys[:t] / t, xs[:t].T @ xs[:t] / t, np.zeros((3, 1))
         np.testing.assert_allclose(average[t], moment.T @ xs[t], rtol=1e-4, atol=1e-5)
@@ -137,41 +139,41 @@ def test_averaging_and_descent_by_hand():
         np.testing.assert_allclose(steps[t], weights.T @ xs[t], rtol=1e-4, atol=1e-5)
 
 
-def test_the_error_of_least_squares_falls_linearly_to_zero():
-    """Without noise it is d - t + 1 at position t, and nothing once d examples are known (arXiv 2208.01066)."""
-    _, c = sequences(LinearRegression(4, 7))
-    errors = np.asarray(jnp.square(jax.jit(jax.vmap(ordinary))(c.xs, c.targets) - c.targets)[..., 0], float)
+def test_error_of_least_squares_falls_linearly_to_zero():
+    """Without noise it is d - t + 1 at position t, and zero from d examples on (arXiv 2208.01066)."""
+    _, c = sequences(LinearRegression(dimensions=4, length=7))
+    errors = np.asarray(jnp.square(jax.jit(jax.vmap(least_squares))(c.xs, c.targets) - c.targets)[..., 0], float)
     error = errors.std(0) / math.sqrt(NUMBER)
     assert (np.abs(errors.mean(0) - [4, 3, 2, 1, 0, 0, 0]) < 4 * error + 1e-2).all()
 
 
-def test_with_one_noise_the_posterior_mean_is_ridge_regression():
+def test_posterior_mean_for_known_noise_is_ridge_regression():
     c = sequences()[1]
     xs, ys = c.xs[:20], c.targets[:20]
     exact = jax.jit(jax.vmap(PriorPredictor(1.5, (0.6,)).predict))(xs, ys[..., 0])
-    penalised = jax.jit(jax.vmap(functools.partial(ridge, penalty=0.6**2 / 1.5**2)))(xs, ys)
-    np.testing.assert_allclose(exact.mean, penalised[..., 0], rtol=1e-3, atol=1e-3)
+    ridge_mean = jax.jit(jax.vmap(functools.partial(ridge, penalty=0.6**2 / 1.5**2)))(xs, ys)
+    np.testing.assert_allclose(exact.mean, ridge_mean[..., 0], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("t", [0, 1, 5, 8])
-def test_the_posterior_by_brute_force(t):
-    """Importance sampling from the prior, 400 000 functions."""
-    xs, ys = one()
+def test_posterior_matches_importance_sampling(t):
+    """With 400 000 functions from the prior."""
+    xs, ys = first_sequence()
     rng = np.random.default_rng(t)
     weights, noise = 1.5 * rng.normal(size=(400_000, 3)), rng.choice(NOISES, 400_000)
     logs = (-np.log(noise)[:, None] - 0.5 * ((ys[:t, 0] - weights @ xs[:t].T) / noise[:, None]) ** 2).sum(1)
-    likely = np.exp(logs - logs.max())
-    likely /= likely.sum()
+    posterior = np.exp(logs - logs.max())
+    posterior /= posterior.sum()
     means = weights @ xs[t]
-    mean = likely @ means
-    variance = likely @ (noise**2 + (means - mean) ** 2)
-    error = math.sqrt(variance * (likely**2).sum())
+    mean = posterior @ means
+    variance = posterior @ (noise**2 + (means - mean) ** 2)
+    error = math.sqrt(variance * (posterior**2).sum())
     exact = jax.tree.map(lambda x: float(x[0, t]), predictions())
     assert abs(exact.mean - mean) < 5 * error
-    assert exact.variance == pytest.approx(variance, rel=20 * math.sqrt((likely**2).sum()))
+    assert exact.variance == pytest.approx(variance, rel=20 * math.sqrt((posterior**2).sum()))
 
 
-def test_before_the_first_example_the_prior_speaks():
+def test_prediction_for_an_empty_context_is_that_of_the_prior():
     c, exact = sequences()[1], predictions()
     assert not np.asarray(exact.mean[:, 0]).any()
     expected = 1.5**2 * np.square(c.xs[:, 0]).sum(-1) + np.square(NOISES).mean()
@@ -179,8 +181,8 @@ def test_before_the_first_example_the_prior_speaks():
 
 
 @pytest.mark.parametrize("of_pool", [False, True], ids=["prior", "pool"])
-def test_the_references_are_calibrated(of_pool):
-    """At every position: standardised squared errors have the mean one, and the mean and error are uncorrelated."""
+def test_posteriors_are_calibrated(of_pool):
+    """At every position standardised squared errors have mean one, and mean and error are uncorrelated."""
     c, exact = sequences(POOL if of_pool else PRIOR)[1], predictions(of_pool)
     z = np.asarray((c.targets[..., 0] - exact.mean) / jnp.sqrt(exact.variance), float)
     for values, expected in ((z, 0.0), (z**2, 1.0), (z * np.asarray(exact.mean), 0.0)):
@@ -188,8 +190,8 @@ def test_the_references_are_calibrated(of_pool):
         assert (np.abs(values.mean(0) - expected) < 4 * error + 1e-9).all(), values.mean(0)
 
 
-def test_no_other_predictor_has_a_higher_density():
-    """Of those at hand, on functions of the prior: one noise that is too small or large, and the pool."""
+def test_posterior_has_the_highest_density():
+    """On functions of the prior, compared with a wrong noise or prior variance, and with the pool."""
     c, exact = sequences()[1], predictions()
     functions = jax.jit(POOL.functions)()
     for rule in (
@@ -204,17 +206,17 @@ def test_no_other_predictor_has_a_higher_density():
 
 
 def test_random_labels_raise_the_variance():
-    """The flipped probe: labels that no function explains are noise."""
+    """Labels that no function explains count as noise."""
     c = sequences()[1]
-    mixed = jnp.flip(c.targets[..., 0], 0)
-    probed = jax.jit(jax.vmap(PriorPredictor(1.5, NOISES).predict))(c.xs, mixed)
-    assert float(probed.variance[:, 8].mean()) > 1.5 * float(predictions().variance[:, 8].mean())
+    random_labels = jnp.flip(c.targets[..., 0], 0)
+    predicted = jax.jit(jax.vmap(PriorPredictor(1.5, NOISES).predict))(c.xs, random_labels)
+    assert float(predicted.variance[:, 8].mean()) > 1.5 * float(predictions().variance[:, 8].mean())
 
 
-def test_the_pool_by_hand():
-    xs, ys = one()
+def test_posterior_over_a_pool_matches_numpy():
+    xs, ys = first_sequence()
     members = jax.tree.map(np.asarray, jax.jit(POOL.functions)())
-    found = predict_from_pool(
+    prediction = predict_from_pool(
         LinearFunction(*map(jnp.array, (members.weights, members.noise))),
         jnp.array(xs, jnp.float32),
         jnp.array(ys[:, 0], jnp.float32),
@@ -224,16 +226,16 @@ def test_the_pool_by_hand():
         density = np.exp(-0.5 * ((ys[: t + 1, 0] - means) / members.noise[:, None]) ** 2) / members.noise[:, None]
         weights = density[:, :t].prod(1) / density[:, :t].prod(1).sum()
         mean = weights @ means[:, t]
-        np.testing.assert_allclose(found.mean[t], mean, rtol=1e-3)
+        np.testing.assert_allclose(prediction.mean[t], mean, rtol=1e-3)
         np.testing.assert_allclose(
-            found.variance[t], weights @ (members.noise**2 + (means[:, t] - mean) ** 2), rtol=1e-3
+            prediction.variance[t], weights @ (members.noise**2 + (means[:, t] - mean) ** 2), rtol=1e-3
         )
         np.testing.assert_allclose(
-            found.log_density[t], np.log(weights @ density[:, t] / np.sqrt(2 * np.pi)), rtol=1e-3
+            prediction.log_density[t], np.log(weights @ density[:, t] / np.sqrt(2 * np.pi)), rtol=1e-3
         )
 
 
-def test_the_gaussian_loss_is_least_at_mean_and_variance():
+def test_gaussian_loss_is_minimal_at_mean_and_variance():
     targets = 2.0 + 0.5 * jax.random.normal(KEY, (2000, 1))
 
     def loss(mean, std):
@@ -251,14 +253,14 @@ def test_the_gaussian_loss_is_least_at_mean_and_variance():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LinearRegression(0), "dimensions must be at least 1"),
+        (lambda: LinearRegression(dimensions=0), "dimensions must be at least 1"),
         (lambda: LinearRegression(noises=()), "at least one noise"),
         (lambda: LinearRegression(noises=(-1.0,)), "none negative"),
         (lambda: LinearRegression(pool=0), "pool must be at least 1"),
-        (lambda: LinearRegression().functions(), "there is no pool"),
+        (lambda: LinearRegression().functions(), "functions needs a pool"),
         (lambda: PriorPredictor(1.0, (0.0,)), "all positive"),
     ],
 )
-def test_bad_input_is_named(make, message):
+def test_invalid_arguments_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""Scores: how much a level is worth playing again."""
+"""Scores of finished lifetimes, by which a curriculum prioritises levels for replay."""
 
 from lopt.curriculum.scores.algorithmic_regret import AlgorithmicRegret
 from lopt.curriculum.scores.lifetime_reward import LifetimeReward

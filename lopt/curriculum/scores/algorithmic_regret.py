@@ -1,4 +1,4 @@
-"""Regret of the learned rule against another algorithm on the same level."""
+"""Algorithmic regret: the value of an antagonist's policy minus that of the learned rule's on the same level."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,38 +10,37 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from lopt.protocols import Lifetime
-from lopt.types import Key, Level, Metrics, Theta
+from lopt.types import Key, Level, Theta
 
 
 class AntagonistState(struct.PyTreeNode):
-    """The antagonist's own learner, of the same age as the lifetime it goes along with."""
+    """The antagonist's learner state; it has made as many updates as the learner."""
 
     learner: Any
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AlgorithmicRegret:
-    """AR(level) = V(antagonist after its life) - V(learner after its life): the regret of the learned rule.
+    """AR(level) = V(antagonist at the end of its lifetime) - V(learner at the end of its lifetime).
 
-    The antagonist is born with the learner and makes `num_updates` updates of its own for every K of the
-    learner's, so both are done at the same time and only two evaluations are left for the end. The two
-    evaluations, like the two lives, use independent keys.
+    The antagonist is initialised when the learner is, and makes K updates for every K updates of the learner, so that
+    both lifetimes end in the same meta-step. Both are then evaluated once. The two lifetimes and the two evaluations
+    use independent keys.
 
     Attributes:
-        antagonist: any `Lifetime`; it stops by itself at `level.lifetime`.
+        antagonist: a `Lifetime`; its `step` is the identity after `level.num_updates` updates.
         num_updates: K, the learner's updates per meta-step.
         evaluate: `(key, level, learner) -> value`, higher is better.
         evaluate_antagonist: the same for the antagonist.
-        antagonist_theta: the antagonist's meta-parameters, `()` for a hand-made algorithm.
+        antagonist_theta: meta-parameters of the antagonist; `()` for a hand-designed algorithm.
 
     Raises:
-        ValueError: `num_updates` below 1, or not the leading axis of the metrics in `advance`.
+        ValueError: `num_updates` below 1, or not the leading axis of the updates in `advance`.
 
     Paper: arXiv 2310.02782 (antagonist: A2C).
 
-    Differs: its code trains an antagonist from scratch for every lifetime at every meta-step and uses those
-    whose lifetime has ended; here each is trained once, in lock-step. The distribution of the score is the
-    same.
+    Differs: its code trains an antagonist from scratch for every lifetime at every meta-step and uses those whose
+        lifetime has ended; here each is trained once, in lock-step. The distribution of the score is the same.
     """
 
     antagonist: Lifetime
@@ -55,16 +54,16 @@ class AlgorithmicRegret:
             raise ValueError(f"AlgorithmicRegret: num_updates must be positive (got {self.num_updates}, expected >= 1)")
 
     def init(self, key: Key, level: Level) -> AntagonistState:
-        """A newborn antagonist."""
+        """The initial antagonist."""
         return AntagonistState(learner=self.antagonist.init(key, self.antagonist_theta, level))
 
-    def advance(self, key: Key, level: Level, state: AntagonistState, metrics: Metrics) -> AntagonistState:
-        """K updates of the antagonist."""
-        for leaf in jax.tree.leaves(metrics):
+    def advance(self, key: Key, level: Level, state: AntagonistState, updates: Any) -> AntagonistState:
+        """The antagonist after K more updates; `updates` are only checked for their leading axis K."""
+        for leaf in jax.tree.leaves(updates):
             if leaf.shape[:1] != (self.num_updates,):
                 raise ValueError(
                     "AlgorithmicRegret: the antagonist must make as many updates as the learner "
-                    f"(got num_updates {self.num_updates}, metrics of shape {leaf.shape}, "
+                    f"(got num_updates {self.num_updates}, updates of shape {leaf.shape}, "
                     "expected num_updates as their leading axis)"
                 )
 
@@ -75,7 +74,7 @@ class AlgorithmicRegret:
         return AntagonistState(learner=learner)
 
     def score(self, key: Key, level: Level, learner: Any, state: AntagonistState) -> Float[Array, ""]:
-        """The difference of two evaluations."""
+        """V(antagonist) - V(learner), each from one call of its evaluation."""
         key_antagonist, key_learner = jax.random.split(key)
         antagonist = self.evaluate_antagonist(key_antagonist, level, state.learner)
         return jnp.asarray(antagonist - self.evaluate(key_learner, level, learner), jnp.float32)

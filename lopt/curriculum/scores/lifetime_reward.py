@@ -1,18 +1,18 @@
-"""What a learner earned in its life."""
+"""Mean reward of a lifetime as its score."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from lopt.curriculum.scores.window import alive
-from lopt.types import Key, Level, Metrics
+from lopt.curriculum.scores.window import within_lifetime
+from lopt.types import Key, Level, RolloutScores
 
 
 class LifetimeRewardState(struct.PyTreeNode):
-    """Sum of the updates' mean rewards, and the updates done."""
+    """`total`: sum over the updates of their mean rewards; `updates`: number of updates so far."""
 
     total: Float[Array, "*n"]
     updates: Int[Array, "*n"]
@@ -20,25 +20,29 @@ class LifetimeRewardState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class LifetimeReward:
-    """Mean reward per step over the whole life: the return of a life, whatever its length.
+    """Mean reward per environment step over the whole lifetime, a return that is comparable between lengths.
 
-    Reads the metric "reward" `[K]` of the lifetime's updates; updates past the end of the life do not count.
+    It reads `RolloutScores.reward` `[K]` of the lifetime's updates; updates after the end of the lifetime do not count.
 
-    Paper: arXiv 2007.08794 (what its bandit over hyper-parameters is told).
+    Paper: arXiv 2007.08794 (the return that its bandit over hyper-parameters uses).
     """
 
+    requires: ClassVar[type] = RolloutScores
+
     def init(self, key: Key, level: Level) -> LifetimeRewardState:
-        """Nothing yet."""
+        """The state before the first update."""
         return LifetimeRewardState(total=jnp.zeros((), jnp.float32), updates=jnp.zeros((), jnp.int32))
 
-    def advance(self, key: Key, level: Level, state: LifetimeRewardState, metrics: Metrics) -> LifetimeRewardState:
-        """Add these K."""
-        rewards = metrics["reward"]
-        live = alive(level, state.updates, rewards.shape[0])
-        earned = jnp.where(live, rewards, 0.0).sum().astype(jnp.float32)
-        return LifetimeRewardState(total=state.total + earned, updates=state.updates + rewards.shape[0])
+    def advance(
+        self, key: Key, level: Level, state: LifetimeRewardState, updates: RolloutScores
+    ) -> LifetimeRewardState:
+        """Add the rewards of K more updates."""
+        rewards = updates.reward
+        mask = within_lifetime(level, state.updates, rewards.shape[0])
+        window_total = jnp.where(mask, rewards, 0.0).sum().astype(jnp.float32)
+        return LifetimeRewardState(total=state.total + window_total, updates=state.updates + rewards.shape[0])
 
     def score(self, key: Key, level: Level, learner: Any, state: LifetimeRewardState) -> Float[Array, ""]:
-        """The mean; minus infinity before the first update."""
-        mean = state.total / jnp.maximum(jnp.minimum(state.updates, level.lifetime), 1).astype(jnp.float32)
+        """The mean over the updates so far; minus infinity before the first one."""
+        mean = state.total / jnp.maximum(jnp.minimum(state.updates, level.num_updates), 1).astype(jnp.float32)
         return jnp.where(state.updates > 0, mean, -jnp.inf)

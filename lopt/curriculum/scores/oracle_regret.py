@@ -1,4 +1,4 @@
-"""Regret of the learned rule against a value that is known without training."""
+"""Regret of the learned rule relative to a value that is known without training, such as the optimal policy's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,33 +8,34 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lopt.types import Key, Level, Metrics
+from lopt.types import Key, Level
 
 
 @dataclass(frozen=True, kw_only=True)
 class OracleRegret:
-    """oracle(level) - V(learner after its life).
+    """Regret = oracle(level) - V(learner at the end of its lifetime).
 
     Attributes:
         oracle: `(key, level) -> value`: the optimal policy's return ("optimal-policy regret") or a random policy's.
-        evaluate: `(key, level, learner) -> value`, in the same unit; higher is better. The keys are independent.
+        evaluate: `(key, level, learner) -> value`, in the same unit, higher is better; its key is independent of the
+            oracle's.
 
-    Paper: arXiv 2310.02782 (the baselines of its study of antagonists).
+    Paper: arXiv 2310.02782 (baselines in its study of antagonists).
     """
 
     oracle: Callable[[Key, Level], Float[Array, ""]]
     evaluate: Callable[[Key, Level, Any], Float[Array, ""]]
 
     def init(self, key: Key, level: Level) -> tuple[()]:
-        """Nothing to carry."""
+        """The empty state `()`."""
         return ()
 
-    def advance(self, key: Key, level: Level, state: Any, metrics: Metrics) -> Any:
-        """Nothing to do."""
+    def advance(self, key: Key, level: Level, state: Any, updates: Any) -> Any:
+        """The unchanged state."""
         return state
 
     def score(self, key: Key, level: Level, learner: Any, state: Any) -> Float[Array, ""]:
-        """The difference; it is negative for a learner that beats the oracle."""
+        """The regret; it is negative for a learner that is better than the oracle."""
         key_oracle, key_learner = jax.random.split(key)
         value = self.oracle(key_oracle, level) - self.evaluate(key_learner, level, learner)
         return jnp.asarray(value, jnp.float32)

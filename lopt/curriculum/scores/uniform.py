@@ -1,4 +1,4 @@
-"""No preference."""
+"""The same score for every level."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lopt.types import Key, Level, Metrics
+from lopt.types import Key, Level
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Every level scores 0, so that `Replay` draws uniformly from its buffer (equal scores share a rank).
+    """Score 0 for every level, so that `Replay` samples uniformly from its buffer (equal scores share a rank).
 
-    Since a slot is only given up to a higher score, the buffer then keeps the first levels that filled it.
-    For no replay at all, as LPG has it, take `DomainRandomisation`.
+    As a level is only replaced by one with a higher score, the buffer then keeps the first levels that filled it. For
+    training without replay, as in LPG, use `DomainRandomisation`.
     """
 
     def init(self, key: Key, level: Level) -> tuple[()]:
-        """Nothing to carry."""
+        """The empty state `()`."""
         return ()
 
-    def advance(self, key: Key, level: Level, state: Any, metrics: Metrics) -> Any:
-        """Nothing to do."""
+    def advance(self, key: Key, level: Level, state: Any, updates: Any) -> Any:
+        """The unchanged state."""
         return state
 
     def score(self, key: Key, level: Level, learner: Any, state: Any) -> Float[Array, ""]:
-        """0."""
+        """The score 0."""
         return jnp.zeros((), jnp.float32)

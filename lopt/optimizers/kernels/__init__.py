@@ -1,23 +1,23 @@
-"""Kernels of Lion-K: convex functions K whose gradient turns momentum into an update (`lopt.protocols.Kernel`).
+"""Kernels of Lion-K: convex functions K whose gradient maps the momentum to the update (`lopt.protocols.Kernel`).
 
-| kernel | the map | what the parameters are kept in |
+| kernel | map grad K(m) | constraint on the parameters x, or penalty |
 |---|---|---|
-| `L1` (Lion, Signum) | sign(m) | the box, max abs(x_i) <= 1 / lambda |
-| `Huber(delta)` | clip(m / delta, -1, 1) | the box, and a ridge |
-| `SoftThreshold(threshold)` | sign(m) where abs(m) > threshold | the box, and an l1 penalty |
-| `LogCosh(a)` | tanh(a m) | the box, by a smooth barrier |
-| `Relativistic(e)` | m / sqrt(m^2 + e^2) | the box, by a smooth barrier |
+| `L1` (Lion, Signum) | sign(m) | the box max abs(x_i) <= 1 / lambda |
+| `Huber(delta)` | clip(m / delta, -1, 1) | the box, with a ridge |
+| `SoftThreshold(threshold)` | sign(m) where abs(m) > threshold | the box, with an l1 penalty |
+| `LogCosh(a)` | tanh(a m) | the box, with a smooth barrier |
+| `Relativistic(e)` | m / sqrt(m^2 + e^2) | the box, with a smooth barrier |
 | `L2` | m / norm of the tree | the l2 ball of radius 1 / lambda |
 | `Lp(p)` | sign(m) (abs(m) / p-norm)^(p - 1) | the lq ball, 1 / p + 1 / q = 1 |
-| `LInf` | sign at the greatest | the l1 ball |
-| `TopK(k)` | sign at the k greatest | the box and the l1 ball of radius k / lambda |
+| `LInf` | sign(m) at the largest element | the l1 ball |
+| `TopK(k)` | sign(m) at the k largest elements | the box and the l1 ball of radius k / lambda |
 | `Group(axis)` | m / norm of its row (or axes) | an l2 ball per row |
-| `PerLeaf(kernel)` | the kernel's, leaf by leaf | the kernel's set, for every leaf |
-| `Nuclear(polar)` (Muon) | U V' | the spectral ball, by decomposition or `NewtonSchulz` |
+| `PerLeaf(kernel)` | the kernel's map of each leaf | the kernel's set for each leaf |
+| `Nuclear(polar)` (Muon) | U V', exact or by `NewtonSchulz` | the spectral ball |
 | `Softmax(temperature)` | softmax(m / temperature) | the simplex of sum 1 / lambda |
-| `HalfSquare` | m | everything; a ridge |
-| `HalfL1Square` | l1 norm times sign(m) | everything; the square of the greatest |
-| `Quadratic(apply, solve)` | P m | everything; a ridge in P^-1 |
+| `HalfSquare` | m | no constraint; a ridge |
+| `HalfL1Square` | l1 norm times sign(m) | no constraint; the square of the largest parameter |
+| `Quadratic(apply, solve)` | P m | no constraint; a ridge in P^-1 |
 """
 
 from lopt.optimizers.kernels.box import L1, Huber, LogCosh, Relativistic, SoftThreshold

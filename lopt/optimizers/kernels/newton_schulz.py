@@ -1,4 +1,4 @@
-"""The orthogonal factor of a matrix by matrix products alone."""
+"""Newton-Schulz iteration for the orthogonal polar factor of a matrix, by matrix products alone."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,15 @@ from lopt.optimizers.kernels.groups import Group
 
 @dataclass(frozen=True)
 class NewtonSchulz:
-    """Steps of X <- a X + b (X X') X + c (X X')^2 X from X / |X|_F: every singular value goes towards one.
+    """Iterates X <- a X + b (X X') X + c (X X')^2 X from X / |X|_F, which drives every singular value towards one.
 
-    For `Nuclear(polar=NewtonSchulz())`. The products are in the type of X (bfloat16 is meant).
+    Use it as `Nuclear(polar=NewtonSchulz())`. The products are computed in the type of X (the method is designed for
+    bfloat16).
 
     Attributes:
-        steps: how many.
-        coefficients: a, b, c. The default rises fastest at zero and does not converge: singular values end in about
-            [0.68, 1.13], and smaller ones remain below that. (15/8, -5/4, 3/8) converges to one, more slowly.
+        steps: number of iterations.
+        coefficients: a, b, c. The default has the largest slope at zero and does not converge: singular values end in
+            about [0.68, 1.13], very small ones below that. (15/8, -5/4, 3/8) converges to one, more slowly.
 
     Raises:
         ValueError: fewer than one step.
@@ -33,7 +34,7 @@ class NewtonSchulz:
         check_number("NewtonSchulz", "steps", self.steps, least=1)
 
     def __call__(self, x: Float[Array, "*n rows columns"]) -> Float[Array, "*n rows columns"]:
-        """An approximation of U V'."""
+        """An approximation of the polar factor U V' of each matrix, in the type of x."""
         tall = x.shape[-2] > x.shape[-1]
         x = jnp.swapaxes(x, -1, -2) if tall else x
         x = Group(axis=(-2, -1)).map(x)

@@ -1,4 +1,4 @@
-"""The nuclear norm: matrices whose update is orthogonal (Muon)."""
+"""The nuclear norm as a kernel: orthogonalised updates of matrices (Muon)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +9,21 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-from lopt.optimizers.kernels.sums import greatest, indicator, total, wide
+from lopt.optimizers.kernels.sums import at_least_float32, indicator, largest, total
 from lopt.types import PyTree
 
 
 @jax.custom_jvp
 def polar(x: Float[Array, "*n rows columns"]) -> Float[Array, "*n rows columns"]:
-    """U V', the orthogonal factor, by singular value decomposition; directions of singular value zero give zero."""
-    return _polar(wide(x))[0].astype(x.dtype)
+    """The orthogonal polar factor U V' of each matrix, by singular value decomposition.
+
+    Singular vectors whose singular value is zero up to rounding contribute zero.
+    """
+    return _polar(at_least_float32(x))[0].astype(x.dtype)
 
 
 def _polar(x: Array) -> tuple[Array, Array, Array, Array]:
-    """U V', and U, s and V' with U and V' zero where s is."""
+    """U V', and U, s and V', with the columns of U and the rows of V' set to zero where s is zero up to rounding."""
     u, s, vt = jnp.linalg.svd(x, full_matrices=False)
     kept = s > max(x.shape[-2:]) * jnp.finfo(s.dtype).eps * jnp.max(s, axis=-1, keepdims=True, initial=0.0)
     u, s = jnp.where(kept[..., None, :], u, 0.0), jnp.where(kept, s, 0.0)
@@ -30,19 +33,19 @@ def _polar(x: Array) -> tuple[Array, Array, Array, Array]:
 
 @polar.defjvp
 def _polar_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
-    """The derivative of the polar factor, finite where singular values coincide (that of the decomposition is not).
+    """Derivative of the polar factor; finite where singular values coincide, unlike that of the decomposition.
 
     With A = U' dX V: U ((A - A') / (s_i + s_j)) V' + (1 - U U') dX V S^-1 V' + U S^-1 U' dX (1 - V V').
     """
     (x,), (dx,) = primals, tangents
-    dx = wide(dx)
-    q, u, s, vt = _polar(wide(x))
+    dx = at_least_float32(dx)
+    q, u, s, vt = _polar(at_least_float32(x))
     ut, v = jnp.swapaxes(u, -1, -2), jnp.swapaxes(vt, -1, -2)
     a, sums = ut @ dx @ v, s[..., :, None] + s[..., None, :]
-    turn = jnp.where(sums > 0, (a - jnp.swapaxes(a, -1, -2)) / jnp.where(sums > 0, sums, 1.0), 0.0)
+    skew = jnp.where(sums > 0, (a - jnp.swapaxes(a, -1, -2)) / jnp.where(sums > 0, sums, 1.0), 0.0)
     inverse = jnp.where(s > 0, 1 / jnp.where(s > 0, s, 1.0), 0.0)
     left, right = dx @ v * inverse[..., None, :], inverse[..., :, None] * (ut @ dx)
-    dq = u @ turn @ vt + (left - u @ (ut @ left)) @ vt + u @ (right - (right @ v) @ vt)
+    dq = u @ skew @ vt + (left - u @ (ut @ left)) @ vt + u @ (right - (right @ v) @ vt)
     return q.astype(x.dtype), dq.astype(x.dtype)
 
 
@@ -50,28 +53,28 @@ def _polar_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
 class Nuclear:
     """K(m) = sum of the singular values of every matrix: the map is U V', as in Muon.
 
-    K*(y) is zero where every spectral norm is at most one, infinite elsewhere: the parameters stay in the spectral
-    ball of radius 1 / lambda. Leaves are matrices `[..., rows, columns]`; leading axes are stacks of them, which may be
-    spread over devices; a matrix that is split itself (by an explicit sharding) is gathered first. `distance` is in
-    the spectral norm.
+    K*(y) is zero where every spectral norm is at most one, infinite elsewhere: the parameters converge to the spectral
+    ball of radius 1 / lambda. Leaves are matrices `[..., rows, columns]`; leading axes are batch axes, which may be
+    sharded over devices. A matrix whose own axes are sharded (explicitly) is gathered first. `distance` is in the
+    spectral norm.
 
     Attributes:
-        polar: how U V' is found: `polar` (exact, by singular value decomposition) or `NewtonSchulz()`, which is faster
-            on accelerators and whose singular values are only near one. `value`, `conjugate` and `distance` are
-            always exact.
+        polar: function that computes U V': `polar` (exact, by singular value decomposition) or `NewtonSchulz()`, which
+            is faster on accelerators and whose singular values are only near one. `value`, `conjugate` and `distance`
+            are always exact.
 
     Raises:
         ValueError: a leaf that is no matrix (when the optimizer is initialised).
 
     Paper: arXiv 2310.05898 (K as a norm of matrices).
-    Differs: Muon updates the momentum first and mixes in the gradient after, and rescales by the matrix's shape, which
+    Differs: Muon updates the momentum before it mixes in the gradient, and rescales by the matrix's shape, which
         changes the radius.
     """
 
     polar: Callable[[Array], Array] = polar
 
     def map(self, m: PyTree) -> PyTree:
-        """U V'."""
+        """A subgradient of K: the polar factor U V' of each matrix."""
         self._check(m)
 
         def orthogonal(x):
@@ -81,18 +84,18 @@ class Nuclear:
         return jax.tree.map(orthogonal, m)
 
     def value(self, m: PyTree) -> Float[Array, ""]:
-        """K(m)."""
+        """K(m), the sum of all singular values of all matrices."""
         self._check(m)
         return total(_singular_values, m)
 
     def conjugate(self, y: PyTree) -> Float[Array, ""]:
-        """K*(y)."""
+        """K*(y): 0 where every spectral norm is at most 1, infinity elsewhere."""
         return indicator(self.distance(y))
 
     def distance(self, y: PyTree) -> Float[Array, ""]:
-        """To the unit ball, in the spectral norm."""
+        """Distance to the unit ball in the spectral norm: max(largest singular value - 1, 0)."""
         self._check(y)
-        return jnp.maximum(greatest(_singular_values, y) - 1, 0.0)
+        return jnp.maximum(largest(_singular_values, y) - 1, 0.0)
 
     def _check(self, tree: PyTree) -> None:
         for path, x in jax.tree.leaves_with_path(tree):
@@ -109,14 +112,15 @@ def _singular_values(x: Array) -> Array:
 
 
 def _gathered(x: Array) -> Array:
-    """x with whole matrices on every device, where shardings are explicit and split them; stacks stay spread out."""
-    there = jax.typeof(x).sharding
-    if not any(there.spec[-2:]):
+    """x with its last two axes replicated on every device, where an explicit sharding splits them; batch axes stay
+    sharded."""
+    sharding = jax.typeof(x).sharding
+    if not any(sharding.spec[-2:]):
         return x
-    return jax.sharding.reshard(x, NamedSharding(there.mesh, PartitionSpec(*there.spec[:-2], None, None)))
+    return jax.sharding.reshard(x, NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:-2], None, None)))
 
 
 def _like(x: Array, other: Array) -> Array:
     """x with the sharding of `other`."""
-    there = jax.typeof(other).sharding
-    return x if jax.typeof(x).sharding == there else jax.sharding.reshard(x, there)
+    sharding = jax.typeof(other).sharding
+    return x if jax.typeof(x).sharding == sharding else jax.sharding.reshard(x, sharding)

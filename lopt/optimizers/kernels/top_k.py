@@ -1,4 +1,4 @@
-"""The k greatest elements, found without sorting."""
+"""The sum of the k largest absolute values as a kernel; the k-th largest is found without sorting."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lopt.optimizers.arguments import check_number
-from lopt.optimizers.kernels.sums import absolute, greatest, indicator, leafwise, resolution, total, wide
+from lopt.optimizers.kernels.sums import absolute, at_least_float32, indicator, largest, leafwise, resolution, total
 from lopt.types import PyTree
 
 
 @dataclass(frozen=True)
 class TopK:
-    """K(m) = sum of the k greatest |m_i| of the whole tree: the map is sign(m) there, and 0 elsewhere.
+    """K(m) = sum of the k largest |m_i| of the whole tree: the map is sign(m) at these elements, and 0 elsewhere.
 
-    Elements that are, up to rounding, as great as the k-th share what is left of k equally, so that the map is in the
-    set whatever ties there are. K*(y) is zero where max |y_i| <= 1 and |y|_1 <= k, infinite elsewhere: a box cut by
-    an l1 ball, with k moves per step. `distance` is in the dual norm max(|y|_inf, |y|_1 / k).
+    Elements tied with the k-th, up to rounding, share the remaining weight equally, so that the map is a subgradient.
+    K*(y) is zero where max |y_i| <= 1 and |y|_1 <= k, infinite elsewhere: a box intersected with an l1 ball; k elements
+    are updated per step. `distance` is in the dual norm max(|y|_inf, |y|_1 / k).
 
-    The k-th greatest is found by bisection on the floating-point bits: as many passes over the momentum as a float
-    has bits, without sorting, gathering or flattening it.
+    The k-th largest value is found by bisection on the bits of the floating-point format: as many passes over the
+    momentum as the format has bits, without sorting, gathering or flattening it.
 
     Attributes:
-        k: how many elements move.
+        k: number of elements that are updated per step.
 
     Raises:
         ValueError: a k below one.
@@ -35,32 +35,32 @@ class TopK:
         check_number("TopK", "k", self.k, least=1)
 
     def map(self, m: PyTree) -> PyTree:
-        """sign(m) at the k greatest."""
+        """A subgradient of K: sign(m) at the k largest |m_i|, equal shares at ties with the k-th, 0 elsewhere."""
         kth, slack = self._threshold(m), resolution(m)
         least, most = kth * (1 - slack), kth * (1 + slack)
         above, rest = total(lambda x: jnp.abs(x) > most, m), total(lambda x: jnp.abs(x) >= least, m)
         share = jnp.clip((self.k - above) / jnp.maximum(rest - above, 1.0), 0.0, 1.0)
 
-        def chosen(x):
+        def subgradient(x):
             size = jnp.abs(x)
             return jnp.sign(x) * jnp.where(size > most, 1.0, jnp.where(size >= least, share, 0.0))
 
-        return leafwise(chosen, m)
+        return leafwise(subgradient, m)
 
     def value(self, m: PyTree) -> Float[Array, ""]:
-        """K(m)."""
-        return total(jnp.multiply, m, self.map(jax.tree.map(wide, m)))
+        """K(m), the sum of the k largest |m_i|."""
+        return total(jnp.multiply, m, self.map(jax.tree.map(at_least_float32, m)))
 
     def conjugate(self, y: PyTree) -> Float[Array, ""]:
-        """K*(y)."""
+        """K*(y): 0 where max |y_i| <= 1 and |y|_1 <= k, infinity elsewhere."""
         return indicator(self.distance(y))
 
     def distance(self, y: PyTree) -> Float[Array, ""]:
-        """In the norm max(|y|_inf, |y|_1 / k)."""
-        return jnp.maximum(jnp.maximum(greatest(jnp.abs, y), absolute(y) / self.k) - 1, 0.0)
+        """Distance to the unit ball of the norm max(|y|_inf, |y|_1 / k)."""
+        return jnp.maximum(jnp.maximum(largest(jnp.abs, y), absolute(y) / self.k) - 1, 0.0)
 
     def _threshold(self, m: PyTree) -> Float[Array, ""]:
-        """The k-th greatest |m_i|; 0 if there are fewer than k."""
+        """The k-th largest |m_i|; 0 if there are fewer than k elements."""
         dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(m))
         integer = jnp.dtype(f"int{jnp.finfo(dtype).bits}")
         # the bits of floats that are not negative are ordered as the floats are

@@ -1,9 +1,19 @@
-"""Searching among programs: ageing evolution, its baselines, what is remembered, and the funnel."""
+"""Search over programs: regularised evolution, its baselines, the fitness cache and funnel selection."""
 
-from lopt.search.evolution.funnel import Level, funnel
+from lopt.search.evolution.fitness_cache import FitnessCache
+from lopt.search.evolution.funnel import Stage, funnel
 from lopt.search.evolution.individual import Individual
-from lopt.search.evolution.memory import Memory
-from lopt.search.evolution.propose import Chance, Proposer, Tournament
+from lopt.search.evolution.propose import Proposer, RandomSearch, Tournament
 from lopt.search.evolution.search import Fitness, Search
 
-__all__ = ["Chance", "Fitness", "Individual", "Level", "Memory", "Proposer", "Search", "Tournament", "funnel"]
+__all__ = [
+    "Fitness",
+    "FitnessCache",
+    "Individual",
+    "Proposer",
+    "RandomSearch",
+    "Search",
+    "Stage",
+    "Tournament",
+    "funnel",
+]

@@ -1,4 +1,4 @@
-"""A funnel: who is good on the small task is tried on larger ones."""
+"""Funnel selection: programs that beat a baseline on a task are evaluated on the next, larger task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,29 +10,36 @@ from lopt.search.program import Program
 
 
 @dataclass(frozen=True)
-class Level:
-    """A task of the funnel, the program whose fitness there is the bar, and how many go on at most (None: all)."""
+class Stage:
+    """A stage of the funnel.
+
+    Attributes:
+        fitness: fitness on the stage's task.
+        baseline: program whose fitness on this task must be exceeded.
+        max_promoted: maximum number of programs that go on to the next stage; None for all that beat the baseline.
+    """
 
     fitness: Fitness
     baseline: Program
-    most: int | None = None
+    max_promoted: int | None = None
 
 
-def funnel(programs: Sequence[Program], levels: Sequence[Level]) -> list[dict[int, float]]:
-    """For every level the fitness of those that came so far, by their place in `programs`, best first.
+def funnel(programs: Sequence[Program], stages: Sequence[Stage]) -> list[dict[int, float]]:
+    """Evaluate programs on successive stages; each stage promotes the best of those that beat its baseline.
 
-    To the next level go the best `most` of those that beat the level's baseline.
+    Returns:
+        For each stage, the fitness of the programs that reached it, by their index in `programs`, best first.
 
     Paper: arXiv 2302.06675, section 2 (funnel selection).
     """
-    left = list(range(len(programs)))
+    remaining = list(range(len(programs)))
     results: list[dict[int, float]] = []
-    for level in levels:
-        if not left:
+    for stage in stages:
+        if not remaining:
             results.append({})
             continue
-        *values, bar = map(float, level.fitness([*(programs[i] for i in left), level.baseline]))
-        order = sorted(zip(left, values, strict=True), key=lambda pair: -pair[1])
-        results.append(dict(order))
-        left = [i for i, value in order if value > bar and np.isfinite(value)][: level.most]
+        *values, threshold = map(float, stage.fitness([*(programs[i] for i in remaining), stage.baseline]))
+        ranking = sorted(zip(remaining, values, strict=True), key=lambda pair: -pair[1])
+        results.append(dict(ranking))
+        remaining = [i for i, value in ranking if value > threshold and np.isfinite(value)][: stage.max_promoted]
     return results

@@ -1,4 +1,4 @@
-"""Where new programs come from: selection and mutation, or chance alone."""
+"""Proposers of new programs: tournament selection with mutation, and random programs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,21 +9,23 @@ from lopt.search.evolution.individual import Individual
 from lopt.search.program import Program
 
 Proposer = Callable[[np.random.Generator, Sequence[Individual]], tuple[Program, Individual | None]]
-"""From the population, oldest first, to a program and whose child it is."""
+"""`(rng, population) -> (program, parent)`, given the population with the oldest individual first."""
 
 
 @dataclass(frozen=True)
 class Tournament:
-    """A `Proposer`: of `size` individuals, drawn uniformly, the fittest has a child; the later one if they are equal.
+    """A `Proposer` by tournament selection: it mutates the fittest of `size` individuals drawn with replacement.
+
+    Of equally fit individuals, the youngest is selected.
 
     Attributes:
-        mutate: from a program to a changed one; `Mutation()`, or `tune` for a search of constants alone.
-        size: T.
+        mutate: `(rng, program) -> program`: `Mutation()`, or `mutate_constant` for a search over constants only.
+        size: tournament size T.
 
     Raises:
         ValueError: a `size` below one.
 
-    Paper: arXiv 1802.01548; arXiv 2302.06675 has T = 2.
+    Paper: arXiv 1802.01548; T = 2 in arXiv 2302.06675.
     """
 
     mutate: Callable[[np.random.Generator, Program], Program]
@@ -34,23 +36,25 @@ class Tournament:
             raise ValueError(f"Tournament: size must be at least 1 (got {self.size})")
 
     def __call__(self, rng: np.random.Generator, population: Sequence[Individual]) -> tuple[Program, Individual | None]:
-        """A child."""
-        drawn = sorted(int(rng.random() * len(population)) for _ in range(self.size))
-        parent = max((population[i] for i in reversed(drawn)), key=lambda one: one.fitness)
+        """A mutated copy of the winner's program, and the winner."""
+        entrants = sorted(int(rng.random() * len(population)) for _ in range(self.size))
+        parent = max((population[i] for i in reversed(entrants)), key=lambda one: one.fitness)
         return self.mutate(rng, parent.program), parent
 
 
-@dataclass(frozen=True)
-class Chance:
-    """A `Proposer` that learns nothing: programs of random length, each on its own.
+@dataclass(frozen=True, kw_only=True)
+class RandomSearch:
+    """A `Proposer` of independent random programs with a uniform number of statements: the random search baseline.
 
     Attributes:
-        draw: a random program of so many statements (`random_program`).
-        shortest: fewest statements.
-        longest: most statements.
+        draw: `(rng, length) -> program`, a random program of `length` statements, such as `random_program`.
+        shortest: minimum number of statements.
+        longest: maximum number of statements.
 
     Raises:
-        ValueError: not 1 <= shortest <= longest.
+        ValueError: unless 1 <= shortest <= longest.
+
+    Paper: arXiv 2302.06675 (random search baseline).
     """
 
     draw: Callable[[np.random.Generator, int], Program]
@@ -59,8 +63,10 @@ class Chance:
 
     def __post_init__(self) -> None:
         if not 1 <= self.shortest <= self.longest:
-            raise ValueError(f"Chance: expected 1 <= shortest <= longest (got {self.shortest} and {self.longest})")
+            raise ValueError(
+                f"RandomSearch: expected 1 <= shortest <= longest (got {self.shortest} and {self.longest})"
+            )
 
     def __call__(self, rng: np.random.Generator, population: Sequence[Individual]) -> tuple[Program, Individual | None]:
-        """A newcomer."""
+        """A random program without a parent."""
         return self.draw(rng, int(rng.integers(self.shortest, self.longest + 1))), None

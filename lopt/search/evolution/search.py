@@ -1,4 +1,4 @@
-"""Ageing evolution of programs, and the same loop around other ways to propose them."""
+"""Regularised evolution of programs, with an exchangeable proposer."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -7,110 +7,124 @@ from typing import Any
 
 import numpy as np
 
-from lopt.search.evolution.individual import Individual, from_plain, to_plain
-from lopt.search.evolution.memory import Memory
+from lopt.search.evolution.fitness_cache import FitnessCache
+from lopt.search.evolution.individual import Individual, individuals_from_json, individuals_to_json
 from lopt.search.evolution.propose import Proposer
 from lopt.search.liveness import prune_loop
 from lopt.search.program import Program
 
 Fitness = Callable[[Sequence[Program]], np.ndarray]
-"""From programs to what they are worth; larger is better, minus infinity for what cannot be used."""
+"""`programs -> fitness [n]`; larger is better, minus infinity for a program that cannot be evaluated."""
 
 
 @dataclass
 class Search:
-    """A population in which the oldest die, whatever they are worth.
+    """Regularised (ageing) evolution: each child replaces the oldest individual of the population.
 
-    A cycle proposes programs until `batch` of them have to be tried, or until `most` batches were proposed and still
-    fewer could be because their fitness was known; tries these, appends all children in order, and drops as many of the
-    oldest. It begins with copies of the initial program. Where the best fitness has not risen for `plateau` tried
-    programs, the population is filled anew: with the initial program, and the next time with the best one so far.
+    The initial population is `size` copies of the initial program. A step proposes programs until `batch` of them have
+    an unknown fitness, or until `max_batches` times `batch` programs are proposed. It evaluates those with unknown
+    fitness, appends all proposed programs to the population in order, and removes as many of the oldest individuals.
+    If the best fitness has not improved for `plateau` evaluated programs, the population is filled with copies of the
+    initial program or, at every second restart, of the best program.
 
     Attributes:
-        propose: where children come from.
-        initial: the program to begin with.
-        memory: what is known of programs.
-        rng: all chance.
-        size: P, individuals.
-        batch: programs tried together.
-        most: proposals of a cycle are at most this many batches.
-        plateau: tried programs without progress before a restart; None for no restarts.
-        population: oldest first.
-        records: the initial program, and whoever was better than all before.
-        proposed, tried, restarts: what has been done.
-        since: programs that had been tried when the last record was set, or at the last restart.
+        propose: proposer of new programs; its choice makes this evolution or one of the baselines.
+        initial: the initial program.
+        cache: fitness of programs evaluated before.
+        rng: source of randomness.
+        size: P, number of individuals.
+        batch: number of programs evaluated together.
+        max_batches: maximum number of programs proposed per step, in units of `batch`.
+        plateau: number of evaluated programs without improvement before a restart; None for no restarts.
+        population: the individuals, oldest first.
+        records: the initial program and, in order, each individual with a higher fitness than all before it.
+        proposed: number of proposed programs.
+        evaluated: number of evaluated programs.
+        restarts: number of restarts.
+        last_progress: value of `evaluated` at the last record or restart.
 
     Raises:
-        ValueError: sizes below one.
+        ValueError: a size, batch, `max_batches` or plateau below one.
 
     Paper: arXiv 1802.01548 (regularised evolution); arXiv 2302.06675, P = 1000, restarts after 300,000 programs.
-    Differs: there many workers propose and try one program each at a time; here a batch at a time.
+    Differs: the paper's workers propose and evaluate one program each, asynchronously; here a batch is evaluated.
     """
 
     propose: Proposer
     initial: Program
-    memory: Memory
+    cache: FitnessCache
     rng: np.random.Generator
     size: int = 1000
     batch: int = 128
-    most: int = 8
+    max_batches: int = 8
     plateau: int | None = None
     population: deque[Individual] = field(default_factory=deque)
     records: list[Individual] = field(default_factory=list)
     proposed: int = 0
-    tried: int = 0
+    evaluated: int = 0
     restarts: int = 0
-    since: int = 0
+    last_progress: int = 0
 
     def __post_init__(self) -> None:
-        sizes = {"size": self.size, "batch": self.batch, "most": self.most, "plateau": self.plateau or 1}
+        sizes = {"size": self.size, "batch": self.batch, "max_batches": self.max_batches, "plateau": self.plateau or 1}
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"Search: {name} must be at least 1 (got {value})")
 
-    def cycle(self, fitness: Fitness) -> dict[str, float]:
-        """One cycle; metrics of its children."""
+    def step(self, fitness: Fitness) -> dict[str, float]:
+        """Make one step of the search.
+
+        Args:
+            fitness: evaluates the live parts of the programs with unknown fitness.
+
+        Returns:
+            Metrics. Since the beginning: the `best` fitness, the numbers `proposed`, `evaluated` and `restarts`, and
+            the cache's `structural_hits` and `behavioural_hits` as fractions of all queries. Of the population: the
+            `median` fitness and the fraction `frac_nonfinite` of non-finite fitness. Of the programs proposed in this
+            step: the fraction `frac_cached` whose fitness was known, the mean number of `statements`, and the fraction
+            `redundant` of statements without effect.
+        """
         if not self.population:
-            self._begin(fitness)
-        children = self._children(self.batch)
-        new = {name: program for program, _, name in children if name not in self.memory.fitness}
-        self._try(new, fitness)
-        for program, parent, name in children:
-            self._append(Individual(program, self.memory.fitness[name], parent, self.proposed))
+            self._init_population(fitness)
+        children = self._propose_children(self.batch)
+        new = {key: program for program, _, key in children if key not in self.cache.fitness}
+        self._evaluate(new, fitness)
+        for program, parent, key in children:
+            self._append(Individual(program, self.cache.fitness[key], parent, self.proposed))
             self.proposed += 1
-        if self.plateau is not None and self.tried - self.since >= self.plateau:
+        if self.plateau is not None and self.evaluated - self.last_progress >= self.plateau:
             self._restart()
         return self._metrics([program for program, _, _ in children], len(new))
 
     @property
     def best(self) -> Individual:
-        """The best so far."""
+        """The individual with the highest fitness so far, restarts included."""
         return self.records[-1]
 
-    def _begin(self, fitness: Fitness) -> None:
-        name = self.memory.name(self.initial)
-        self._try({name: self.initial}, fitness)
-        self.records.append(Individual(self.initial, self.memory.fitness[name]))
+    def _init_population(self, fitness: Fitness) -> None:
+        key = self.cache.key(self.initial)
+        self._evaluate({key: self.initial}, fitness)
+        self.records.append(Individual(self.initial, self.cache.fitness[key]))
         self.population.extend(self.records * self.size)
 
-    def _children(self, batch: int) -> list[tuple[Program, Individual | None, str]]:
-        """Programs with parent and name, in the order in which they were proposed."""
+    def _propose_children(self, batch: int) -> list[tuple[Program, Individual | None, str]]:
+        """Proposed programs with their parents and cache keys, in order."""
         parents = tuple(self.population)
         children: list[tuple[Program, Individual | None, str]] = []
         new: set[str] = set()
-        while len(new) < batch and len(children) < self.most * batch:
+        while len(new) < batch and len(children) < self.max_batches * batch:
             program, parent = self.propose(self.rng, parents)
-            name = self.memory.name(program)
-            if name not in self.memory.fitness:
-                new.add(name)
-            children.append((program, parent, name))
+            key = self.cache.key(program)
+            if key not in self.cache.fitness:
+                new.add(key)
+            children.append((program, parent, key))
         return children
 
-    def _try(self, new: dict[str, Program], fitness: Fitness) -> None:
+    def _evaluate(self, new: dict[str, Program], fitness: Fitness) -> None:
         if new:
             values = fitness([prune_loop(program) for program in new.values()])
-            self.memory.fitness.update(zip(new, map(float, values), strict=True))
-            self.tried += len(new)
+            self.cache.fitness.update(zip(new, map(float, values), strict=True))
+            self.evaluated += len(new)
 
     def _append(self, child: Individual) -> None:
         self.population.append(child)
@@ -118,50 +132,47 @@ class Search:
             self.population.popleft()
         if child.fitness > self.best.fitness:
             self.records.append(child)
-            self.since = self.tried
+            self.last_progress = self.evaluated
 
     def _restart(self) -> None:
-        first = self.population_of_restart()
-        self.population = deque([first] * self.size)
-        self.restarts, self.since = self.restarts + 1, self.tried
+        self.population = deque([self.restart_individual()] * self.size)
+        self.restarts, self.last_progress = self.restarts + 1, self.evaluated
 
-    def population_of_restart(self) -> Individual:
-        """Who fills the population at the next restart: the initial program, then the best one, and so on in turn."""
+    def restart_individual(self) -> Individual:
+        """The individual that fills the population at the next restart: alternately the initial and the best one."""
         return self.best if self.restarts % 2 else self.records[0]
 
-    def _metrics(self, programs: Sequence[Program], tried: int) -> dict[str, float]:
-        """Of one cycle's children, and the best so far."""
+    def _metrics(self, programs: Sequence[Program], num_new: int) -> dict[str, float]:
+        """Metrics of a step that proposed `programs`, `num_new` of them with unknown fitness; see `step`."""
         lengths = np.array([len(program.statements) for program in programs])
         live = np.array([len(prune_loop(program).statements) for program in programs])
-        asked = max(sum(self.memory.hits.values()), 1)
         values = np.array([one.fitness for one in self.population])
         return {
             "best": self.best.fitness,
             "median": float(np.median(np.where(np.isfinite(values), values, -1e9))),
-            "lost": float(np.mean(~np.isfinite(values))),
+            "frac_nonfinite": float(np.mean(~np.isfinite(values))),
             "proposed": self.proposed,
-            "tried": self.tried,
-            "structure_hits": self.memory.hits["structure"] / asked,
-            "behaviour_hits": self.memory.hits["behaviour"] / asked,
-            "known_now": 1 - tried / len(programs),
+            "evaluated": self.evaluated,
+            **self.cache.hit_rates(),
+            "frac_cached": 1 - num_new / len(programs),
             "statements": float(lengths.mean()),
             "redundant": float(1 - live.sum() / max(lengths.sum(), 1)),
             "restarts": self.restarts,
         }
 
-    def plain(self) -> dict[str, Any]:
-        """Everything that changes, as JSON data."""
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the search as JSON data: generator, population, records, cache and counts."""
         return {
             "rng": self.rng.bit_generator.state,
-            "individuals": to_plain([*self.records, *self.population]),
-            "memory": self.memory.plain(),
-            "counts": [len(self.records), self.proposed, self.tried, self.restarts, self.since],
+            "individuals": individuals_to_json([*self.records, *self.population]),
+            "cache": self.cache.state_dict(),
+            "counts": [len(self.records), self.proposed, self.evaluated, self.restarts, self.last_progress],
         }
 
-    def restore(self, data: dict[str, Any]) -> None:
-        """Go on where `plain` was called; the search then repeats bit for bit."""
+    def load_state_dict(self, data: dict[str, Any]) -> None:
+        """Restore the state from the data of `state_dict`; the search then continues bit for bit."""
         self.rng.bit_generator.state = data["rng"]
-        individuals, number = from_plain(data["individuals"]), data["counts"][0]
-        self.records, self.population = individuals[:number], deque(individuals[number:])
-        self.memory.restore(data["memory"])
-        _, self.proposed, self.tried, self.restarts, self.since = data["counts"]
+        individuals, num_records = individuals_from_json(data["individuals"]), data["counts"][0]
+        self.records, self.population = individuals[:num_records], deque(individuals[num_records:])
+        self.cache.load_state_dict(data["cache"])
+        _, self.proposed, self.evaluated, self.restarts, self.last_progress = data["counts"]

@@ -1,9 +1,9 @@
-"""Many programs at once, in one compiled computation."""
+"""Evaluation of many programs at once, in one compiled computation."""
 
 from lopt.search.population.code import Code, Layout, layout_of
 from lopt.search.population.encode import encode, stack
 from lopt.search.population.evaluate import Evaluation, Evaluator, Rung
-from lopt.search.population.interpret import Interpreter, one_by_one, side_by_side
+from lopt.search.population.interpret import Interpreter, interpret_sequential, interpret_vectorised
 from lopt.search.population.proxy import Proxy, cosine
 from lopt.search.population.skeleton import Skeleton
 
@@ -18,8 +18,8 @@ __all__ = [
     "Skeleton",
     "cosine",
     "encode",
+    "interpret_sequential",
+    "interpret_vectorised",
     "layout_of",
-    "one_by_one",
-    "side_by_side",
     "stack",
 ]

@@ -1,4 +1,4 @@
-"""Programs as numbers, so that one compiled computation runs any of them."""
+"""Programs as integer arrays, so that one compiled interpreter runs all of them."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,20 @@ from jaxtyping import Array, Float, Int
 
 from lopt.types import Params
 
-WIDE, NARROW = 2, 1
-"""Rows of a learner's weights and gradient, and of the learning rate, before extras and constants."""
+NUM_INPUTS, NUM_RATES = 2, 1
+"""Number of rows of w and g, and of lr."""
 
 
 class Code(struct.PyTreeNode):
-    """A straight program over the rows of a file, each statement with a row of its own (see `Layout`).
+    """An encoded program over a register file, in which each statement writes its own row (see `Layout`).
+
+    Axes: n programs (optional), M = capacity statements, C = capacity constants, E1 = 1 + number of extra variables.
 
     Attributes:
-        operations: index of every statement's operation.
-        operands: rows that it reads; zero where it has fewer than three.
-        length: statements that count; what follows is never run.
-        constants: numbers of the program, in the order in which they stand there.
+        operations: index of each statement's operation in `operations.OPERATIONS`.
+        operands: rows that each statement reads; zero beyond its arity.
+        length: number of statements; later entries are not executed.
+        constants: constants of the program, in the order of its text.
         outputs: rows of the update and of the new extra variables.
     """
 
@@ -33,18 +35,18 @@ class Code(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where values lie: a file of rows, each as long as all parameters of a learner together.
+    """Layout of the register file: `rows` rows of P numbers, P the number of a learner's parameters.
 
-    Rows are, in this order: w, g, the extra variables, lr, the constants, and one per statement. A tree shaped like w
-    fills its row; per-leaf scalars, and a scalar repeated for every leaf, fill the row's beginning.
+    The rows are, in this order: w, g, the extra variables, lr, the constants, and one row per statement. A tree fills
+    its row. Per-leaf scalars, and a scalar repeated for each leaf, fill the first `leaves` entries.
 
     Attributes:
-        sizes: elements of every leaf of w, in the order of `jax.tree.leaves`.
+        sizes: number of elements of each leaf of w, in the order of `jax.tree.leaves`.
         extras: number of extra variables.
-        capacity: most statements, and most constants, of a program.
+        capacity: maximum number of statements, and of constants, of a program.
 
     Raises:
-        ValueError: no leaves, an empty leaf, negative `extras`, or no capacity.
+        ValueError: no leaves, an empty leaf, negative `extras`, or `capacity` below one.
     """
 
     sizes: tuple[int, ...]
@@ -59,7 +61,7 @@ class Layout:
 
     @property
     def width(self) -> int:
-        """Length of a row: the number of parameters."""
+        """P, the length of a row: the number of parameters."""
         return sum(self.sizes)
 
     @property
@@ -69,25 +71,25 @@ class Layout:
 
     @property
     def learning_rate(self) -> int:
-        """Row of lr; the constants follow it."""
-        return WIDE + self.extras
+        """Row of lr; the rows of the constants follow it."""
+        return NUM_INPUTS + self.extras
 
     @property
     def first_statement(self) -> int:
         """Row of the first statement's value."""
-        return self.learning_rate + NARROW + self.capacity
+        return self.learning_rate + NUM_RATES + self.capacity
 
     @property
     def rows(self) -> int:
-        """Rows of a file."""
+        """Number of rows of the register file."""
         return self.first_statement + self.capacity
 
     @property
     def leaf_of(self) -> np.ndarray:
-        """The leaf of every element, `[width]`."""
+        """Index of the leaf of each element, `[P]`."""
         return np.repeat(np.arange(self.leaves), self.sizes)
 
 
 def layout_of(params: Params, extras: int, capacity: int = 32) -> Layout:
-    """The layout of learners with parameters like these."""
+    """The layout for learners with parameters of these shapes; see `Layout` for `extras` and `capacity`."""
     return Layout(tuple(int(x.size) for x in jax.tree.leaves(params)), extras, capacity)

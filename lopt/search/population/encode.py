@@ -1,4 +1,4 @@
-"""From programs to numbers."""
+"""Encoding of programs as integer arrays."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,14 @@ _INDEX = {known: i for i, known in enumerate(OPERATIONS)}
 
 
 def encode(program: Program, layout: Layout) -> Code:
-    """A valid program as numbers, in numpy.
+    """A valid program as numpy arrays.
 
-    Statements are encoded as they stand, dead ones too: prune first. Extra variables that the program lacks stay zero.
+    All statements are encoded, dead ones included; prune the program first. Extra variables of the layout that the
+    program does not have stay zero.
 
     Raises:
-        ValueError: other inputs, more extra variables than the layout's, or more statements or constants than it has
-            room for.
+        ValueError: a number of inputs other than two, more extra variables than the layout's, or more statements or
+            constants than its capacity.
     """
     if len(program.inputs) != 2 or len(program.extras) > layout.extras:
         raise ValueError(
@@ -29,19 +30,19 @@ def encode(program: Program, layout: Layout) -> Code:
             f"{len(program.extras)})"
         )
     if len(program.statements) > layout.capacity:
-        raise ValueError(f"encode: there is room for {layout.capacity} statements (got {len(program.statements)})")
+        raise ValueError(f"encode: expected at most {layout.capacity} statements (got {len(program.statements)})")
     return _Encoder(layout, program).code()
 
 
-def idle(layout: Layout) -> Code:
-    """A program of no statement, for lanes that are left over."""
+def empty_code(layout: Layout) -> Code:
+    """The code of a program without statements."""
     m = layout.capacity
     outputs = np.zeros(1 + layout.extras, np.int32)
     return Code(np.zeros(m, np.int32), np.zeros((m, 3), np.int32), np.int32(0), np.zeros(m), outputs)
 
 
 class _Encoder:
-    """Where every variable lies, while statements are read in order."""
+    """Assigns rows to variables and constants while it encodes the statements in order."""
 
     def __init__(self, layout: Layout, program: Program):
         self.layout, self.program = layout, program
@@ -56,7 +57,7 @@ class _Encoder:
             self.add(statement.target, statement.function, statement.args)
         capacity = self.layout.capacity
         if len(self.constants) > capacity:
-            raise ValueError(f"encode: there is room for {capacity} constants (got {len(self.constants)})")
+            raise ValueError(f"encode: expected at most {capacity} constants (got {len(self.constants)})")
         operations, operands = np.zeros(capacity, np.int32), np.zeros((capacity, 3), np.int32)
         for i, (index, rows) in enumerate(self.statements):
             operations[i] = index
@@ -69,7 +70,7 @@ class _Encoder:
 
     def add(self, target: str, function: str, args: Sequence[str | float]) -> None:
         if not args:
-            # a function of nothing is a constant, in its turn
+            # a function without arguments is encoded as a constant
             row, type_ = self.constant(float(FUNCTIONS[function].evaluate(np))), Type.S
         else:
             types = tuple(self.types[arg] if isinstance(arg, str) else Type.S for arg in args)
@@ -85,15 +86,15 @@ class _Encoder:
 
 
 def stack(codes: Sequence[Code], number: int | None = None) -> Code:
-    """Codes side by side; with `number`, that many lanes, of which those beyond the codes do nothing.
+    """Codes stacked along a new first axis, padded with empty programs to length `number` if it is given.
 
     Raises:
         ValueError: no codes, or more than `number`.
     """
     if not 1 <= len(codes) <= (number or len(codes)):
         raise ValueError(f"stack: expected between 1 and {number} codes (got {len(codes)})")
-    surplus = (number or len(codes)) - len(codes)
-    lanes = [*codes, *[jax.tree.map(np.zeros_like, codes[0])] * surplus]
+    padding = (number or len(codes)) - len(codes)
+    lanes = [*codes, *[jax.tree.map(np.zeros_like, codes[0])] * padding]
     stacked = jax.tree.map(lambda *x: np.stack(x), *lanes)
-    with np.errstate(over="ignore"):  # what is too large for float32 is infinite there
+    with np.errstate(over="ignore"):  # constants too large for float32 become infinite
         return stacked.replace(constants=stacked.constants.astype(jnp.result_type(float)))

@@ -1,4 +1,4 @@
-"""The interpreter: one step of any program, for one learner; and two ways to do it for many."""
+"""Interpreters of encoded programs: one step of a program for one learner, and for a population of learners."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,34 +12,34 @@ from lopt.search.population.code import Code, Layout
 from lopt.search.population.operations import branches
 
 Interpreter = Callable[..., tuple[Float[Array, "N P"], Float[Array, "N E P"]]]
-"""From layout, codes, weights `[N, P]`, gradients `[N, P]`, extra variables `[N, E, P]` and a learning rate to updates
-and new extra variables, for N learners with a program each."""
+"""`(layout, codes, w, g, extras, lr) -> (updates, extras)` for N learners with one program each: weights and gradients
+`[N, P]`, extra variables `[N, E, P]`, learning rate `[]`."""
 
 
 def run(
     layout: Layout,
     code: Code,
-    file: Float[Array, "rows P"],
+    registers: Float[Array, "rows P"],
     w: Float[Array, " P"],
     g: Float[Array, " P"],
     extras: Float[Array, "E P"],
     lr: Float[Array, ""],
 ) -> Float[Array, "rows P"]:
-    """The file after one step of a program; what the file held before does not matter."""
-    file = lax.dynamic_update_slice(file, jnp.concatenate([w[None], g[None], extras]), (0, 0))
+    """The register file after one step of a program; its previous content does not affect the result."""
+    registers = lax.dynamic_update_slice(registers, jnp.concatenate([w[None], g[None], extras]), (0, 0))
     numbers = jnp.concatenate([lr[None], code.constants.astype(lr.dtype)])
     numbers = jnp.broadcast_to(numbers[:, None], (numbers.size, layout.leaves))
-    file = lax.dynamic_update_slice(file, numbers, (layout.learning_rate, 0))
+    registers = lax.dynamic_update_slice(registers, numbers, (layout.learning_rate, 0))
     table = branches(layout)
 
-    def statement(i: Any, file: Array) -> Array:
-        value = lax.switch(code.operations[i], table, file, code.operands[i])
-        return lax.dynamic_update_index_in_dim(file, value, layout.first_statement + i, 0)
+    def statement(i: Any, registers: Array) -> Array:
+        value = lax.switch(code.operations[i], table, registers, code.operands[i])
+        return lax.dynamic_update_index_in_dim(registers, value, layout.first_statement + i, 0)
 
-    return lax.fori_loop(0, code.length, statement, file)
+    return lax.fori_loop(0, code.length, statement, registers)
 
 
-def one_by_one(
+def interpret_sequential(
     layout: Layout,
     codes: Code,
     w: Float[Array, "N P"],
@@ -47,22 +47,22 @@ def one_by_one(
     extras: Float[Array, "N E P"],
     lr: Float[Array, ""],
 ) -> tuple[Float[Array, "N P"], Float[Array, "N E P"]]:
-    """An `Interpreter` for processors: lane after lane, so that each statement branches to the one operation it needs.
+    """An `Interpreter` for CPUs: a scan over the learners, in which each statement executes its own operation only.
 
-    All lanes share one file, which stays in the processor's cache.
+    All learners share one register file, which stays in the processor's cache.
     """
 
-    def lane(file: Array, x: Any) -> tuple[Array, Array]:
+    def lane(registers: Array, x: Any) -> tuple[Array, Array]:
         code, w, g, extras = x
-        file = run(layout, code, file, w, g, extras, lr)
-        return file, file[code.outputs]
+        registers = run(layout, code, registers, w, g, extras, lr)
+        return registers, registers[code.outputs]
 
-    file = jnp.zeros((layout.rows, layout.width), w.dtype)
-    _, out = lax.scan(lane, file, (codes, w, g, extras))
+    registers = jnp.zeros((layout.rows, layout.width), w.dtype)
+    _, out = lax.scan(lane, registers, (codes, w, g, extras))
     return out[:, 0], out[:, 1:]
 
 
-def side_by_side(
+def interpret_vectorised(
     layout: Layout,
     codes: Code,
     w: Float[Array, "N P"],
@@ -70,13 +70,13 @@ def side_by_side(
     extras: Float[Array, "N E P"],
     lr: Float[Array, ""],
 ) -> tuple[Float[Array, "N P"], Float[Array, "N E P"]]:
-    """An `Interpreter` for accelerators: all lanes at once, each computing every operation and keeping the one it
-    needs.
+    """An `Interpreter` for accelerators: a vmap over the learners, in which each statement executes all operations and
+    selects its own.
     """
 
     def lane(code: Code, w: Array, g: Array, extras: Array) -> Array:
-        file = jnp.zeros((layout.rows, layout.width), w.dtype)
-        return run(layout, code, file, w, g, extras, lr)[code.outputs]
+        registers = jnp.zeros((layout.rows, layout.width), w.dtype)
+        return run(layout, code, registers, w, g, extras, lr)[code.outputs]
 
     out = jax.vmap(lane)(codes, w, g, extras)
     return out[:, 0], out[:, 1:]

@@ -1,4 +1,4 @@
-"""One program, compiled, with its constants as inputs."""
+"""A compiled interpreter of one program's structure, with its constants as inputs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +14,10 @@ from lopt.search.program import FUNCTIONS, Program, evaluator
 
 @dataclass(frozen=True)
 class Skeleton:
-    """An `Interpreter` of programs that differ from this one in their constants alone.
+    """An `Interpreter` of programs that differ from one program in their constants only.
 
-    It is traced into the training loop, statement by statement, and compiled with it: worth it where a life is long,
-    or where many constants are tried. What codes say but for their constants is not looked at.
+    The program's statements are traced into the training loop and compiled with it. This is faster than interpretation
+    for long lifetimes or for many constants of one structure. Only `Code.constants` of the codes is read.
 
     Attributes:
         program: a valid program.
@@ -34,8 +34,8 @@ class Skeleton:
         extras: Float[Array, "N E P"],
         lr: Float[Array, ""],
     ) -> tuple[Float[Array, "N P"], Float[Array, "N E P"]]:
-        """Updates and new extra variables."""
-        program, names = self._open
+        """Updates `[N, P]` and new extra variables `[N, E, P]`."""
+        program, names = self._with_named_constants
         run, used = evaluator(jnp, program), len(program.extras)
         cuts = np.cumsum(layout.sizes)[:-1].tolist()
 
@@ -49,11 +49,11 @@ class Skeleton:
         return jax.vmap(lane)(jnp.asarray(codes.constants), w, g, extras)
 
     @cached_property
-    def _open(self) -> tuple[Program, dict[str, int]]:
-        """The program with names in the place of constants, and where `Code.constants` has them."""
+    def _with_named_constants(self) -> tuple[Program, dict[str, int]]:
+        """The program with its constants replaced by names, and the names' indices in `Code.constants`."""
         program, names, number = self.program, {}, 0
         for i, statement in enumerate(program.statements):
-            number += FUNCTIONS[statement.function].arity == 0  # these the encoder counts as constants too
+            number += FUNCTIONS[statement.function].arity == 0  # the encoder stores these as constants
             for j, arg in enumerate(statement.args):
                 if not isinstance(arg, str):
                     names[f" c{number}"] = number

@@ -1,4 +1,4 @@
-"""Learners that are trained side by side, each by a program of its own."""
+"""Training of a population of learners, each by its own program."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,33 +17,40 @@ from lopt.types import Key
 
 
 class Learners(struct.PyTreeNode):
-    """Weights `[N, P]`, extra variables `[N, E, P]`, whether a learner is not lost, and its first loss."""
+    """States of N learners with P parameters and E extra variables.
+
+    Attributes:
+        w: weights.
+        extras: extra variables of the programs.
+        active: whether a learner has not diverged.
+        first_loss: loss at the first step, infinity before.
+    """
 
     w: Float[Array, "N P"]
     extras: Float[Array, "N E P"]
-    alive: Bool[Array, " N"]
-    first: Float[Array, " N"]
+    active: Bool[Array, " N"]
+    first_loss: Float[Array, " N"]
 
 
-def newborns(proxy: Proxy, layout: Layout, key: Key, number: int) -> Learners:
-    """The same newborn `number` times."""
+def init_learners(proxy: Proxy, layout: Layout, key: Key, number: int) -> Learners:
+    """`number` copies of one initial learner."""
     w, _ = ravel_pytree(proxy.init(key))
     return Learners(
         w=jnp.tile(w[None], (number, 1)),
         extras=jnp.zeros((number, layout.extras, layout.width), w.dtype),
-        alive=jnp.ones(number, bool),
-        first=jnp.full(number, jnp.inf, w.dtype),
+        active=jnp.ones(number, bool),
+        first_loss=jnp.full(number, jnp.inf, w.dtype),
     )
 
 
-def training(
+def make_train(
     proxy: Proxy, layout: Layout, interpreter: Interpreter
 ) -> Callable[[Key, Code, Learners, Int[Array, ""], Int[Array, ""]], tuple[Learners, Float[Array, " N"]]]:
-    """A pure `(key, codes, learners, start, stop) -> (learners, scores)` that trains from one step to another.
+    """A pure function `(key, codes, learners, start, stop) -> (learners, scores)` that makes updates `start` to `stop`.
 
-    The minibatch of step i depends on the key and on i alone: all lanes see the same ones, whoever their companions
-    are. A lane whose loss is not finite or exploded is lost: it costs no more interpretation, and its score is minus
-    infinity.
+    The minibatch of step i depends on the key and i only, so all learners get the same minibatches in every batch of
+    programs. A learner diverges if its loss is not finite or exceeds `proxy.max_loss_ratio` times its first loss. Its
+    program is then no longer executed, and its score is minus infinity.
     """
     template = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(proxy.init, jax.random.key(0)))
     _, unravel = ravel_pytree(template)
@@ -54,17 +61,17 @@ def training(
     def step(key: Key, codes: Code, i: Array, learners: Learners) -> Learners:
         batch = proxy.batch(jax.random.fold_in(key, i))
         losses, g = jax.vmap(jax.value_and_grad(loss), (0, None))(learners.w, batch)
-        first = jnp.where(i == 0, losses, learners.first)
-        alive = learners.alive & (losses <= proxy.explosion * first)
-        awake = codes.replace(length=jnp.where(alive, codes.length, 0))
+        first_loss = jnp.where(i == 0, losses, learners.first_loss)
+        active = learners.active & (losses <= proxy.max_loss_ratio * first_loss)
+        masked = codes.replace(length=jnp.where(active, codes.length, 0))
         lr = proxy.schedule(i, proxy.steps).astype(g.dtype)
-        update, extras = interpreter(layout, awake, learners.w, g, learners.extras, lr)
-        moved = learners.replace(w=learners.w - update, extras=extras)
-        return tree.where(alive, moved, learners).replace(alive=alive, first=first)
+        update, extras = interpreter(layout, masked, learners.w, g, learners.extras, lr)
+        updated = learners.replace(w=learners.w - update, extras=extras)
+        return tree.where(active, updated, learners).replace(active=active, first_loss=first_loss)
 
     def train(key: Key, codes: Code, learners: Learners, start: Array, stop: Array) -> tuple[Learners, Array]:
         learners = jax.lax.fori_loop(start, stop, lambda i, x: step(key, codes, i, x), learners)
         scores = jax.vmap(lambda w: proxy.score(unravel(w)))(learners.w)
-        return learners, jnp.where(learners.alive & jnp.isfinite(scores), scores, -jnp.inf)
+        return learners, jnp.where(learners.active & jnp.isfinite(scores), scores, -jnp.inf)
 
     return train

@@ -1,4 +1,4 @@
-"""The program language: functions, types, text and a host interpreter."""
+"""The program language: functions, types, parser and an interpreter on the host."""
 
 from lopt.search.program.functions import FUNCTIONS, STRICT, Function, Type
 from lopt.search.program.interpret import evaluator, interpret

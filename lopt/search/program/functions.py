@@ -1,4 +1,4 @@
-"""The 45 functions of the program language: their types, and their values over numpy or jax.numpy."""
+"""The 45 functions of the program language: their types, and their implementation in numpy or jax.numpy."""
 
 import enum
 import math
@@ -8,11 +8,11 @@ from itertools import product
 from typing import Any
 
 EPSILON = 1e-8
-"""What `divide` adds to every divisor, and the value of `get_eps`."""
+"""Number that `divide` adds to the divisor, and the value of `get_eps`."""
 
 
 class Type(enum.IntEnum):
-    """What a value is: T a tree shaped like the weights, S a scalar, L one scalar for every leaf of the weights."""
+    """Type of a value: T is a tree shaped like the weights, S a scalar, L one scalar per leaf of the weights."""
 
     T = 0
     S = 1
@@ -28,12 +28,12 @@ class Function:
     """A function of the language.
 
     Attributes:
-        name: how programs call it.
-        arity: how many arguments it takes.
-        signatures: the types of arguments that it admits, with the type of the result.
-        evaluate: `(xp, *values) -> value`, where a T or an L is a tuple with one array for every leaf, an S an array
-            without axes, and `xp` is numpy, jax.numpy, or anything with their element-wise functions and their `sum`.
-        commutative: whether its two arguments may change places.
+        name: its name in programs.
+        arity: number of arguments.
+        signatures: the admissible argument types, each with the type of the result.
+        evaluate: `(xp, *values) -> value`, where a T or an L is a tuple of one array per leaf, an S an array `[]`, and
+            `xp` is numpy, jax.numpy, or an object with their elementwise functions and their `sum`.
+        commutative: whether its two arguments can be exchanged.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Function:
 
 
 def leafwise(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`f(xp, *arrays)` for every leaf; scalars stand beside each of them."""
+    """`f(xp, *arrays)` mapped over the leaves; scalars are broadcast to all leaves."""
 
     def lifted(xp: Any, *values: Any) -> Any:
         trees = [value for value in values if type(value) is tuple]
@@ -59,12 +59,12 @@ def leafwise(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def dot(xp: Any, x: Any, y: Any) -> Any:
-    """The sum of x y over all elements of all leaves."""
+    """sum x y, over all elements of all leaves."""
     return sum(xp.sum(a * b) for a, b in zip(x, y, strict=True))
 
 
 def global_norm(xp: Any, x: Any) -> Any:
-    """The 2-norm of all leaves together."""
+    """sqrt(sum x^2), over all elements of all leaves."""
     return xp.sqrt(dot(xp, x, x))
 
 
@@ -80,7 +80,7 @@ def clip_by_global_norm(xp: Any, x: Any, c: Any) -> Any:
 
 
 def broadcast(types: Signature) -> Type:
-    """The type of a leaf-wise function: T beside anything is T, L beside S is L."""
+    """The result type of a leafwise function: T if an argument is T, else L if an argument is L, else S."""
     return T if T in types else L if L in types else S
 
 
@@ -90,13 +90,13 @@ def _leafwise(name: str, arity: int, f: Callable[..., Any], commutative: bool = 
 
 
 def _unary(name: str, f: Callable[..., Any] | None = None) -> Function:
-    """A function of one array; the array library's own of that name unless another is given."""
+    """A function of one array; by default the array library's function of the same name."""
     return _leafwise(name, 1, f or (lambda xp, x: getattr(xp, name)(x)))
 
 
 def _functions() -> list[Function]:
     interpolations: dict[Signature, Type] = {(x, y, S): broadcast((x, y)) for x, y in product(Type, repeat=2)}
-    plain = (
+    library_functions = (
         *("abs", "sign", "negative", "square", "cbrt", "exp", "exp2", "expm1", "sin", "cos", "tan"),
         *("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh"),
     )
@@ -107,7 +107,7 @@ def _functions() -> list[Function]:
         _leafwise("divide", 2, lambda xp, x, y: x / (y + EPSILON)),
         _leafwise("max", 2, lambda xp, x, y: xp.maximum(x, y), commutative=True),
         _leafwise("min", 2, lambda xp, x, y: xp.minimum(x, y), commutative=True),
-        *(_unary(name) for name in plain),
+        *(_unary(name) for name in library_functions),
         _unary("cube", lambda xp, x: x * x * x),
         _unary("sqrt", lambda xp, x: xp.sqrt(xp.abs(x))),
         _unary("reciprocal", lambda xp, x: 1.0 / x),
@@ -133,20 +133,22 @@ def _functions() -> list[Function]:
 FUNCTIONS: Mapping[str, Function] = {function.name: function for function in _functions()}
 """The 45 functions by name.
 
-Where they are not numpy's: `divide` is a / (b + 1e-8), whatever the sign of b; `sqrt`, `log`, `log2`, `log10` take the
-absolute value first and `log1p` that of 1 + x; `cosine_sim` and `clip_by_global_norm` have no epsilon. `interpolate`
-is (1 - a) x + a y. `norm` alone makes an L. `invert`, of integers only, admits no value of this language.
+They differ from numpy's as follows: `divide` is a / (b + 1e-8), whatever the sign of b; `sqrt`, `log`, `log2`, `log10`
+are applied to the absolute value, and `log1p` is log|1 + x|; `cosine_sim` and `clip_by_global_norm` have no epsilon;
+`interpolate` is (1 - a) x + a y. `norm` is the only function that returns an L from a T. `invert` is defined for
+integers, so it has no signature in this language.
 
 Paper: arXiv 2302.06675, with the functions of google/automl's `hero`.
-Differs: `cbrt` works (there it fails on every argument; `STRICT` has it fail here too); `interpolate` checks that its
-    third argument is the scalar (there it is the first); reductions of scalars are left out, for they are products.
+Differs: `cbrt` works (in the published code it fails for all arguments, as in `STRICT`); `interpolate` checks that its
+    third argument is the scalar (the published code checks the first); reductions of scalars are omitted, since they
+    are products.
 """
 
 STRICT: Mapping[str, Function] = {**FUNCTIONS, "cbrt": Function("cbrt", 1, {}, FUNCTIONS["cbrt"].evaluate)}
-"""`FUNCTIONS` as they were published: `cbrt` admits nothing."""
+"""`FUNCTIONS` as published, where `cbrt` has no signature."""
 
 SHORT = {"interp": "interpolate", "clip": "clip_by_global_norm"}
-"""Names that the paper's listings use."""
+"""Abbreviations of function names in the paper's listings."""
 
 INFIX = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
-"""Functions that are written between their arguments."""
+"""Functions written as infix operators."""

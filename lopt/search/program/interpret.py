@@ -1,4 +1,4 @@
-"""Running a program on the host."""
+"""Interpretation of a program on the host."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,9 +13,11 @@ Leaves = Sequence[Any]
 
 
 def evaluator(xp: Any, program: Program) -> Callable[[dict[str, Any]], list[Any]]:
-    """The program as a function over an array library, from its parameters' values by name to its outputs.
+    """The program as a function from its parameters' values, by name, to its list of outputs.
 
-    A tree is a tuple of leaves and a scalar an array, as in `Function.evaluate`.
+    Args:
+        xp: numpy, jax.numpy, or a library with the same functions.
+        program: a valid program. Trees are tuples of leaves and scalars are arrays, as in `Function.evaluate`.
     """
     calls = [
         (
@@ -38,14 +40,17 @@ def evaluator(xp: Any, program: Program) -> Callable[[dict[str, Any]], list[Any]
 def interpret(
     program: Program, w: Leaves, g: Leaves, extras: Sequence[Leaves], lr: Any
 ) -> tuple[tuple[np.ndarray, ...], tuple[tuple[np.ndarray, ...], ...]]:
-    """One step of a program in numpy, in float64: the update, and the new extra variables.
+    """One step of a program in numpy, in float64.
 
     Args:
-        program: a valid one.
-        w: the weights' leaves.
-        g: the gradient's.
-        extras: those of every extra variable.
-        lr: the schedule's value.
+        program: a valid program.
+        w: leaves of the weights.
+        g: leaves of the gradient.
+        extras: leaves of each extra variable.
+        lr: value of the learning-rate schedule.
+
+    Returns:
+        The leaves of the update, and those of each extra variable's new value.
 
     Raises:
         ValueError: another number of extra variables than the program has.

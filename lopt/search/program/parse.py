@@ -1,4 +1,4 @@
-"""From text to programs. Nothing in the text is run."""
+"""Parser of program texts; the text is never executed."""
 
 import ast
 import textwrap
@@ -6,14 +6,14 @@ from typing import Any
 
 from lopt.search.program.functions import FUNCTIONS, INFIX, SHORT, Type
 from lopt.search.program.program import Program, Statement
-from lopt.search.program.types import check_outputs, near, parameter_types, result_type, type_of
+from lopt.search.program.types import check_outputs, parameter_types, result_type, suggestion, type_of
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _FORM = "def train(w, g, <extra variables>, lr): ... return update, <extra variables>"
 
 
 class ProgramError(ValueError):
-    """A text that is no program; `line` and `column` count from one."""
+    """A syntax or type error in a program text; `line` and `column` count from one."""
 
     def __init__(self, message: str, line: int, column: int):
         super().__init__(f"program, line {line}, column {column}: {message}")
@@ -21,23 +21,23 @@ class ProgramError(ValueError):
 
 
 def parse(text: str, num_inputs: int = 2) -> Program:
-    """Read a program in the form in which they are published.
+    """Parse a program in the published form.
 
-    A function of the weights, the gradient, the extra variables and the schedule's value, by whatever names, that
-    ends by returning the update and the extra variables. Its statements assign (`=`, `+=`, `-=`, `*=`, `/=`) what is
-    made of variables, numbers, `+ - * /`, parentheses and calls of `FUNCTIONS`; `interp` and `clip` are short for
-    `interpolate` and `clip_by_global_norm`. What is nested becomes a statement for every call, what is only copied a
-    multiplication by one.
+    The text is one function of the weights, the gradient, the extra variables and the learning-rate schedule's value,
+    with any names, that ends by returning the update and the extra variables. Its statements assign (`=`, `+=`, `-=`,
+    `*=`, `/=`) expressions of variables, numbers, `+ - * /`, parentheses and calls of `FUNCTIONS`; `interp` and `clip`
+    abbreviate `interpolate` and `clip_by_global_norm`. A nested expression becomes one statement per call; a copy
+    becomes a multiplication by one.
 
     Args:
         text: the source.
-        num_inputs: how many trees are given at every step.
+        num_inputs: number of trees that are inputs at each step (w and g: 2).
 
     Example:
         program = parse("def train(w, g, lr): return g * lr")
 
     Raises:
-        ProgramError: a `ValueError` that says where the text is no valid program, and why.
+        ProgramError: a `ValueError` with the line, the column and the reason of the first error.
     """
     source = textwrap.dedent(text)
     indent = next((len(a) - len(b) for a, b in zip(text.splitlines(), source.splitlines(), strict=False) if b), 0)
@@ -73,24 +73,24 @@ def _parse(source: str, num_inputs: int) -> Program:
 
 
 def _parameters(define: ast.FunctionDef, num_extras: int, num_inputs: int) -> Program:
-    """A program of the right parameters and no statement."""
+    """A program with the function's parameters and no statement."""
     arguments = define.args
-    others = (arguments.posonlyargs, arguments.kwonlyargs, arguments.defaults, arguments.vararg, arguments.kwarg)
-    if any(others):
-        raise _error(define, f"parameters must be plain names ({_FORM})")
+    unsupported = (arguments.posonlyargs, arguments.kwonlyargs, arguments.defaults, arguments.vararg, arguments.kwarg)
+    if any(unsupported):
+        raise _error(define, f"parameters must be positional and have no defaults ({_FORM})")
     names = tuple(arg.arg for arg in arguments.args)
-    wanted = num_inputs + num_extras + 1
-    if len(names) != wanted:
+    expected = num_inputs + num_extras + 1
+    if len(names) != expected:
         raise _error(
             define,
             f"a program that returns {num_extras + 1} values takes {num_inputs} inputs, {num_extras} extra variables "
-            f"and the schedule's value, {wanted} parameters (got {', '.join(names) or 'none'})",
+            f"and the schedule's value, {expected} parameters (got {', '.join(names) or 'none'})",
         )
     return Program(names[num_inputs:-1], (), (), names[:num_inputs], names[-1])
 
 
 class _Lowering:
-    """Turns nested expressions into statements, and checks every one where it stands."""
+    """Converts nested expressions into statements and checks their types."""
 
     def __init__(self, empty: Program, define: ast.FunctionDef):
         self.program = empty
@@ -108,7 +108,7 @@ class _Lowering:
         elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
             self.assign(node.targets[0].id, node.value)
         else:
-            raise _error(node, f"a program has assignments to one name and a return (got {type(node).__name__})")
+            raise _error(node, f"statements must be assignments to one name or a return (got {type(node).__name__})")
 
     def assign(self, target: str, node: ast.expr) -> None:
         call = self.call(node)
@@ -122,12 +122,12 @@ class _Lowering:
         self.statements.append(Statement(target, function, args))
 
     def operand(self, node: ast.expr) -> str | float:
-        """A name or a constant; what must be computed is given a name of its own."""
+        """The name or constant of an expression; a call is assigned to a new name first."""
         call = self.call(node)
         if call is not None:
             with _At(node):
-                self.append(fresh := self.fresh(), *call)
-            return fresh
+                self.append(name := self.new_name(), *call)
+            return name
         value = node.id if isinstance(node, ast.Name) else _number(node)
         if value is None:
             raise _error(node, f"unsupported syntax: {type(node).__name__}")
@@ -136,12 +136,12 @@ class _Lowering:
         return value
 
     def call(self, node: ast.expr) -> tuple[str, tuple[str | float, ...]] | None:
-        """The function and arguments of a node that computes; None for a name or a constant."""
+        """The function and arguments of a call or an operation; None for a name or a constant."""
         if isinstance(node, ast.Call):
             return self.function(node), tuple(self.operand(arg) for arg in node.args)
         if isinstance(node, ast.BinOp):
             if type(node.op) not in _OPERATORS:
-                raise _error(node, f"unsupported operator {type(node.op).__name__}; there are + - * /")
+                raise _error(node, f"unsupported operator {type(node.op).__name__}; supported are + - * /")
             return INFIX[_OPERATORS[type(node.op)]], (self.operand(node.left), self.operand(node.right))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and _number(node) is None:
             return "negative", (self.operand(node.operand),)
@@ -149,16 +149,16 @@ class _Lowering:
 
     def function(self, node: ast.Call) -> str:
         if not isinstance(node.func, ast.Name) or node.keywords:
-            raise _error(node, "a call is a function's name and its arguments in order")
+            raise _error(node, "a call must be a function's name with positional arguments")
         name = SHORT.get(node.func.id, node.func.id)
         if name not in FUNCTIONS:
-            raise _error(node, f"there is no function {name!r}{near(name, [*FUNCTIONS, *SHORT])}")
+            raise _error(node, f"there is no function {name!r}{suggestion(name, [*FUNCTIONS, *SHORT])}")
         for arg in node.args:
             if isinstance(arg, ast.Starred):
                 raise _error(arg, "unsupported syntax: Starred")
         return name
 
-    def fresh(self) -> str:
+    def new_name(self) -> str:
         name = next(name for i in range(1, 2 + len(self.names)) if (name := f"t{i}") not in self.names)
         self.names.add(name)
         return name
@@ -168,7 +168,7 @@ class _Lowering:
         for node in nodes:
             value = self.operand(node)
             if not isinstance(value, str):
-                raise _error(node, "return: a constant is a scalar, and all that is returned is like the weights")
+                raise _error(node, "return: expected trees like the weights, T (got a constant, which is a scalar)")
             with _At(node):
                 if self.bound[value] != Type.T:
                     raise ValueError(f"return: {value} must be a tree like the weights, T (got a scalar)")
@@ -180,7 +180,7 @@ class _Lowering:
 
 
 class _At:
-    """A `ValueError` raised inside is said to be at this node."""
+    """Context in which a `ValueError` is raised again with the position of this node."""
 
     def __init__(self, node: Any):
         self.node = node
@@ -198,7 +198,7 @@ def _error(node: ast.AST | None, message: str) -> ProgramError:
 
 
 def _number(node: ast.expr) -> float | None:
-    """The value of a number, or of a number with a minus before it."""
+    """The value of a literal number, with an optional minus sign; None for another expression."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         value = _number(node.operand) if isinstance(node.operand, ast.Constant) else None
         return None if value is None else -value

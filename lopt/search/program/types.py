@@ -1,4 +1,4 @@
-"""Types of a program's values."""
+"""Type checking of programs."""
 
 import difflib
 import keyword
@@ -12,12 +12,12 @@ _RESULTS = {name: function.signatures for name, function in FUNCTIONS.items()}
 
 
 def types_of(program: Program, functions: Mapping[str, Function] = FUNCTIONS) -> tuple[Type, ...]:
-    """The type of every statement's value.
+    """The type of each statement's value, after a check of the whole program.
 
     Raises:
-        ValueError: the program cannot run: a function or variable that does not exist, arguments of a type or number
-            that the function does not admit, a constant that is not finite, an output that is not shaped like the
-            weights, or another number of outputs than the update and the extra variables.
+        ValueError: an unknown function or variable, arguments of a type or number that the function does not admit, a
+            constant that is not finite, an output that is not of type T, or a number of outputs other than that of the
+            update and the extra variables.
     """
     bound = parameter_types(program)
     types = []
@@ -33,10 +33,10 @@ def types_of(program: Program, functions: Mapping[str, Function] = FUNCTIONS) ->
 
 
 def parameter_types(program: Program) -> dict[str, Type]:
-    """The types that are bound before the first statement.
+    """The types of the parameters by name.
 
     Raises:
-        ValueError: two parameters of one name, or a name that is none.
+        ValueError: two parameters of one name, or a name that is not an identifier.
     """
     names = program.parameters
     if len(set(names)) < len(names):
@@ -44,29 +44,29 @@ def parameter_types(program: Program) -> dict[str, Type]:
     return {_name(name): Type.S if name == program.rate else Type.T for name in names}
 
 
-def types_before(program: Program, place: int) -> dict[str, Type]:
-    """What is bound before a statement of a valid program, and its types: `types_of` for those in a hurry.
+def types_before(program: Program, position: int) -> dict[str, Type]:
+    """The types of the variables bound before a statement of a valid program; faster than `types_of`.
 
     Raises:
-        KeyError: the program is not valid up to there.
+        KeyError: the program is not valid up to this position.
     """
     bound = dict.fromkeys(program.parameters, Type.T)
     bound[program.rate] = Type.S
-    for statement in program.statements[:place]:
+    for statement in program.statements[:position]:
         types = tuple([bound[arg] if type(arg) is str else Type.S for arg in statement.args])
         bound[statement.target] = _RESULTS[statement.function][types]
     return bound
 
 
 def type_of(arg: str | float, bound: Mapping[str, Type]) -> Type:
-    """The type of an argument, given those of the variables.
+    """The type of an argument, given the types of the bound variables.
 
     Raises:
-        ValueError: a name that is not bound, or a constant that is not finite.
+        ValueError: an unbound name, or a constant that is not finite.
     """
     if isinstance(arg, str):
         if arg not in bound:
-            raise ValueError(f"{arg!r} is not bound here{near(arg, bound)}")
+            raise ValueError(f"{arg!r} is not bound here{suggestion(arg, bound)}")
         return bound[arg]
     if not math.isfinite(arg):
         raise ValueError(f"constants must be finite (got {arg})")
@@ -74,31 +74,31 @@ def type_of(arg: str | float, bound: Mapping[str, Type]) -> Type:
 
 
 def result_type(name: str, args: Sequence[Type], functions: Mapping[str, Function] = FUNCTIONS) -> Type:
-    """The type of a call.
+    """The type of a call's value, given the types of its arguments.
 
     Raises:
-        ValueError: no such function, or one that does not admit these arguments.
+        ValueError: an unknown function, or one that does not admit these arguments.
     """
     if name not in functions:
-        raise ValueError(f"there is no function {name!r}{near(name, functions)}")
+        raise ValueError(f"there is no function {name!r}{suggestion(name, functions)}")
     function = functions[name]
     if len(args) != function.arity:
         raise ValueError(f"{name} takes {function.arity} argument{'s' * (function.arity != 1)} (got {len(args)})")
     if tuple(args) not in function.signatures:
-        wanted = ", ".join("".join(types) for types in _names(function)) or "none: it takes integers, and all are real"
+        expected = ", ".join("".join(types) for types in _names(function)) or "none: it is defined for integers only"
         got = "".join(arg.name for arg in args)
         raise ValueError(
-            f"{name} does not take arguments of the types {got} (expected {wanted}; T is a tree like the weights, "
-            "S a scalar, L a scalar for every leaf)"
+            f"{name} does not take arguments of the types {got} (expected {expected}; T is a tree like the weights, "
+            "S a scalar, L one scalar per leaf)"
         )
     return function.signatures[tuple(args)]
 
 
 def check_outputs(outputs: Sequence[str], bound: Mapping[str, Type], num_extras: int) -> None:
-    """Check what a program returns.
+    """Check the number and types of a program's outputs.
 
     Raises:
-        ValueError: another number than the update and the extra variables, or one that is not shaped like the weights.
+        ValueError: a number of outputs other than 1 + `num_extras`, or an output that is not of type T.
     """
     if len(outputs) != 1 + num_extras:
         raise ValueError(f"return must give the update and {num_extras} extra variables (got {len(outputs)} values)")
@@ -107,8 +107,8 @@ def check_outputs(outputs: Sequence[str], bound: Mapping[str, Type], num_extras:
             raise ValueError(f"return: {name} must be a tree like the weights, T (got {bound[name].name})")
 
 
-def near(name: str, names: Collection[str]) -> str:
-    """What was perhaps meant, as the end of a message."""
+def suggestion(name: str, names: Collection[str]) -> str:
+    """The end of an error message that suggests near matches of `name`; empty if there are none."""
     matches = difflib.get_close_matches(name, names, n=3)
     return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
 

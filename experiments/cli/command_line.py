@@ -1,0 +1,123 @@
+"""Command line of a study: presets, one option per field of the configuration, and errors without a traceback.
+
+if __name__ == "__main__":
+    launch(main, GrooveConfig, PRESETS)
+"""
+
+import difflib
+import linecache
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from lopt.training import RunConfig, enable_compilation_cache, program, run_config
+
+Config = TypeVar("Config")
+Value = TypeVar("Value")
+Run = Annotated[RunConfig, tyro.conf.arg(name="")]
+"""The type of a study's `run` field: its options appear on the command line without a prefix."""
+
+
+def near_match_error(kind: str, got: str, choices: Iterable[str]) -> ValueError:
+    """An error for an unknown name, which lists near matches and all choices."""
+    names = sorted(choices)
+    near = difflib.get_close_matches(got, names, n=2, cutoff=0.5)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ";"
+    return ValueError(f"unknown {kind} {got!r}{meant} choose from {', '.join(names)}")
+
+
+def choose(kind: str, got: str, choices: Mapping[str, Value]) -> Value:
+    """`choices[got]`, for a name on the command line; `kind` is used in the error.
+
+    Raises:
+        ValueError: an unknown name; near matches and all names are listed.
+    """
+    if got not in choices:
+        raise near_match_error(kind, got, choices)
+    return choices[got]
+
+
+def parse(config_class: type[Config], presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> Config:
+    """Read a configuration from the command line: `--preset NAME` chooses the defaults, options override them.
+
+    The first preset is the default. `--help` lists every field with its docstring and the value of the chosen preset.
+
+    Raises:
+        ValueError: an unknown preset, or a value that the configuration rejects.
+        SystemExit: an option that does not parse (code 2), or `--help` (code 0).
+    """
+    name, rest = _take_preset(sys.argv[1:] if argv is None else argv)
+    names = list(presets)
+    base = choose("preset", names[0] if name is None else name, presets)
+    description = (
+        f"{(config_class.__doc__ or '').strip()}\n\nPresets (--preset NAME, default {names[0]}): "
+        f"{', '.join(names)}. Defaults below are those of the chosen preset."
+    )
+    return tyro.cli(config_class, args=rest, default=base, prog=program(), description=description)
+
+
+def launch(
+    main: Callable[[Any], None],
+    config_class: type[Config],
+    presets: Mapping[str, Config],
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Parse the command line, enable the compilation cache and call `main(config)` under `report_errors`."""
+
+    def run():
+        config = parse(config_class, presets, argv)
+        if run_config(config).cache:
+            enable_compilation_cache()
+        main(config)
+
+    report_errors(run)
+
+
+def report_errors(function: Callable[[], None]) -> None:
+    """Call `function`, and end the process with a one-line message on errors raised by a statement of this project.
+
+    Exit codes: 2 for bad input (`ValueError`) and missing optional packages (`ImportError`), 1 for a run that diverged
+    (`FloatingPointError`), 130 for Ctrl-C. Errors raised in other packages keep their traceback; with
+    `LOPT_TRACEBACK=1` all errors do.
+    """
+    try:
+        function()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(130)
+    except (ValueError, FloatingPointError, ImportError) as error:
+        if os.environ.get("LOPT_TRACEBACK") or not _raised_here(error):
+            raise
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1 if isinstance(error, FloatingPointError) else 2)
+
+
+def _take_preset(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The value of the last `--preset`, and the other arguments."""
+    name, rest, words = None, [], iter(argv)
+    for word in words:
+        if word == "--preset":
+            name = next(words, None)
+            if name is None:
+                raise ValueError("--preset: a name must follow")
+        elif word.startswith("--preset="):
+            name = word.removeprefix("--preset=")
+        else:
+            rest.append(word)
+    return name, rest
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether a `raise` statement of this project raised the error, and not a library that it calls."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    module = trace.tb_frame.f_globals.get("__name__", "")
+    of_this_project = module.split(".")[0] in ("lopt", "envs", "experiments", "__main__")
+    line = linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno).strip()
+    return of_this_project and line.startswith("raise ")

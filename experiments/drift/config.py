@@ -1,0 +1,79 @@
+"""Configuration of meta-training drifts."""
+
+from dataclasses import dataclass, field
+
+from experiments.cli.checks import at_least, positive
+from experiments.cli.command_line import Run, choose
+from experiments.cli.evolution import ESConfig
+from experiments.drift.build import DriftConfig
+from experiments.drift.settings import InnerConfig
+from lopt.training import RunConfig, check_sizes
+
+FITNESS = ("final", "lifetime")
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """The outer loop."""
+
+    num_steps: int = 1024
+    """Number of meta-steps, also called generations (LPO: 1025; arXiv 2507.17668: 800)."""
+    num_lifetimes: int = 16
+    """Number of antithetic pairs of drifts per meta-step (LPO: 16)."""
+    learning_rate: float = 1e-2
+    """Adam's learning rate for theta (LPO: 1e-2; arXiv 2507.17668: 3e-2)."""
+    final_rate: float = 0.1
+    """Fraction of the learning rate that is left at the last meta-step, after a cosine decay."""
+    fitness: str = "final"
+    """Fitness of a drift: final (mean return of es.episodes fresh episodes after the last update; LPO) or lifetime
+    (mean return of the episodes played during training, which has a smaller variance between agents)."""
+    steps_per_chunk: int = 1
+    """Number of meta-steps per compiled call. Metrics are logged and signals are handled once per call."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Meta-testing: agents trained from scratch under the learned drift, PPO and DPO."""
+
+    seeds: int = 16
+    """Number of agents per drift and environment."""
+    episodes: int = 64
+    """Number of episodes in which a trained agent is evaluated."""
+    every: int = 100
+    """Number of meta-steps between points of the validation curve, a multiple of meta.steps-per-chunk."""
+
+
+@dataclass(frozen=True)
+class DriftStudyConfig:
+    """Meta-trains the drift of a PPO agent by evolution strategies, and compares it with PPO and DPO.
+
+    Raises:
+        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
+    """
+
+    run: Run = RunConfig(out="runs/lpo")
+    envs: tuple[str, ...] = ("CartPole-v1",)
+    """Environments of meta-training: gymnax names, brax/<task>, grid/<level distribution>. With several, the fitness is
+    the mean of the returns, each divided by the environment's reference return."""
+    test_envs: tuple[str, ...] = ()
+    """Further environments of the final table, on which the drift was not trained."""
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    inner: InnerConfig = field(default_factory=InnerConfig)
+    meta: MetaConfig = field(default_factory=MetaConfig)
+    es: ESConfig = field(default_factory=lambda: ESConfig(std=0.04, b1=0.99))
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        if not self.envs:
+            raise ValueError("envs must name at least one environment (got none)")
+        choose("fitness", self.meta.fitness, dict.fromkeys(FITNESS))
+        self.es.check(self.meta.num_lifetimes)
+        check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
+        if self.eval.every < 1 or self.eval.every % self.meta.steps_per_chunk:
+            raise ValueError(
+                f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
+                f"{self.meta.steps_per_chunk})"
+            )
+        at_least(1, self, "meta.num_lifetimes", "eval.seeds", "eval.episodes")
+        positive(self, "meta.learning_rate")
+        at_least(0, self, "meta.final_rate")

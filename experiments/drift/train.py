@@ -1,0 +1,203 @@
+"""Meta-training of drifts: the run of `experiments.lpo`."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+
+from experiments.cli.evolution import evolution
+from experiments.drift import agents, surface
+from experiments.drift.build import DRIFTS, EnvSetup, env_setup
+from experiments.drift.config import DriftStudyConfig
+from experiments.drift.report import learning_curves, title, write
+from lopt.agents import FinalReturn, LifetimeReturn, MultiEnvLifetime
+from lopt.curriculum import DomainRandomisation, Uniform
+from lopt.evaluation import join_notes, report_unfinished
+from lopt.export import card_of, save_rule
+from lopt.meta import MetaLearner
+from lopt.objectives import LPO, FrozenProgress, NoTime
+from lopt.protocols import Lifetime
+from lopt.training import Hook, Logger, RunFolder, command_line, open_folder, run, status, untrained
+from lopt.types import Key, Level, MetaState, Theta
+
+
+@dataclass(frozen=True)
+class Study:
+    """The parts of a run.
+
+    Attributes:
+        env_setups: the environments of meta-training.
+        drift: the rule that is meta-trained.
+        learner: the outer loop.
+    """
+
+    env_setups: tuple[EnvSetup, ...]
+    drift: LPO
+    learner: MetaLearner
+
+    def init(self, key: Key) -> MetaState:
+        """The state before the first meta-step, with the initial theta of the drift."""
+        key_rule, key_learner = jax.random.split(key)
+        return self.learner.init(key_learner, self.drift.init(key_rule))
+
+
+def build(config: DriftStudyConfig) -> Study:
+    """The study of a configuration.
+
+    Raises:
+        ValueError: an unknown environment, several environments of which one has no reference return, or sizes of a
+            rollout that do not fit together.
+    """
+    env_setups = tuple(env_setup(name, config.inner.settings(name)) for name in config.envs)
+    unknown = [setup.name for setup in env_setups if setup.scale is None]
+    if len(env_setups) > 1 and unknown:
+        raise ValueError(
+            f"envs: several environments are weighed by reference returns, and none is known for {', '.join(unknown)}; "
+            "train on each alone, or on those of envs.references"
+        )
+    drift = config.drift.drift([setup.settings.num_updates for setup in env_setups])
+    lifetimes: list[Lifetime] = []
+    for setup in env_setups:
+        lifetime = setup.lifetime(drift, config.es.episodes)
+        scale = setup.scale if len(env_setups) > 1 and setup.scale is not None else 1.0
+        if config.meta.fitness == "lifetime":
+            lifetimes.append(LifetimeReturn(lifetime, scale=scale))
+        else:
+            lifetimes.append(
+                FinalReturn(lifetime=lifetime, evaluate=setup.evaluator(lifetime, config.es.episodes), scale=scale)
+            )
+    combined = MultiEnvLifetime(tuple(lifetimes), config.envs)
+
+    def levels(key: Key) -> Level:
+        keys = jax.random.split(key, len(env_setups))
+        return combined.level(tuple(setup.levels(k) for setup, k in zip(env_setups, keys, strict=True)))
+
+    longest = max(setup.settings.num_updates for setup in env_setups)
+    rate = optax.cosine_decay_schedule(config.meta.learning_rate, config.meta.num_steps, config.meta.final_rate)
+    estimator, optimizer = evolution(config.es, combined, drift.init, longest, rate)
+    learner = MetaLearner(
+        estimator=estimator,
+        curriculum=DomainRandomisation(levels),
+        score=Uniform(),
+        optimizer=optimizer,
+        num_lifetimes=config.meta.num_lifetimes,
+        stagger=False,
+    )
+    return Study(env_setups, drift, learner)
+
+
+def main(config: DriftStudyConfig) -> None:
+    """Meta-train the drift, then meta-test it beside PPO and DPO."""
+    study = build(config)
+    test_setups = [env_setup(name, config.inner.settings(name)) for name in config.test_envs]
+    folder = open_folder(config, command_line())
+    outcome = run(
+        config.run,
+        folder,
+        init=study.init,
+        step=study.learner.step,
+        num_steps=config.meta.num_steps,
+        chunk=config.meta.steps_per_chunk,
+        hooks=[Hook(config.eval.every, Validation(config, study), at_start=True)],
+        headline=("meta_loss",),
+        finite=("meta_loss",),
+        unit="meta-step",
+    )
+    theta = jax.device_get(outcome.state.theta)
+    save = partial(export, config, study, folder, theta, outcome.step)
+    if outcome.stopped:
+        report_unfinished(config, folder, outcome, title(config), partial(learning_curves, config, folder), save)
+        return
+    save()
+    surface.draw(study.drift, theta, folder.file("drift.png"))
+    env_setups = {setup.name: setup for setup in (*study.env_setups, *test_setups)}
+    initial_theta = untrained(config.run, study.init)
+    with status("training agents under the drift, PPO and DPO", config.run.progress):
+        results = {
+            name: compare(config, setup, study.drift, theta, initial_theta) for name, setup in env_setups.items()
+        }
+        agents.draw(results, env_setups, folder.file("agents.png"))
+        for setup in study.env_setups:
+            results[setup.name] |= with_frozen_progress(config, setup, study.drift, theta)
+    write(config, folder, results, env_setups)
+    print(f"report: {folder.path / 'report.md'}")
+
+
+def export(
+    config: DriftStudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int, note: str | None = None
+) -> Path:
+    """Write `rule.npz` and `rule.json`.
+
+    Args:
+        config: of the study.
+        study: of the configuration.
+        folder: of the run.
+        theta: meta-parameters of the drift.
+        steps: meta-steps that were made.
+        note: where the run was stopped; None if it is finished.
+    """
+    card = card_of(
+        study.drift,
+        command=folder.command,
+        seed=config.run.seed,
+        meta_steps=steps,
+        notes=join_notes(f"drift of PPO, meta-trained on {', '.join(config.envs)}", note),
+    )
+    return save_rule(folder.file("rule"), theta, card)
+
+
+def compare(
+    config: DriftStudyConfig, env_setup: EnvSetup, drift: LPO, theta: Theta, initial_theta: Theta
+) -> dict[str, agents.MetaTestResult]:
+    """Meta-test the drift with `theta` and with `initial_theta`, and the drifts without meta-parameters.
+
+    All agents of a seed have the same key.
+    """
+    keys = agent_keys(config)
+    meta_test = agents.meta_tester(env_setup, drift, config.eval.episodes)
+    results = {"learned drift": meta_test(keys, theta), "untrained drift": meta_test(keys, initial_theta)}
+    for name, baseline in DRIFTS.items():
+        results[name.upper()] = agents.meta_tester(env_setup, baseline, config.eval.episodes)(keys, ())
+    return results
+
+
+def with_frozen_progress(
+    config: DriftStudyConfig, env_setup: EnvSetup, drift: LPO, theta: Theta
+) -> dict[str, agents.MetaTestResult]:
+    """Meta-test the drift with its time inputs frozen at some n / N (an ablation); empty without time inputs.
+
+    The agents have the keys of `compare`.
+    """
+    results = {}
+    for fraction in () if isinstance(drift.conditioning, NoTime) else surface.FRACTIONS:
+        frozen = replace(drift, conditioning=FrozenProgress(drift.conditioning, fraction))
+        meta_test = agents.meta_tester(env_setup, frozen, config.eval.episodes)
+        results[f"learned drift, frozen n/N = {fraction:g}"] = meta_test(agent_keys(config), theta)
+    return results
+
+
+def agent_keys(config: DriftStudyConfig) -> Key:
+    """The keys `[seeds]` of the agents of the final table; they do not depend on the seed of the run."""
+    return jax.random.split(jax.random.key(20_221_011), config.eval.seeds)
+
+
+class Validation:
+    """Hook that trains agents of at most eight fixed seeds under the current drift."""
+
+    def __init__(self, config: DriftStudyConfig, study: Study):
+        self.meta_tests = [agents.meta_tester(setup, study.drift, config.eval.episodes) for setup in study.env_setups]
+        self.keys = jax.random.split(jax.random.key(1), min(8, config.eval.seeds))
+        self.names = [setup.name for setup in study.env_setups]
+
+    def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
+        """Log the mean final return in each environment."""
+        theta = jax.tree.map(np.asarray, state.theta)
+        returns = {
+            name: float(meta_test(self.keys, theta).final.mean())
+            for name, meta_test in zip(self.names, self.meta_tests, strict=True)
+        }
+        logger.log(step, {f"validation/{name}": value for name, value in returns.items()})
+        logger.message(f"meta-step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in returns.items()))

@@ -1,1 +1,0 @@
-"""Mirror learning with learned drifts: what `experiments.lpo` and `experiments.ppo` share."""

@@ -1,0 +1,49 @@
+"""Meta-testing of rules, statistics with intervals, pictures and reports."""
+
+from lopt.evaluation import plots
+from lopt.evaluation.meta_test import MetaTestScores, meta_test, normalised, random_returns
+from lopt.evaluation.meta_tester import MetaTester, MetaTestResult
+from lopt.evaluation.optimizer_tester import OptimizerResult, OptimizerTester
+from lopt.evaluation.report import curves, image, json_data, nonfinite_note, table, write_report, write_results
+from lopt.evaluation.statistics import (
+    Axis,
+    Interval,
+    Sample,
+    bootstrap,
+    bootstrap_samples,
+    iqm,
+    mean,
+    paired_difference,
+    performance_profile,
+)
+from lopt.evaluation.unfinished import join_notes, report_unfinished
+
+__all__ = [
+    "MetaTestScores",
+    "OptimizerResult",
+    "OptimizerTester",
+    "meta_test",
+    "normalised",
+    "random_returns",
+    "Axis",
+    "Interval",
+    "MetaTestResult",
+    "MetaTester",
+    "Sample",
+    "bootstrap",
+    "bootstrap_samples",
+    "curves",
+    "image",
+    "iqm",
+    "join_notes",
+    "json_data",
+    "report_unfinished",
+    "nonfinite_note",
+    "mean",
+    "paired_difference",
+    "performance_profile",
+    "plots",
+    "table",
+    "write_report",
+    "write_results",
+]

@@ -1,0 +1,106 @@
+"""Reports of studies: `report.md` in Markdown and `results.json` for programs."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lopt.evaluation import plots
+from lopt.evaluation.statistics import Interval
+from lopt.training.files import write_json, write_text
+from lopt.training.folder import RunFolder
+from lopt.training.metrics_log import NONFINITE, read_metrics
+from lopt.training.run_config import identity, to_json
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; columns of numbers are aligned right, floats have three significant digits.
+
+    Raises:
+        ValueError: a row that is longer or shorter than the header.
+    """
+    rows = [list(row) for row in rows]
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"table: a row must have {len(header)} cells (got {len(row)}: {row})")
+    numeric = [
+        bool(rows) and all(isinstance(row[i], (int, float, Interval)) for row in rows) for i in range(len(header))
+    ]
+    rule = ["---:" if right else "---" for right in numeric]
+    lines = [header, rule, *([_cell(value) for value in row] for row in rows)]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def image(name: str, caption: str) -> str:
+    """Markdown for an image file of the run folder, with a caption."""
+    return f"![{caption}]({name.replace(' ', '%20')})\n\n*{caption}*"
+
+
+def curves(
+    folder: RunFolder,
+    panels: plots.Panels,
+    xlabel: str,
+    lines: Mapping[str, Mapping[str, float]] | None = None,
+    caption: str = "Raw values in pale colours, and moving means.",
+) -> str:
+    """Plot the run's metrics into `curves.png` (see `plots.curves`); returns the Markdown that shows it.
+
+    The text is empty if there is nothing to plot.
+    """
+    drawn = plots.curves(folder.file("metrics.jsonl"), folder.file("curves.png"), panels, xlabel, lines=lines)
+    return image("curves.png", caption) if drawn else ""
+
+
+def nonfinite_note(rows: Sequence[Mapping[str, float]]) -> str:
+    """A sentence on the fraction of non-finite lifetimes, which are excluded; empty without any."""
+    fractions = [row[NONFINITE] for row in rows if row.get(NONFINITE, math.nan) >= 0]
+    if not any(fractions):
+        return ""
+    return (
+        f"{100 * sum(fractions) / len(fractions):.2g} % of lifetimes were left out because they were not finite "
+        f"(largest in one chunk {100 * max(fractions):.2g} %)."
+    )
+
+
+def write_report(folder: RunFolder, title: str, config: Any, sections: Mapping[str, str]) -> None:
+    """Write `report.md`.
+
+    Args:
+        folder: of the run, whose command the report begins with.
+        title: of the report.
+        config: the study's configuration, shown at the end.
+        sections: Markdown by heading. One on excluded non-finite lifetimes is added if there were any.
+    """
+    parts = [f"# {title}", f"```\n{folder.command}\n```"]
+    if nonfinite := nonfinite_note(read_metrics(folder.path / "metrics.jsonl")):
+        sections = {**sections, "Lifetimes left out": nonfinite}
+    parts += [f"## {heading}\n\n{body}" for heading, body in sections.items()]
+    parts.append("## Configuration\n\n" + table(("option", "value"), _flat(identity(config))))
+    write_text(folder.file("report.md"), "\n\n".join(parts) + "\n")
+
+
+def write_results(folder: RunFolder, results: Mapping[str, Any]) -> None:
+    """Write `results.json` from results converted by `json_data`."""
+    write_json(folder.file("results.json"), json_data(results))
+
+
+def json_data(value: Any) -> Any:
+    """Results as JSON data: arrays as lists, intervals as `{"value", "low", "high"}`, non-finite numbers as strings."""
+    if isinstance(value, Mapping):
+        return {str(name): json_data(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_data(inner) for inner in value]
+    if isinstance(value, Interval):
+        return {"value": to_json(value.value), "low": to_json(value.low), "high": to_json(value.high)}
+    return to_json(value.tolist() if type(value).__module__.split(".")[0] in ("numpy", "jaxlib") else value)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value).replace("|", "\\|").replace("\n", " ")
+    return f"{value:.3g}"
+
+
+def _flat(data: Any, path: str = "") -> list[tuple[str, str]]:
+    if isinstance(data, dict) and data:
+        return [row for name, value in data.items() for row in _flat(value, f"{path}.{name}" if path else name)]
+    return [(f"`{path}`", str(data))]

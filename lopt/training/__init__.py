@@ -1,0 +1,59 @@
+"""Training runs that stop and resume bit for bit: loop, run folder, checkpoints, metrics and progress display."""
+
+from lopt.training.checkpoint import Checkpoints
+from lopt.training.command import command_line, interpreter, program, resume_command, resume_line, runnable
+from lopt.training.compilation_cache import enable_compilation_cache
+from lopt.training.compiling import jit_once, jit_repeated, no_garbage_collection
+from lopt.training.describe import describe
+from lopt.training.files import write_json, write_text
+from lopt.training.fit import FitResult, Learner, fit
+from lopt.training.folder import RunFolder, open_folder
+from lopt.training.host_loop import HostState, run_on_host
+from lopt.training.loop import Hook, Outcome, check_sizes, run, untrained
+from lopt.training.metrics_log import NONFINITE, JsonlLogger, Logger, read_metrics
+from lopt.training.progress import ProgressDisplay, status
+from lopt.training.run_config import RunConfig, differences, fingerprint, from_json, identity, run_config, to_json
+from lopt.training.stopping import StopRequest
+
+__all__ = [
+    "NONFINITE",
+    "Checkpoints",
+    "FitResult",
+    "Hook",
+    "HostState",
+    "JsonlLogger",
+    "Learner",
+    "Logger",
+    "Outcome",
+    "ProgressDisplay",
+    "RunConfig",
+    "RunFolder",
+    "StopRequest",
+    "check_sizes",
+    "command_line",
+    "describe",
+    "differences",
+    "enable_compilation_cache",
+    "fingerprint",
+    "fit",
+    "from_json",
+    "identity",
+    "interpreter",
+    "jit_repeated",
+    "jit_once",
+    "open_folder",
+    "program",
+    "read_metrics",
+    "resume_command",
+    "resume_line",
+    "run",
+    "run_config",
+    "run_on_host",
+    "runnable",
+    "status",
+    "to_json",
+    "no_garbage_collection",
+    "untrained",
+    "write_json",
+    "write_text",
+]

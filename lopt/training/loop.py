@@ -1,0 +1,355 @@
+"""The training loop of every study: jitted chunks of steps, with logging, hooks, checkpoints and stopping in between.
+
+One chunk is a `lax.scan` over `chunk` steps with donated state. Step `i` gets the key `fold_in(root, i)`, so
+a resumed run repeats an uninterrupted one bit for bit (on the same machine, with the same versions). Metrics are
+averaged over a chunk on the device; NaN means "not measured in this step" and is excluded.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lopt.training.checkpoint import load_orbax
+from lopt.training.compiling import jit_once, jit_repeated, no_garbage_collection
+from lopt.training.folder import RunFolder
+from lopt.training.metrics_log import NONFINITE, Logger, check_logger, open_logger
+from lopt.training.progress import ProgressDisplay, status
+from lopt.training.run_config import RunConfig
+from lopt.training.stopping import StopRequest
+
+WAIT_FOR_CHUNKS_LONGER_THAN = 0.5  # seconds; of shorter chunks, one is dispatched ahead
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A callback between chunks, for evaluations and exports.
+
+    `call(key, step, state, logger)` gets a key that depends on the seed and the step alone, so that a resumed run
+    repeats its measurements. The state is donated to the next chunk: a callback must copy what it keeps. Files that it
+    writes are written again if the run is killed before the next checkpoint.
+
+    Attributes:
+        every: steps between two calls, a multiple of the chunk.
+        call: the callback.
+        at_start: whether it is also called before the first step.
+    """
+
+    every: int
+    call: Callable[[jax.Array, int, Any, Logger], None]
+    at_start: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a run.
+
+    Attributes:
+        state: after the last step.
+        step: the last step.
+        stopped: whether the run stopped before `num_steps`.
+        reason: of the stop, None without one.
+        num_steps: number of steps of the whole run.
+        unit: the name of a step in messages.
+    """
+
+    state: Any
+    step: int
+    stopped: bool
+    reason: str | None = None
+    num_steps: int = 0
+    unit: str = "step"
+
+    @property
+    def note(self) -> str:
+        """A note for reports and rule files of a stopped run: at which step it stopped."""
+        return f"stopped at {self.unit} {self.step} of {self.num_steps}, not finished"
+
+
+def run(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    init: Callable[[jax.Array], Any],
+    step: Callable[[jax.Array, Any], tuple[Any, dict[str, Any]]],
+    num_steps: int,
+    chunk: int,
+    key: jax.Array | None = None,
+    hooks: Sequence[Hook] = (),
+    headline: Sequence[str] = (),
+    finite: Sequence[str] = (),
+    unit: str = "step",
+) -> Outcome:
+    """Run `num_steps` steps, or resume the run in the folder.
+
+    The loop ends early, with a checkpoint, on Ctrl-C, SIGTERM or `config.max_minutes`.
+
+    Args:
+        config: the run's options.
+        folder: the run's folder.
+        init: `init(key) -> state`, pure; jitted here.
+        step: `step(key, state) -> (state, metrics)`, pure; jitted here. `metrics` is a flat dict of scalars.
+        num_steps: number of steps of the whole run.
+        chunk: steps per compiled call; it divides `num_steps`, and the step at which a run is resumed.
+        key: root of all random numbers; None for `jax.random.key(config.seed)`.
+        hooks: callbacks between chunks.
+        headline: names of the metrics that the progress bar shows.
+        finite: names of the metrics that stop the run when they are NaN or infinite.
+        unit: the name of a step in messages.
+
+    Returns:
+        The state and the last step.
+
+    Raises:
+        ValueError: sizes that do not divide, metrics that are not scalars, unknown metric names, a missing
+            checkpoint or one of another program, a logger that is not installed.
+        FloatingPointError: a metric named in `finite` was not finite, or `frac_nonfinite` was 1.
+    """
+    check_sizes(num_steps, chunk, hooks)
+    check_logger(config)
+    stop = StopRequest(config.max_minutes)
+    key_init, key_steps, key_hooks = _keys(config, key)
+    initial = jit_once(lambda key: jax.tree.map(_strip_weak_type, init(key)))
+    lower = partial(_lower, step, chunk, key_steps, headline=tuple(headline), finite=tuple(finite))
+    start = 0
+    if folder.resumed:
+        # before the step is compiled, so that an unusable checkpoint is reported at once
+        start, state = folder.checkpoints.restore(initial(key_init))
+        if start % chunk:
+            raise ValueError(f"loop: the chunk must divide the step to go on from (got {chunk} and step {start})")
+        if start >= num_steps:
+            return Outcome(state, start, False, None, num_steps, unit)
+        with status(f"compiling the {unit}", config.progress), no_garbage_collection():
+            compiled = lower(state).compile()
+    else:
+        with (
+            status(f"compiling the {unit}", config.progress),
+            no_garbage_collection(),
+            ThreadPoolExecutor(1) as background,
+        ):
+            traced = initial.trace(key_init)
+            pending = background.submit(lower(traced.out_info).compile)
+            # Python's work, while the compiler runs in the other thread
+            load_orbax()
+            state = traced.lower().compile()(key_init)
+            compiled = pending.result()
+
+    def advance(state, start):
+        return compiled(key_steps, state, jnp.int32(start))
+
+    if start == 0:
+        folder.checkpoints.save(0, state)
+    logger, seconds = open_logger(config, folder, start)
+    try:
+        with stop:
+            progress = ProgressDisplay(num_steps, start, headline, config.progress)
+            loop = _Loop(
+                config, folder, logger, key_hooks, tuple(hooks), chunk, num_steps, seconds, stop, progress, unit
+            )
+            loop.prepare(state, start)
+            with progress:
+                return loop.run(advance, state, start)
+    finally:
+        logger.close()
+
+
+def untrained(config: RunConfig, init: Callable[[jax.Array], Any]) -> Any:
+    """The initial meta-parameters of a run: `theta` of the state that `run` starts from with this `init`."""
+    return jit_once(lambda key: init(key).theta)(_keys(config)[0])
+
+
+def _keys(config: RunConfig, key: jax.Array | None = None) -> jax.Array:
+    """The keys `[3]` of the initial state, of the steps and of the hooks."""
+    return jax.random.split(jax.random.key(config.seed) if key is None else key, 3)
+
+
+def check_sizes(num_steps: int, chunk: int, hooks: Sequence[Hook] = ()) -> None:
+    """Check that the chunk divides the number of steps and the intervals of the hooks.
+
+    Raises:
+        ValueError: it does not; the message lists sizes that would.
+    """
+    if num_steps < 1 or chunk < 1:
+        raise ValueError(f"loop: number of steps and chunk must be >= 1 (got {num_steps} and {chunk})")
+    if num_steps % chunk:
+        near = sorted((d for d in range(1, num_steps + 1) if num_steps % d == 0), key=lambda d: abs(d - chunk))
+        raise ValueError(
+            f"loop: the number of steps must be a multiple of the chunk (got {num_steps} and {chunk}); "
+            f"chunks that divide {num_steps}: {', '.join(map(str, sorted(near[:5])))}"
+        )
+    for hook in hooks:
+        if hook.every < 1 or hook.every % chunk:
+            near_multiple = max(chunk, round(hook.every / chunk) * chunk)
+            raise ValueError(
+                f"loop: a hook must run every so many whole chunks (got every {hook.every} steps, chunk "
+                f"{chunk}); every {near_multiple} steps would do"
+            )
+
+
+def _strip_weak_type(leaf: Any) -> jax.Array:
+    """The leaf as an array without a weak type, so that all chunks have the same types."""
+    leaf = jnp.asarray(leaf)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    return jax.lax.convert_element_type(leaf, leaf.dtype)
+
+
+def _lower(step: Callable, chunk: int, root: jax.Array, state: Any, *, headline: tuple, finite: tuple) -> Any:
+    """The lowered chunk `advance(root, state, start) -> (state, means, nonfinite)`; the last is its first bad step."""
+
+    def advance(root, state, start):
+        def body(state, i):
+            return step(jax.random.fold_in(root, i), state)
+
+        state, metrics = jax.lax.scan(body, state, start + jnp.arange(chunk))
+        _check_metrics(metrics, chunk, (*headline, *finite))
+        watched = {name: metrics[name].astype(jnp.float32) for name in finite}
+        is_nonfinite = jnp.zeros(chunk, bool)
+        for x in watched.values():
+            is_nonfinite |= ~jnp.isfinite(x)
+        if NONFINITE in metrics:
+            watched[NONFINITE] = metrics[NONFINITE].astype(jnp.float32)
+            is_nonfinite |= watched[NONFINITE] >= 1
+        first = jnp.argmax(is_nonfinite)
+        nonfinite = {
+            "any": is_nonfinite.any(),
+            "first": first,
+            "values": {name: x[first] for name, x in watched.items()},
+        }
+        return state, {name: jnp.nanmean(x.astype(jnp.float32)) for name, x in metrics.items()}, nonfinite
+
+    return jit_repeated(advance, donate_argnums=1).lower(root, state, jnp.int32(0))
+
+
+def _check_metrics(metrics: Any, chunk: int, named: Sequence[str]) -> None:
+    if not isinstance(metrics, dict):
+        raise ValueError(f"loop: step must return (state, dict of scalars) (got {type(metrics).__name__})")
+    for name, value in metrics.items():
+        if getattr(value, "shape", None) != (chunk,):
+            raise ValueError(f"loop: metric {name!r} must be a scalar (got shape {jnp.shape(value)[1:]}); average it")
+    for name in named:
+        if name not in metrics:
+            raise ValueError(f"loop: there is no metric {name!r}; the step returns {', '.join(sorted(metrics))}")
+
+
+class _Loop:
+    """The loop over chunks of `run`."""
+
+    def __init__(self, config, folder, logger, key_hooks, hooks, chunk, num_steps, seconds, stop, progress, unit):
+        self.config, self.folder, self.logger, self.key_hooks = config, folder, logger, key_hooks
+        self.hooks, self.chunk, self.num_steps = hooks, chunk, num_steps
+        self.stop, self.progress, self.unit = stop, progress, unit
+        self.warned = False
+        self.seconds = seconds  # wall time used by earlier processes
+        self.began = self.drained = self.saved = time.monotonic()
+        self.chunk_seconds = math.inf
+
+    def prepare(self, state: Any, start: int) -> None:
+        """Call the hooks with `at_start`, if the run is new."""
+        hooks = [hook for hook in self.hooks if hook.at_start and start == 0]
+        if hooks:
+            with status(f"measuring before the first {self.unit}", self.config.progress):
+                self._call_hooks(hooks, 0, state)
+
+    def run(self, advance: Callable, state: Any, start: int) -> Outcome:
+        """Run chunks until the last step or a request to stop."""
+        step, pending = start, None
+        self.advance = advance
+        while step < self.num_steps and not self.stop.requested:
+            state, means, nonfinite = advance(state, step)
+            self.state = state
+            step += self.chunk
+            if pending is not None:
+                self._drain(*pending)
+            pending = (step, means, nonfinite)
+            due = [hook for hook in self.hooks if step % hook.every == 0]
+            save = time.monotonic() - self.saved >= 60 * self.config.checkpoint_minutes
+            if due or save or self.chunk_seconds > WAIT_FOR_CHUNKS_LONGER_THAN:
+                self._drain(*pending)
+                pending = None
+            self._call_hooks(due, step, state)
+            if save:
+                self._save(step, state)
+        if pending is not None:
+            self._drain(*pending)
+        self._save(step, state)
+        stopped = step < self.num_steps
+        return Outcome(state, step, stopped, self.stop.reason if stopped else None, self.num_steps, self.unit)
+
+    def _save(self, step: int, state: Any) -> None:
+        self.folder.checkpoints.save(step, state)
+        self.saved = self.drained = time.monotonic()
+
+    def _call_hooks(self, hooks: Sequence[Hook], step: int, state: Any) -> None:
+        for hook in hooks:
+            hook.call(jax.random.fold_in(self.key_hooks, step), step, state, self.logger)
+            self.drained = time.monotonic()
+
+    def _drain(self, step: int, means: Any, nonfinite: Any) -> None:
+        """Wait for the chunk that ends at `step`, check, log and display its metrics."""
+        self._wait(means)
+        now = time.monotonic()
+        self.chunk_seconds, self.drained = now - self.drained, now
+        if bool(nonfinite["any"]):
+            self._raise_nonfinite(step - self.chunk, jax.device_get(nonfinite))
+        means = {name: value.item() for name, value in jax.device_get(means).items()}
+        wall = {"time/wall_seconds": self.seconds + now - self.began}
+        wall["time/steps_per_second"] = self.chunk / max(self.chunk_seconds, 1e-9)
+        self.logger.log(step, means | wall)
+        self._warn(step, means.get(NONFINITE, 0.0))
+        self.progress.update(step, means)
+
+    def _warn(self, step: int, nonfinite: float) -> None:
+        """Warn once that non-finite lifetimes are excluded."""
+        if nonfinite > 0 and not self.warned:
+            self.warned = True
+            self.logger.message(
+                f"warning: up to {self.unit} {step}, {100 * nonfinite:.2g} % of lifetimes were left out because their "
+                "loss or gradient was not finite; the others continue. If this persists, try a smaller learning rate "
+                "of the rule or of the agents, a tighter gradient clip, or fewer updates per step"
+            )
+
+    def _wait(self, tree: Any) -> None:
+        """Wait until the arrays are computed, with short sleeps so that signals are handled."""
+        pause = 0.0002
+        while not all(leaf.is_ready() for leaf in jax.tree.leaves(tree)):
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+            self.stop.announce()
+
+    def _raise_nonfinite(self, start: int, nonfinite: Any) -> None:
+        """Save the last state before a non-finite metric and raise `FloatingPointError`."""
+        step = start + int(nonfinite["first"])
+        # if the first step of a chunk is non-finite, the state before it may be so, too
+        last_finite = self._recompute(start if step > start else max(start - self.chunk, 0))
+        notes = {NONFINITE: " (every lifetime was left out because its loss or gradient was not finite)"}
+        values = ", ".join(
+            f"{name} = {float(value)}{notes.get(name, '') if value >= 1 else ''}"
+            for name, value in nonfinite["values"].items()
+        )
+        raise FloatingPointError(
+            f"step {step}: {values}. The last good state, of step {last_finite}, is saved in "
+            f"{self.folder.checkpoints.folder}; a run resumed from it would repeat this. Try a smaller learning "
+            "rate, a tighter gradient clip or another seed (with another --out); metrics.jsonl has the metrics of "
+            "the steps before"
+        )
+
+    def _recompute(self, last_finite: int) -> int:
+        """Save the state of step `last_finite`, recomputed from an earlier checkpoint; later ones are renamed."""
+        checkpoints = self.folder.checkpoints
+        for step in checkpoints.steps():
+            if step > last_finite:
+                checkpoints.set_aside(step, "nonfinite")
+        step, state = checkpoints.restore(self.state)
+        while step < last_finite and not self.stop.requested:
+            state, means, _ = self.advance(state, step)
+            step += self.chunk
+            self._wait(means)
+        checkpoints.save(step, state)
+        return step

@@ -1,0 +1,210 @@
+"""Logs of metrics: always `metrics.jsonl`, and optionally wandb or tensorboard."""
+
+import json
+import math
+import secrets
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from lopt.training.files import write_text
+from lopt.training.folder import RunFolder
+from lopt.training.run_config import RunConfig
+
+NONFINITE = "frac_nonfinite"
+"""A metric of every estimator: the fraction of lifetimes (pairs, candidates) excluded because they were non-finite."""
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """A receiver of metrics and messages."""
+
+    def log(self, step: int, metrics: dict[str, Any]) -> None:
+        """Record scalar metrics of `step`; only names that begin with `time/` may differ between equal runs."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Show a message to the user."""
+        ...
+
+    def close(self) -> None:
+        """Flush and close."""
+        ...
+
+
+class JsonlLogger:
+    """One JSON object per line: `{"step": 10, "meta_loss": 0.5, ...}`; NaN is null, infinities are strings.
+
+    Opened at `step`, it first deletes the lines of later steps, so that a resumed run's file equals an uninterrupted
+    run's.
+
+    Attributes:
+        path: of the file.
+        seconds: wall time of the run up to `step`.
+    """
+
+    def __init__(self, path: Path, step: int = 0):
+        self.path = path
+        kept = [line for line in _lines(path) if line["step"] <= step] if step else []
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.seconds = max((line.get("time/wall_seconds", 0.0) for line in kept), default=0.0)
+        self._file = open(path, "a", encoding="utf-8")
+
+    def log(self, step: int, metrics: dict[str, Any]) -> None:
+        """Append a line and flush it."""
+        line = {"step": int(step), **{name: _number(value) for name, value in metrics.items()}}
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def message(self, text: str) -> None:
+        """Print the text."""
+        print(text, flush=True)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class WandbLogger:
+    """Sends metrics to Weights & Biases.
+
+    Raises:
+        ValueError: wandb is not installed.
+    """
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any]):
+        try:
+            import wandb
+        except ImportError as error:
+            raise _missing("wandb") from error
+        record = folder.file("wandb/id.txt")
+        if not record.exists():
+            write_text(record, secrets.token_hex(4))
+        self._run = wandb.init(
+            project="lopt",
+            name=folder.path.name,
+            id=record.read_text(),
+            resume="allow",
+            dir=folder.path,
+            config=config,
+        )
+
+    def log(self, step: int, metrics: dict[str, Any]) -> None:
+        """Send the scalars."""
+        self._run.log({name: float(value) for name, value in metrics.items()}, step=step)
+
+    def message(self, text: str) -> None:
+        """Do nothing: messages are shown on the terminal."""
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+class TensorboardLogger:
+    """Writes event files below `tensorboard/` in the run folder.
+
+    Raises:
+        ValueError: tensorboardX is not installed.
+    """
+
+    def __init__(self, folder: RunFolder, step: int):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise _missing("tensorboardX") from error
+        self._writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def log(self, step: int, metrics: dict[str, Any]) -> None:
+        """Write the scalars that are finite."""
+        for name, value in metrics.items():
+            if math.isfinite(value):
+                self._writer.add_scalar(name, float(value), step)
+
+    def message(self, text: str) -> None:
+        """Do nothing: messages are shown on the terminal."""
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+class Loggers:
+    """Several loggers as one `Logger`."""
+
+    def __init__(self, *loggers: Logger):
+        self._loggers = loggers
+
+    def log(self, step: int, metrics: dict[str, Any]) -> None:
+        """Record the metrics in every logger."""
+        for logger in self._loggers:
+            logger.log(step, metrics)
+
+    def message(self, text: str) -> None:
+        """Send the message to every logger."""
+        for logger in self._loggers:
+            logger.message(text)
+
+    def close(self) -> None:
+        """Close every logger."""
+        for logger in self._loggers:
+            logger.close()
+
+
+def check_logger(config: RunConfig) -> None:
+    """Check that the package of the chosen logger is installed.
+
+    Raises:
+        ValueError: it is not.
+    """
+    import importlib.util
+
+    package = {"wandb": "wandb", "tensorboard": "tensorboardX"}.get(config.log)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise _missing(package)
+
+
+def open_logger(config: RunConfig, folder: RunFolder, step: int) -> tuple[Logger, float]:
+    """`(logger, seconds)`: the run's logger from `step` on, and the wall time that the run had used by then."""
+    jsonl = JsonlLogger(folder.file("metrics.jsonl"), step)
+    if config.log == "wandb":
+        record = json.loads(folder.file("config.json").read_text(encoding="utf-8"))
+        return Loggers(jsonl, WandbLogger(folder, record["config"])), jsonl.seconds
+    if config.log == "tensorboard":
+        return Loggers(jsonl, TensorboardLogger(folder, step)), jsonl.seconds
+    return jsonl, jsonl.seconds
+
+
+def read_metrics(path: str | Path) -> list[dict[str, float]]:
+    """The rows of a `metrics.jsonl`, with NaN and infinities as floats; an incomplete last line is skipped."""
+    return [
+        {
+            name: math.nan if value is None else float(value) if isinstance(value, str) else value
+            for name, value in line.items()
+        }
+        for line in _lines(Path(path))
+    ]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            lines.append(line)
+    return lines
+
+
+def _number(value: Any) -> float | int | str | None:
+    number = value if isinstance(value, (int, float)) else value.item()
+    if isinstance(number, float) and not math.isfinite(number):
+        return None if math.isnan(number) else str(number)
+    return number
+
+
+def _missing(package: str) -> ValueError:
+    return ValueError(f"log: {package} is not installed; run `pip install {package}` or use --log none")

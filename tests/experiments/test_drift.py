@@ -1,0 +1,157 @@
+"""Meta-training of drifts: bad input, construction, drawings, and a small run."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.cli.evolution import ESConfig
+from experiments.drift import surface
+from experiments.drift.build import DRIFTS, DriftConfig
+from experiments.drift.config import DriftStudyConfig, EvalConfig, MetaConfig
+from experiments.drift.environments import environment
+from experiments.drift.settings import PUBLISHED, InnerConfig
+from experiments.drift.train import build, main
+from experiments.lpo.presets import PRESETS
+from experiments.ppo.config import PPOConfig
+from experiments.ppo.train import drifts
+from experiments.ppo.train import main as train_agents
+from lopt.export import load_rule
+from lopt.objectives import FractionAndLogNumUpdates
+from lopt.training import RunConfig
+
+INNER = InnerConfig(num_envs=2, rollout_length=4, total_steps=16, epochs=1, num_minibatches=2, hidden=(3,))
+TINY = DriftStudyConfig(
+    run=RunConfig(out="unset", progress=False, checkpoint_minutes=0),
+    inner=INNER,
+    drift=DriftConfig(hidden=3, time="fraction"),
+    meta=MetaConfig(num_steps=2, num_lifetimes=2),
+    es=ESConfig(episodes=2),
+    eval=EvalConfig(seeds=2, episodes=2, every=2),
+)
+
+
+def change(config, **changes):
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: environment("CartPole-v2"), "did you mean CartPole-v1"),
+        (lambda: environment("brax/ants"), "did you mean ant"),
+        (lambda: environment("grid/all"), "unknown grid world for networks 'grid/all'"),
+        (lambda: environment("MNISTBandit-bsuite"), "unknown environment"),
+        (lambda: change(TINY, envs=()), "at least one environment"),
+        (lambda: change(TINY, es=ESConfig(population=5)), "es.population must be even"),
+        (lambda: change(TINY, eval=EvalConfig(every=0)), "eval.every must be a multiple"),
+        (lambda: DriftConfig(time="fractoin"), "did you mean fraction"),
+        (lambda: DriftConfig(base_drift="pop"), "did you mean ppo"),
+        (lambda: change(TINY, meta=MetaConfig(fitness="lifetme")), "did you mean lifetime"),
+        (lambda: build(change(TINY, envs=("CartPole-v1", "Acrobot-v1"))), "none is known for Acrobot-v1"),
+        (lambda: build(change(TINY, inner=change(INNER, num_minibatches=3))), "number of minibatches must divide"),
+        (lambda: build(change(TINY, drift=DriftConfig(hidden=0))), "hidden must be at least 1"),
+        (lambda: PPOConfig(drifts=()), "at least one drift"),
+        (lambda: PPOConfig(seeds=0), r"seeds must be at least 1 \(got 0\)"),
+        (lambda: drifts(PPOConfig(drifts=("dop",))), "did you mean dpo"),
+    ],
+)
+def test_bad_input_raises_a_message_with_the_option(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_missing_brax_raises_a_message_with_the_installation_command():
+    try:
+        env, _, _ = environment("brax/ant")
+    except ImportError as error:
+        assert 'pip install "lopt[brax]"' in str(error)
+    else:
+        assert env.action_size == 8
+
+
+@pytest.mark.parametrize("name", ["quick", "ta"])
+def test_a_meta_step_of_a_preset_keeps_the_type_of_the_state(name):
+    study = build(PRESETS[name])
+    state = jax.eval_shape(study.init, jax.random.key(0))
+    after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert {"meta_loss", "CartPole-v1/lifetime_return", "frac_nonfinite"} <= set(metrics)
+    inputs = study.drift.init(jax.random.key(0))["hidden"].shape[0]
+    assert inputs == (16 if name == "ta" else 8)
+
+
+def test_returns_of_several_environments_are_divided_by_their_reference_returns():
+    both = change(TINY, envs=("CartPole-v1", "Breakout-MinAtar"))
+    study = build(both)
+    state = jax.eval_shape(study.init, jax.random.key(0))
+    _, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
+    assert {"CartPole-v1/final_return", "Breakout-MinAtar/final_return"} <= set(metrics)
+    assert [lifetime.scale for lifetime in study.learner.estimator.lifetime.lifetimes] == [
+        475.0,
+        pytest.approx(50.08, abs=0.01),
+    ]
+
+
+def test_published_settings_are_the_defaults_of_options_that_are_not_given():
+    assert PUBLISHED["Breakout-MinAtar"].num_updates == 10_000_000 // (64 * 128)
+    assert InnerConfig(gamma=0.5).settings("Breakout-MinAtar") == dataclasses.replace(
+        PUBLISHED["Breakout-MinAtar"], gamma=0.5
+    )
+    assert InnerConfig().settings("Seaquest-MinAtar") == PUBLISHED["Asterix-MinAtar"]
+    assert InnerConfig().settings("Acrobot-v1") == PUBLISHED["CartPole-v1"]
+
+
+def test_values_and_slopes_of_ppo_and_dpo_are_those_of_their_formulas():
+    ratio, advantage = np.array([0.5, 0.9, 1.1, 1.5]), np.array([1.0, -1.0])
+    np.testing.assert_allclose(
+        surface.slopes(DRIFTS["ppo"], (), ratio, advantage, 0.0), [[1, 1, 1, 0], [0, -1, -1, -1]], atol=1e-5
+    )
+    slopes = surface.slopes(DRIFTS["dpo"], (), ratio, advantage, 0.0)
+    np.testing.assert_allclose([slopes[0, 3], slopes[1, 0]], [0.940015, 0.343109], rtol=1e-4)
+    values = surface.values(DRIFTS["dpo"], (), ratio, advantage, 0.0)
+    np.testing.assert_allclose([values[0, 3], values[1, 0]], [0.010163, 0.201457], rtol=1e-3)
+
+
+def test_drifts_are_drawn_and_depend_on_time_only_with_time_inputs(tmp_path):
+    for time in ("none", "fraction"):
+        drift = DriftConfig(hidden=4, time=time, init_scale=3.0).drift((10,))
+        theta = drift.init(jax.random.key(0))
+        surface.draw(drift, theta, tmp_path / f"{time}.png")
+        assert (tmp_path / f"{time}.png").stat().st_size > 5000
+        first, last = (surface.values(drift, theta, np.array([0.5, 1.5]), np.array([2.0]), x) for x in (0.0, 1.0))
+        assert (first == last).all() == (time == "none")
+
+
+def test_reference_of_log_lifetime_is_the_geometric_mean_of_the_agents_lifetimes():
+    config = change(TINY, drift=DriftConfig(hidden=3, time="normalised"))
+    study = build(config)
+    (lifetime,) = {setup.settings.num_updates for setup in study.env_setups}
+    assert study.drift.conditioning == FractionAndLogNumUpdates(reference=float(lifetime))
+    assert DriftConfig(time="normalised").drift((4, 100, 25)).conditioning.reference == pytest.approx(20.0)
+
+
+@pytest.mark.slow
+def test_a_run_writes_its_report_and_agents_train_under_its_rule(tmp_path):
+    main(change(TINY, run=change(TINY.run, out=str(tmp_path / "lpo")), test_envs=("Catch-bsuite",)))
+    for name in ("report.md", "results.json", "drift.png", "agents.png", "curves.png", "rule.npz"):
+        assert (tmp_path / "lpo" / name).stat().st_size > 0, name
+    assert load_rule(tmp_path / "lpo" / "rule").card.kind == "lopt.objectives.LPO"
+    results = json.loads((tmp_path / "lpo" / "results.json").read_text())
+    assert set(results["returns"]) == {"CartPole-v1", "Catch-bsuite"}
+    frozen = {f"learned drift, frozen n/N = {fraction}" for fraction in ("0", "0.5", "1")}
+    assert set(results["returns"]["CartPole-v1"]) == {"learned drift", "untrained drift", "PPO", "DPO"} | frozen
+
+    config = PPOConfig(
+        run=change(TINY.run, out=str(tmp_path / "ppo"), max_minutes=1e-9),
+        drifts=("ppo", str(tmp_path / "lpo" / "rule")),
+        seeds=2,
+        inner=INNER,
+        episodes=2,
+    )
+    train_agents(config)
+    train_agents(change(config, run=change(config.run, max_minutes=None, resume=True)))
+    results = json.loads((tmp_path / "ppo" / "results.json").read_text())
+    assert set(results["returns"]) == {"ppo", "lpo"} and len(results["returns"]["lpo"]) == 2

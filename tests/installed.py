@@ -1,0 +1,73 @@
+"""What a user has after `pip install` of the wheel: imports, the examples of README, and the main command.
+
+Run in an empty folder, with the Python of the environment that has the wheel: `python installed.py README.md`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+SECONDS = 600
+"""An example that takes longer has failed."""
+MINUTES = 0.5
+"""How long the main command trains."""
+
+
+def check_files() -> None:
+    """The three packages come from the environment, with the mark that they are typed."""
+    import envs
+    import experiments
+    import lopt
+
+    site = Path(sysconfig.get_paths()["purelib"]).resolve()
+    for package in (lopt, envs, experiments):
+        folder = Path(package.__file__).resolve().parent
+        assert folder.parent == site, f"{package.__name__} comes from {folder}"
+        assert (folder / "py.typed").is_file(), f"{package.__name__} has no py.typed"
+
+
+def examples(text: str) -> list[str]:
+    """The Python blocks of a Markdown text."""
+    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def run(*command: str) -> None:
+    """Run a command of this Python; its output is shown if it fails.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    start = time.monotonic()
+    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=SECONDS, check=False)
+    print(f"{time.monotonic() - start:4.0f} s  python {' '.join(command)}", flush=True)
+    if ended.returncode:
+        sys.exit(f"exit code {ended.returncode}\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}")
+
+
+def main() -> None:
+    """Everything, in the current folder."""
+    os.environ |= {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg"}
+    readme = Path(sys.argv[1]).read_text(encoding="utf-8")
+    assert not Path("lopt").exists(), "run this outside of the repository"
+    check_files()
+    for number, code in enumerate(examples(readme), 1):
+        path = Path(f"example_{number}.py")
+        path.write_text(code, encoding="utf-8")
+        run(str(path))
+    out = Path("runs", "groove")
+    run("-m", "experiments.groove", "--out", str(out), "--max-minutes", str(MINUTES))
+    written = {path.name for path in out.iterdir()}
+    assert {"config.json", "metrics.jsonl", "checkpoints", "rule.npz", "report.md"} <= written, written
+    wrong = subprocess.run(
+        [sys.executable, "-m", "experiments.groove", "--score", "regrets"], capture_output=True, text=True
+    )
+    assert wrong.returncode == 2 and "did you mean" in wrong.stderr, wrong.stderr
+    print("the wheel works")
+
+
+if __name__ == "__main__":
+    main()
