@@ -105,6 +105,7 @@ RETIRED_ALLOWED = {  # (files, word): reason
 RECORDED = re.compile(r"results/[\w./-]+")  # recorded results keep the names of their folders and files
 VOCABULARY_FOLDERS = ("lopt", "envs", "experiments", "tests", "notebooks")
 VOCABULARY_TEXTS = ("README.md", "CONTRIBUTING.md")
+STUDIES = {"drift", "grid", "incontext", "optimizer", "search"}
 FILES = sorted(path for top in ("lopt", "envs", "experiments") for path in (ROOT / top).rglob("*.py"))
 
 
@@ -166,18 +167,33 @@ def check_arrows(path: Path, modules: set[str]) -> None:
         assert not wrong, f"envs imports {wrong}"
     else:
         assert not any(m.startswith("tests") for m in ours), "experiments import tests"
+        check_studies(rest, {m.split(".")[1] for m in ours if m.startswith("experiments.")})
+
+
+def check_studies(parts: list[str], imported: set[str]) -> None:
+    """A study uses what all share and itself; a module of its own, one study; the shared command line, no study."""
+    studies = imported & STUDIES
+    if parts[0] in STUDIES:
+        assert studies <= {parts[0]}, f"experiments.{parts[0]} imports {studies - {parts[0]}}"
+    elif parts[0] == "cli":
+        assert not studies, f"experiments.cli imports {studies}"
+    elif parts[0] != "benchmark":
+        assert len(studies) <= 1, f"experiments.{parts[0]} imports {studies}"
 
 
 @pytest.mark.parametrize(
     ("path", "module"),
     [
+        ("experiments/drift/train.py", "experiments.grid.config"),
+        ("experiments/cli/levels.py", "experiments.grid.names"),
+        ("lopt/training/loop.py", "lopt.meta.learner"),
         ("lopt/meta/es.py", "lopt.agents.agent"),
         ("lopt/types.py", "lopt.tree"),
         ("lopt/optimizers/lion.py", "lopt.meta.learner"),
         ("lopt/tree.py", "envs.chain"),
         ("lopt/unknown.py", "lopt.types"),
         ("envs/chain.py", "lopt.tree"),
-        ("experiments/groove/train.py", "tests.training.toy"),
+        ("experiments/grid/train.py", "tests.training.toy"),
     ],
 )
 def test_the_arrows_have_teeth(path, module):

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 
 from experiments.benchmark.ceiling import matmul_gflops
-from experiments.gpicl.build import Study, build
-from experiments.gpicl.config import ModelConfig, StudyConfig, TasksConfig
+from experiments.incontext.gpicl.build import Study, build
+from experiments.incontext.gpicl.config import ModelConfig, StudyConfig, TasksConfig
 from lopt.incontext import Transformer
 from lopt.training import jit_once, jit_repeated
 

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import optax
 
 from experiments.benchmark.optimizers import Advance, advancing
-from experiments.learned_optimizer.build import Study, build
-from experiments.learned_optimizer.config import StudyConfig
-from experiments.learned_optimizer.names import RULES, TASKS
+from experiments.cli.tasks import TASKS
+from experiments.optimizer.build import Study, build
+from experiments.optimizer.config import StudyConfig
+from experiments.optimizer.names import RULES
 from lopt.optimizers import FromOptax
 from lopt.tasks import SupervisedLifetime
 from lopt.training import jit_repeated

@@ -16,8 +16,8 @@ def evolution(pairs: int, repeats: int) -> dict[str, Any]:
     """Seconds per meta-step of TA-LPG by ES at the official code's defaults (arXiv 2402.05828): GRU of width 256, 64
     environments, T = 20, log-uniform lifetimes of 10 to 250 updates, 64 evaluation episodes per candidate."""
     from experiments.cli.evolution import ESConfig
-    from experiments.gridworld.build import build
-    from experiments.gridworld.config import LevelsConfig, MetaConfig, RuleConfig, StudyConfig
+    from experiments.grid.build import build
+    from experiments.grid.config import LevelsConfig, MetaConfig, RuleConfig, StudyConfig
     from lopt.training.compiling import jit_once, jit_repeated
 
     config = StudyConfig(

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.learned_optimizer.names import TASKS
-from experiments.lion_search.build import proxy
+from experiments.cli.tasks import TASKS
+from experiments.search.build import proxy
 from lopt.search import Mutation, Program, canonical_hash, fingerprint, interpret, parse, prune_loop, published
 from lopt.search.population import Evaluator, Proxy, Skeleton, encode, layout_of, stack
 from lopt.search.population.training import init_learners, make_train

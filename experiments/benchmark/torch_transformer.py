@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from experiments.gpicl.build import Study
+from experiments.incontext.gpicl.build import Study
 from lopt.incontext import Transformer
 
 

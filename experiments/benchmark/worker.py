@@ -23,8 +23,8 @@ def meta_step(score: str, lifetimes: int, envs: int, hidden: int, chunk: int, re
     import jax
 
     from experiments.benchmark.ceiling import gru_floor_seconds, matmul_gflops, tanh_nanoseconds
-    from experiments.gridworld.build import build
-    from experiments.gridworld.config import AgentConfig, CurriculumConfig, MetaConfig, RuleConfig, StudyConfig
+    from experiments.grid.build import build
+    from experiments.grid.config import AgentConfig, CurriculumConfig, MetaConfig, RuleConfig, StudyConfig
     from lopt.training.compiling import jit_once, jit_repeated
 
     config = StudyConfig(

@@ -12,7 +12,7 @@ import optax
 from experiments.cli.checks import at_least
 from experiments.cli.command_line import choose
 from experiments.cli.conditioning import conditioning
-from experiments.drift.environments import environment, reference
+from experiments.cli.environments import environment, reference
 from experiments.drift.settings import Settings
 from lopt import objectives
 from lopt.agents import (
@@ -25,11 +25,8 @@ from lopt.agents import (
     no_annealing,
 )
 from lopt.nets import MLP, GaussianPolicy
-from lopt.objectives import DPO, LPO, PPO, Clip, Drift
+from lopt.objectives import LPO, PPO, Clip, Drift
 from lopt.types import Key, Level
-
-DRIFTS: dict[str, Drift] = {"ppo": Clip(), "dpo": DPO()}
-"""Drifts without meta-parameters, the baselines."""
 
 BASE_DRIFTS: dict[str, Drift | None] = {"ppo": Clip(), "none": None}
 """Drifts to which the network of a learned drift is added."""

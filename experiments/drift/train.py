@@ -8,9 +8,11 @@ import jax
 import numpy as np
 import optax
 
+from experiments.cli import drift_surface as surface
+from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.evolution import evolution
-from experiments.drift import agents, surface
-from experiments.drift.build import DRIFTS, EnvSetup, env_setup
+from experiments.drift import agents
+from experiments.drift.build import EnvSetup, env_setup
 from experiments.drift.config import DriftStudyConfig
 from experiments.drift.report import learning_curves, title, write
 from lopt.agents import FinalReturn, LifetimeReturn, MultiEnvLifetime

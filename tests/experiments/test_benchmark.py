@@ -10,7 +10,7 @@ import pytest
 
 from experiments.benchmark import in_context, learned, optimizers, search
 from experiments.benchmark.__main__ import in_context_table, learned_tables, optimizer_rows, search_text
-from experiments.learned_optimizer.config import MetaConfig, RuleConfig, StudyConfig, TrainingConfig
+from experiments.optimizer.config import MetaConfig, RuleConfig, StudyConfig, TrainingConfig
 from lopt.incontext import Transformer
 
 

@@ -11,17 +11,17 @@ import pytest
 
 from experiments.cli.checks import at_least, between, positive
 from experiments.cli.evolution import ESConfig
-from experiments.distil.config import DistilConfig
 from experiments.drift.build import DriftConfig
 from experiments.drift.config import DriftStudyConfig
+from experiments.drift.ppo_config import PPOConfig
 from experiments.drift.settings import InnerConfig, Settings
-from experiments.gpicl.config import StudyConfig as GPICLConfig
-from experiments.gridworld.config import StudyConfig as GridConfig
-from experiments.icl_uncertainty.config import StudyConfig as ICLConfig
-from experiments.learned_optimizer.config import StudyConfig as OptimizerConfig
-from experiments.lion_search.config import StudyConfig as LionConfig
-from experiments.mesa.config import MesaConfig
-from experiments.ppo.config import PPOConfig
+from experiments.grid.config import StudyConfig as GridConfig
+from experiments.incontext.gpicl.config import StudyConfig as GPICLConfig
+from experiments.incontext.mesa.config import MesaConfig
+from experiments.incontext.uncertainty.config import StudyConfig as ICLConfig
+from experiments.optimizer.config import StudyConfig as OptimizerConfig
+from experiments.search.config import StudyConfig as LionConfig
+from experiments.search.distil.config import DistilConfig
 
 NAN, INF = math.nan, math.inf
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import lopt
-from experiments.distil.build import load_target, searches
-from experiments.distil.choose import Candidate, choose, fittest, front, rounded
-from experiments.distil.config import (
+from experiments.drift.ppo import drifts
+from experiments.drift.ppo_config import PPOConfig
+from experiments.search.distil.build import load_target, searches
+from experiments.search.distil.choose import Candidate, choose, fittest, front, rounded
+from experiments.search.distil.config import (
     PRESETS,
     ChoiceConfig,
     DistilConfig,
@@ -18,10 +20,8 @@ from experiments.distil.config import (
     OptimizerConfig,
     SearchConfig,
 )
-from experiments.distil.formula import formula
-from experiments.distil.train import Restarts, main
-from experiments.ppo.config import PPOConfig
-from experiments.ppo.train import drifts
+from experiments.search.distil.formula import formula
+from experiments.search.distil.train import Restarts, main
 from lopt.export import card_of, load_program, save_program, save_rule
 from lopt.objectives import DPO, LPG, LPO, Clip
 from lopt.optimizers import LearnableAdam

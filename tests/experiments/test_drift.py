@@ -7,17 +7,18 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.cli import drift_surface as surface
+from experiments.cli.drift_surface import DRIFTS
+from experiments.cli.environments import environment
 from experiments.cli.evolution import ESConfig
-from experiments.drift import surface
-from experiments.drift.build import DRIFTS, DriftConfig
+from experiments.drift.build import DriftConfig
 from experiments.drift.config import DriftStudyConfig, EvalConfig, MetaConfig
-from experiments.drift.environments import environment
+from experiments.drift.ppo import drifts
+from experiments.drift.ppo import main as train_agents
+from experiments.drift.ppo_config import PPOConfig
+from experiments.drift.presets import PRESETS
 from experiments.drift.settings import PUBLISHED, InnerConfig
 from experiments.drift.train import build, main
-from experiments.lpo.presets import PRESETS
-from experiments.ppo.config import PPOConfig
-from experiments.ppo.train import drifts
-from experiments.ppo.train import main as train_agents
 from lopt.export import load_rule
 from lopt.objectives import FractionAndLogNumUpdates
 from lopt.training import RunConfig

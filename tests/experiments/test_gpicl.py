@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 import lopt
-from experiments.gpicl import measure, references, sweep
-from experiments.gpicl.build import build
-from experiments.gpicl.config import EvalConfig, MetaConfig, ModelConfig, StudyConfig, SweepConfig, TasksConfig
-from experiments.gpicl.names import DATASETS, MODELS, dataset
-from experiments.gpicl.presets import PRESETS
-from experiments.gpicl.train import main
+from experiments.incontext.gpicl import measure, references, sweep
+from experiments.incontext.gpicl.build import build
+from experiments.incontext.gpicl.config import (
+    EvalConfig,
+    MetaConfig,
+    ModelConfig,
+    StudyConfig,
+    SweepConfig,
+    TasksConfig,
+)
+from experiments.incontext.gpicl.names import DATASETS, MODELS, dataset
+from experiments.incontext.gpicl.presets import PRESETS
+from experiments.incontext.gpicl.train import main
 from lopt.training import RunConfig
 
 TINY = StudyConfig(

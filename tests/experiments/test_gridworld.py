@@ -10,9 +10,10 @@ import pytest
 
 from experiments.cli.command_line import parse
 from experiments.cli.evolution import ESConfig
-from experiments.gridworld import measure, response
-from experiments.gridworld.build import build
-from experiments.gridworld.config import (
+from experiments.cli.levels import LEVELS
+from experiments.grid import measure, response
+from experiments.grid.build import build
+from experiments.grid.config import (
     AgentConfig,
     CurriculumConfig,
     EvalConfig,
@@ -21,11 +22,11 @@ from experiments.gridworld.config import (
     RuleConfig,
     StudyConfig,
 )
-from experiments.gridworld.names import COMPATIBLE, LEVELS, SCORES
-from experiments.gridworld.report import NORMALISED, PANELS, RETURN, comparison, lifetimes, references
-from experiments.gridworld.train import Validation, main
-from experiments.groove.presets import PRESETS
-from experiments.lpg.presets import PRESETS as LPG_PRESETS
+from experiments.grid.groove_presets import PRESETS
+from experiments.grid.lpg_presets import PRESETS as LPG_PRESETS
+from experiments.grid.names import COMPATIBLE, SCORES
+from experiments.grid.report import NORMALISED, PANELS, RETURN, comparison, lifetimes, references
+from experiments.grid.train import Validation, main
 from lopt import curriculum
 from lopt.evaluation import normalised
 from lopt.export import card_of, load_rule, rebuild, save_rule

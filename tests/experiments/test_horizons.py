@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from experiments.drift.config import DriftStudyConfig
-from experiments.gridworld.build import build
-from experiments.gridworld.train import export
-from experiments.horizons.__main__ import HorizonsConfig, load, main
+from experiments.grid.build import build
+from experiments.grid.horizons import HorizonsConfig, load, main
+from experiments.grid.train import export
 from lopt.evaluation import write_results
 from lopt.export import card_of, save_rule
 from lopt.objectives import A2C, FractionAndLogNumUpdates

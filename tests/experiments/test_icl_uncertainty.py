@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.icl_uncertainty import measure
-from experiments.icl_uncertainty.build import LONGER, TRAINING, Study
-from experiments.icl_uncertainty.config import EvalConfig, ModelConfig, StudyConfig, TaskConfig, TrainingConfig
-from experiments.icl_uncertainty.presets import PRESETS
-from experiments.icl_uncertainty.report import OWN_POOL, RANDOM, Results, tail_mean
-from experiments.icl_uncertainty.train import compare, main, train
+from experiments.incontext.uncertainty import measure
+from experiments.incontext.uncertainty.build import LONGER, TRAINING, Study
+from experiments.incontext.uncertainty.config import EvalConfig, ModelConfig, StudyConfig, TaskConfig, TrainingConfig
+from experiments.incontext.uncertainty.presets import PRESETS
+from experiments.incontext.uncertainty.report import OWN_POOL, RANDOM, Results, tail_mean
+from experiments.incontext.uncertainty.train import compare, main, train
 from lopt.export import load_rule
 from lopt.incontext import Transformer
 from lopt.training import RunConfig, open_folder

@@ -8,12 +8,13 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.learned_optimizer import measure
-from experiments.learned_optimizer.build import build
-from experiments.learned_optimizer.config import EvalConfig, MetaConfig, RuleConfig, StudyConfig, TrainingConfig
-from experiments.learned_optimizer.names import ESTIMATORS, RULES, TASKS
-from experiments.learned_optimizer.presets import PRESETS
-from experiments.learned_optimizer.train import main
+from experiments.cli.tasks import TABLE, TASKS, TUNING
+from experiments.optimizer import measure
+from experiments.optimizer.build import build
+from experiments.optimizer.config import EvalConfig, MetaConfig, RuleConfig, StudyConfig, TrainingConfig
+from experiments.optimizer.names import ESTIMATORS, RULES
+from experiments.optimizer.presets import PRESETS
+from experiments.optimizer.train import main
 from lopt.evaluation import OptimizerTester
 from lopt.export import load, load_rule
 from lopt.optimizers import FromOptax
@@ -86,19 +87,19 @@ def test_all_optimizers_get_the_same_initial_learners_and_minibatches():
     first_run, second_run = (
         tester.losses(FromOptax(lambda _, make=make: make(0.1))) for make in (optax.sgd, optax.sgd)
     )
-    first = first_run((), measure.TABLE, 4)
+    first = first_run((), TABLE, 4)
     # compiled twice: two updates and a loss of some ten roundings each
-    assert_ulps(second_run((), measure.TABLE, 4)[0], first[0], ulps=30)
+    assert_ulps(second_run((), TABLE, 4)[0], first[0], ulps=30)
     assert first[0].shape == (4,) and first[1].shape == (4, 2) and len(np.unique(first[0])) == 4
-    assert (first[0] != first_run((), measure.TUNING, 4)[0]).all()
+    assert (first[0] != first_run((), TUNING, 4)[0]).all()
 
 
 def test_final_loss_of_a_diverged_learner_is_ten_times_its_initial_loss():
     tester = OptimizerTester(task=Quadratic(dimensions=3), num_updates=2, batch_size=2)
     run = tester.losses(FromOptax(lambda rate: optax.sgd(rate)))
-    initial = run(np.float32(0.0), measure.TABLE, 2)[0]
+    initial = run(np.float32(0.0), TABLE, 2)[0]
     for rate in (np.float32(np.nan), np.float32(1e10)):
-        np.testing.assert_allclose(run(rate, measure.TABLE, 2)[0], 10 * initial, rtol=1e-5)
+        np.testing.assert_allclose(run(rate, TABLE, 2)[0], 10 * initial, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -127,7 +128,7 @@ def test_after_400_meta_steps_the_loss_is_below_that_of_tuned_adam_on_the_task_o
         return jax.lax.scan(body, study.init(key), np.arange(steps))[0].theta
 
     tester = OptimizerTester(task=TASKS["digits"](), num_updates=config.training.num_updates, batch_size=8)
-    learned = tester.losses(study.rule)(train(jax.random.key(0)), measure.TABLE, 32)[0]
+    learned = tester.losses(study.rule)(train(jax.random.key(0)), TABLE, 32)[0]
     adam = tester.losses(FromOptax(optax.adam))
-    tuned = min((adam(np.float32(rate), measure.TABLE, 32)[0] for rate in (0.01, 0.02, 0.03, 0.05)), key=np.mean)
+    tuned = min((adam(np.float32(rate), TABLE, 32)[0] for rate in (0.01, 0.02, 0.03, 0.05)), key=np.mean)
     assert np.mean(np.log(learned) - np.log(tuned)) < -0.05  # although Adam is tuned on the seeds of the test itself

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from experiments.learned_optimizer.names import TASKS
-from experiments.lion_search import repeats, report
-from experiments.lion_search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, proxy, searches
-from experiments.lion_search.config import EvalConfig, ProxyConfig, SearchConfig, StudyConfig
-from experiments.lion_search.measure import ADAMW, BEST, BEST_CONSTANTS, CHOSEN, UNTUNED, contenders
-from experiments.lion_search.presets import PRESETS
-from experiments.lion_search.train import SearchComparison, main
+from experiments.cli.tasks import TASKS
+from experiments.search import repeats, report
+from experiments.search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, proxy, searches
+from experiments.search.config import EvalConfig, ProxyConfig, SearchConfig, StudyConfig
+from experiments.search.measure import ADAMW, BEST, BEST_CONSTANTS, CHOSEN, UNTUNED, contenders
+from experiments.search.presets import PRESETS
+from experiments.search.train import SearchComparison, main
 from lopt.export import load_program
 from lopt.search import parse, published
 from lopt.search.evolution import Individual

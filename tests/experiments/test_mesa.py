@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.mesa import diagonal_unitary
-from experiments.mesa.config import PRESETS, DiagonalUnitaryARConfig, FewShotConfig, MesaConfig, SystemsConfig
-from experiments.mesa.report import interval, ratio
-from experiments.mesa.train import main
+from experiments.incontext.mesa import diagonal_unitary
+from experiments.incontext.mesa.config import PRESETS, DiagonalUnitaryARConfig, FewShotConfig, MesaConfig, SystemsConfig
+from experiments.incontext.mesa.report import interval, ratio
+from experiments.incontext.mesa.train import main
 from lopt.tasks import ConstantInitial, DiagonalUnitaryAR, GaussianInitial, SparseInitial
 from lopt.training import RunConfig
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from experiments.drift.config import DriftStudyConfig
-from experiments.gridworld.config import StudyConfig as GridConfig
-from experiments.learned_optimizer.config import StudyConfig as OptimizerConfig
-from experiments.ppo.config import PPOConfig
-from experiments.seeds.__main__ import SeedsConfig, load, summary
+from experiments.drift.ppo_config import PPOConfig
+from experiments.grid.config import StudyConfig as GridConfig
+from experiments.optimizer.config import StudyConfig as OptimizerConfig
+from experiments.seeds import SeedsConfig, load, summary
 from lopt.evaluation import Interval, write_results
 from lopt.training import RunConfig, open_folder
 

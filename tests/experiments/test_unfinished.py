@@ -8,15 +8,15 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.distil import train as distil
+from experiments.drift import ppo
 from experiments.drift import train as drift
-from experiments.gpicl import train as gpicl
-from experiments.icl_uncertainty import train as icl
-from experiments.learned_optimizer import train as learned_optimizer
-from experiments.lion_search import train as lion_search
-from experiments.mesa import train as mesa
-from experiments.ppo import train as ppo
-from experiments.ppo.config import PPOConfig
+from experiments.drift.ppo_config import PPOConfig
+from experiments.incontext.gpicl import train as gpicl
+from experiments.incontext.mesa import train as mesa
+from experiments.incontext.uncertainty import train as icl
+from experiments.optimizer import train as learned_optimizer
+from experiments.search import train as lion_search
+from experiments.search.distil import train as distil
 from lopt.export import card_of, load_program, load_rule, save_rule
 from lopt.objectives import DPO
 from lopt.training import Outcome

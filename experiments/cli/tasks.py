@@ -1,0 +1,44 @@
+"""Supervised tasks by their names on the command line, and the seeds of the models that are trained on them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lopt import tasks
+from lopt.protocols import Task
+from lopt.tasks import ConvNet, DatasetTask, LanguageTask, Perceptron, Recurrent, Transformer
+
+CURVE, TUNING, TABLE = 1, 2, 3
+"""Seeds of the models of the validation curve, of the tuning, and of the final table."""
+
+
+def _classification(data: Callable[[], tasks.Dataset], *hidden: int) -> Callable[[], Task]:
+    def build() -> Task:
+        return DatasetTask(data=data(), net=Perceptron(hidden, data().outputs), criterion=tasks.cross_entropy)
+
+    return build
+
+
+def _digits_autoencoder() -> Task:
+    data = tasks.digits().autoencoding()
+    return DatasetTask(data=data, net=Perceptron((16,), data.outputs), criterion=tasks.squared_error)
+
+
+def _text(net: Callable[[int], Any]) -> Callable[[], Task]:
+    return lambda: LanguageTask(tokens=tasks.standard_library(), net=net(tasks.VOCABULARY))
+
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "digits": _classification(tasks.digits, 16),
+    "digits_deep": _classification(tasks.digits, 32, 32, 32),
+    "digits_conv": lambda: DatasetTask(data=tasks.digits(), net=ConvNet((8, 16), 10), criterion=tasks.cross_entropy),
+    "digits_autoencoder": _digits_autoencoder,
+    "breast_cancer": _classification(tasks.breast_cancer, 16),
+    "wine": _classification(tasks.wine, 16),
+    "iris": _classification(tasks.iris, 16),
+    "diabetes": lambda: DatasetTask(data=tasks.diabetes(), net=Perceptron((16,), 1), criterion=tasks.squared_error),
+    "text_gru": _text(lambda vocabulary: Recurrent(vocabulary, 32)),
+    "text_transformer": _text(lambda vocabulary: Transformer(vocabulary, 32, 1)),
+    "quadratic": lambda: tasks.Quadratic(dimensions=20, condition=100.0, noise=0.1),
+    "rosenbrock": lambda: tasks.Rosenbrock(10, noise=0.1),
+}
+"""Tasks of meta-training and meta-testing."""

@@ -1,0 +1,255 @@
+"""Construction of the rule, the lifetimes and the meta-learner from a configuration."""
+
+import itertools
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from envs.gridworld import TabularView, optimal_return, random_return
+from envs.int_distributions import Fixed, LogUniform
+from experiments.cli.conditioning import conditioning
+from experiments.cli.evolution import evolution
+from experiments.cli.levels import LEVELS
+from experiments.grid.config import StudyConfig
+from experiments.grid.names import (
+    FLAG_BUG,
+    FROZEN_BASELINE,
+    MEAN_ADVANTAGE,
+    PRIORITIES,
+    RAW_TIME,
+    RECURRENCES,
+    STOPPED_INPUTS,
+    TIMES,
+    TOP_REPLAY,
+)
+from lopt import curriculum, nets
+from lopt.agents import (
+    FinalReturn,
+    MeanReturn,
+    RLLifetime,
+    TrainableFactory,
+    TrainableNet,
+    TrainableTable,
+    ValueBaseline,
+)
+from lopt.export import load_rule, rebuild
+from lopt.meta import MetaGradient, MetaLearner
+from lopt.objectives import A2C, LPG, LPGRegulariser
+from lopt.protocols import Estimator
+from lopt.types import Key, MetaState, Theta
+
+
+@dataclass(frozen=True)
+class Study:
+    """The parts of a run.
+
+    Attributes:
+        distribution: of the levels, `key -> Level`.
+        rule: the objective that is meta-trained.
+        lifetime: an agent under the rule.
+        antagonist: an A2C agent, for the regret and as baseline.
+        learner: the outer loop.
+        max_steps: bound on the length of an episode, in environment steps.
+        theta: initial meta-parameters; None for random ones.
+    """
+
+    distribution: Any
+    rule: LPG
+    lifetime: RLLifetime
+    antagonist: RLLifetime
+    learner: MetaLearner
+    max_steps: int
+    theta: Theta | None = None
+
+    def init(self, key: Key) -> MetaState:
+        """The state before the first meta-step, with the initial theta of the rule or `theta`."""
+        key_rule, key_learner = jax.random.split(key)
+        return self.learner.init(key_learner, self.rule.init(key_rule) if self.theta is None else self.theta)
+
+
+def build(config: StudyConfig) -> Study:
+    """The study of a configuration.
+
+    Raises:
+        ValueError: `rule.start` is no rule file of this architecture, or a score that needs tabular levels.
+    """
+    compat, agent, meta = config.reproduces, config.agent, config.meta
+    levels = config.levels
+    num_updates = (
+        Fixed(levels.num_updates) if levels.shortest is None else LogUniform(levels.shortest, levels.num_updates)
+    )
+    distribution = LEVELS[config.levels.distribution](num_updates=num_updates)
+    env = distribution.environment
+    rule = _rule(config)
+    actor, critic = _trainable(config, env, agent.policy_rate), _trainable(config, env, agent.value_rate)
+    sizes: dict[str, Any] = {"num_envs": agent.num_envs, "rollout_length": agent.rollout_length}
+    frozen = partial(TrainableNet, net=partial(nets.Tabular, env.num_states), optimizer=optax.set_to_zero())
+    value = (frozen if FROZEN_BASELINE in compat else critic)(features=1)
+    baseline: ValueBaseline | None = ValueBaseline(critic=value, gamma=agent.gamma, lam=agent.lam)
+    if meta.estimator == "es" and config.score not in ("pvl", "l1", "maxmc"):
+        baseline = None  # neither the fitness nor the score reads it
+    predictor = _trainable(config, env, agent.prediction_rate)
+    mean_advantage = MEAN_ADVANTAGE in compat
+    regulariser = LPGRegulariser(
+        policy_entropy=meta.policy_entropy,
+        prediction_entropy=meta.prediction_entropy,
+        pi_hat_l2=meta.pi_hat_l2,
+        y_hat_l2=meta.y_hat_l2,
+    )
+    lifetime = RLLifetime(
+        env=env,
+        objective=rule,
+        policy=actor,
+        prediction=predictor,
+        baseline=baseline,
+        regulariser=regulariser,
+        mean_advantage=mean_advantage,
+        **sizes,
+    )
+    a2c = A2C(gamma=agent.gamma, lam=agent.lam, entropy_weight=agent.entropy_weight, mean_advantage=mean_advantage)
+    antagonist = RLLifetime(env=env, objective=a2c, policy=actor, prediction=critic, **sizes)
+    max_steps = getattr(distribution.max_steps, "high", None) or distribution.max_steps.value
+    score = _score(config, lifetime, antagonist, max_steps)
+    estimator: Estimator
+    if meta.estimator == "es":
+        evaluate = MeanReturn(env=env, policy=lifetime.agent.act, num_episodes=config.es.episodes, max_steps=max_steps)
+        estimator, optimizer = evolution(
+            config.es,
+            FinalReturn(lifetime=lifetime, evaluate=evaluate),
+            rule.init,
+            config.updates_per_step,
+            _rate(config),
+        )
+    else:
+        estimator, optimizer = _meta_gradient(config, lifetime), _optimizer(config)
+    learner = MetaLearner(
+        estimator=estimator,
+        curriculum=_curriculum(config, distribution),
+        score=score,
+        optimizer=optimizer,
+        num_lifetimes=meta.num_lifetimes,
+        stagger=meta.estimator != "es",
+    )
+    theta = None if config.rule.start is None else start_from(config.rule.start, rule)
+    return Study(distribution, rule, lifetime, antagonist, learner, max_steps, theta)
+
+
+def start_from(path: str, rule: LPG) -> Theta:
+    """The meta-parameters of a rule file, as arrays.
+
+    Raises:
+        ValueError: no such file, or meta-parameters of other shapes than those of `rule`.
+    """
+    theta = load_rule(path).theta
+    shapes = jax.tree.map(jnp.shape, theta)
+    expected = jax.tree.map(jnp.shape, jax.eval_shape(rule.init, jax.random.key(0)))
+    if shapes != expected:
+        raise ValueError(f"rule.start: {path} does not fit the rule options (got {shapes}, expected {expected})")
+    return jax.tree.map(jnp.asarray, theta)
+
+
+def _rule(config: StudyConfig) -> LPG:
+    rule = config.rule
+    time = "raw" if RAW_TIME in config.reproduces and rule.time == "normalised" else rule.time
+    levels = config.levels
+    lpg = LPG(
+        prediction_size=rule.prediction_size,
+        hidden=rule.hidden,
+        embedding=rule.embedding,
+        alpha_y=rule.alpha_y,
+        recurrence=RECURRENCES[rule.recurrence],
+        conditioning=conditioning(TIMES[time], levels.shortest or levels.num_updates, levels.num_updates),
+        time_init_scale=rule.time_init_scale,
+        input_gradient=STOPPED_INPUTS not in config.reproduces,
+    )
+    if rule.start is not None:  # its weights belong to the scale of the time inputs that it was trained with
+        start = rebuild(load_rule(rule.start).card)
+        if isinstance(start, LPG) and type(start.conditioning) is type(lpg.conditioning):
+            return replace(lpg, conditioning=start.conditioning)
+    return lpg
+
+
+def _meta_gradient(config: StudyConfig, lifetime: RLLifetime) -> MetaGradient:
+    meta = config.meta
+    return MetaGradient(
+        lifetime=lifetime,
+        num_updates=meta.num_updates,
+        chunk_size=meta.chunk_size,
+        remat=meta.remat,
+        lifetime_norm=meta.lifetime_norm,
+    )
+
+
+def _trainable(config: StudyConfig, env: Any, rate: float) -> TrainableFactory:
+    """Tables with SGD at `rate` where observations are indices, networks with Adam where they are planes."""
+    agent = config.agent
+    if isinstance(env.view, TabularView):
+        return partial(TrainableTable, num_states=env.num_states, learning_rate=rate, max_norm=agent.max_norm)
+    net = (
+        partial(nets.Conv, agent.net_channels, agent.net_hidden)
+        if agent.net_channels
+        else partial(nets.MLP, agent.net_hidden)
+    )
+    return partial(TrainableNet, net=net, optimizer=optax.adam(agent.net_rate))
+
+
+def _rate(config: StudyConfig) -> optax.Schedule:
+    meta = config.meta
+    return optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, alpha=meta.final_rate)
+
+
+def _optimizer(config: StudyConfig) -> optax.GradientTransformation:
+    meta, rate = config.meta, _rate(config)
+    return optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(rate))
+
+
+def _curriculum(config: StudyConfig, distribution: Any) -> Any:
+    options, compat = config.curriculum, config.reproduces
+    if config.score == "uniform":
+        levels = curriculum.DomainRandomisation(distribution)
+        arms = tuple(itertools.product(options.rate_arms, options.prediction_arms))
+        return curriculum.RateBandit(curriculum=levels, arms=arms) if arms else levels
+    priority = PRIORITIES[options.priority](options.temperature)
+    shared = {"generator": distribution, "capacity": options.buffer, "replay_probability": options.replay_probability}
+    if compat & {FLAG_BUG, TOP_REPLAY}:
+        return curriculum.GrooveCompat(
+            priority=priority, reset_bug=FLAG_BUG in compat, top_transform=TOP_REPLAY in compat, **shared
+        )
+    return curriculum.Replay(priority=priority, staleness=options.staleness, **shared)
+
+
+def _score(config: StudyConfig, lifetime: RLLifetime, antagonist: RLLifetime, max_steps: int) -> Any:
+    episodes = config.curriculum.episodes
+
+    def mean_return(agent_lifetime: RLLifetime) -> MeanReturn:
+        return MeanReturn(
+            env=agent_lifetime.env, policy=agent_lifetime.agent.act, num_episodes=episodes, max_steps=max_steps
+        )
+
+    if config.score == "alg_regret":
+        return curriculum.AlgorithmicRegret(
+            antagonist=antagonist,
+            num_updates=config.updates_per_step,
+            evaluate=mean_return(lifetime),
+            evaluate_antagonist=mean_return(antagonist),
+        )
+    oracles = {"optimal_regret": optimal_return, "random_regret": random_return}
+    if config.score in oracles:
+        env: Any = lifetime.env
+        if not isinstance(env.view, TabularView):
+            raise ValueError(f"score {config.score} is exact and needs tabular levels; try alg_regret")
+        value = oracles[config.score]
+        return curriculum.OracleRegret(
+            oracle=lambda key, level: value(env, level.params), evaluate=mean_return(lifetime)
+        )
+    others = {
+        "uniform": curriculum.LifetimeReward if config.curriculum.rate_arms else curriculum.Uniform,
+        "pvl": curriculum.PositiveValueLoss,
+        "l1": curriculum.L1ValueLoss,
+        "maxmc": curriculum.MaxMC,
+    }
+    return others[config.score]()

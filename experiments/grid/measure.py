@@ -1,0 +1,92 @@
+"""Meta-testing on held-out levels: agents trained from scratch under a rule, A2C, random and optimal policies."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from envs.gridworld import TabularView, optimal_return, random_return
+from experiments.grid.build import Study
+from experiments.grid.config import StudyConfig
+from lopt.agents import MeanReturn, RLLifetime
+from lopt.evaluation import Axis, Interval, MetaTester, Sample, bootstrap_samples, normalised, random_returns
+from lopt.training import jit_once, jit_repeated
+from lopt.types import Key, Level, Theta
+
+HELD_OUT_CURVE, HELD_OUT_TABLE = 1, 3
+"""Seeds of the held-out levels of the validation curve and of the final table. Meta-training uses neither."""
+
+
+def held_out(config: StudyConfig, study: Study, which: int, number: int) -> Level:
+    """`number` levels `[L]` of the seed `which`; they depend on the level distribution, not on the seed of the run."""
+    key = jax.random.fold_in(jax.random.key(20_231_002), which)
+    return jit_once(jax.vmap(study.distribution))(jax.random.split(key, number))
+
+
+def meta_tester(study: Study, lifetime: RLLifetime, num_updates: int, episodes: int) -> MetaTester:
+    """Trains agents for at most `num_updates` updates, and measures their mean return over `episodes` episodes."""
+    evaluate = MeanReturn(env=lifetime.env, policy=lifetime.agent.act, num_episodes=episodes, max_steps=study.max_steps)
+    return MetaTester(lifetime=lifetime, num_updates=num_updates, measure=evaluate, batch_size=32)
+
+
+def returns(tester: MetaTester, key: Key, theta: Theta, levels: Level) -> np.ndarray:
+    """Mean returns `[L]` of agents trained from scratch on the levels `[L]`."""
+    return np.asarray(tester(jax.random.split(key, levels.num_updates.shape[0]), theta, levels).final)
+
+
+def random(study: Study, key: Key, levels: Level, episodes: int) -> np.ndarray:
+    """Mean returns `[L]` of the uniformly random policy.
+
+    They are exact on tabular levels, and estimated from 16 x `episodes` episodes on others.
+    """
+    env: Any = study.lifetime.env
+    if isinstance(env.view, TabularView):
+        return np.asarray(jit_repeated(partial(jax.lax.map, partial(random_return, env)))(levels.params))
+    return random_returns(key, env, levels, 16 * episodes, study.max_steps)
+
+
+def optimal(study: Study, levels: Level) -> np.ndarray | None:
+    """Exact optimal returns `[L]`; None where the levels are not tabular."""
+    env: Any = study.lifetime.env
+    if not isinstance(env.view, TabularView):
+        return None
+    return np.asarray(jit_repeated(partial(jax.lax.map, partial(optimal_return, env)))(levels.params))
+
+
+def normalised_interval(returns: np.ndarray, random: np.ndarray, a2c: np.ndarray) -> Interval:
+    """The A2C-normalised score (`lopt.evaluation.normalised`) with a 95 % interval over levels and agent seeds.
+
+    Args:
+        returns: `[seeds, levels]` of the method.
+        random: `[levels]` of the random policy.
+        a2c: `[seeds, levels]` of A2C.
+    """
+    axes = (Axis.NESTED, Axis.CROSSED)
+    samples = (Sample(returns, axes), Sample(random, axes[1:]), Sample(a2c, axes))
+    return bootstrap_samples(normalised, *samples)
+
+
+def table(config: StudyConfig, study: Study, theta: Theta, untrained: Theta) -> dict[str, np.ndarray]:
+    """Mean returns `[agent seeds, levels]` by method on the held-out levels of the final table.
+
+    The methods are the rule with `theta`, the rule with `untrained`, A2C, the random policy (one row), and where
+    levels are tabular the optimal policy (one row).
+    """
+    levels = held_out(config, study, HELD_OUT_TABLE, config.eval.final_levels)
+    testers = [
+        meta_tester(study, lifetime, config.levels.num_updates, config.eval.episodes)
+        for lifetime in (study.lifetime, study.antagonist)
+    ]
+    methods = {"trained rule": (testers[0], theta), "untrained rule": (testers[0], untrained), "A2C": (testers[1], ())}
+    root = jax.random.key(20_231_003)
+    keys = [jax.random.fold_in(root, seed) for seed in range(config.eval.seeds)]
+    table = {
+        name: np.stack([returns(tester, key, parameters, levels) for key in keys])
+        for name, (tester, parameters) in methods.items()
+    }
+    table["random"] = random(study, jax.random.fold_in(root, 10_000), levels, config.eval.episodes)[None]
+    best = optimal(study, levels)
+    if best is not None:
+        table["optimal"] = best[None]
+    return table

@@ -1,0 +1,118 @@
+"""Meta-training on grid worlds: the run of `experiments.groove` and `experiments.lpg`."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.grid import measure, pictures, response
+from experiments.grid.build import Study, build
+from experiments.grid.config import StudyConfig
+from experiments.grid.report import learning_curves, lifetimes, title, write
+from lopt.curriculum import Buffer
+from lopt.evaluation import join_notes, normalised, report_unfinished
+from lopt.export import card_of, save_rule
+from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, run, status, untrained
+from lopt.types import Key, MetaState, Theta
+
+
+def main(config: StudyConfig) -> None:
+    """Meta-train the rule, then meta-test it on held-out levels."""
+    study = build(config)
+    folder = open_folder(config, command_line())
+    outcome = train(config, study, folder)
+    theta = jax.device_get(outcome.state.theta)
+    save = partial(export, config, study, folder, theta, outcome.step)
+    if outcome.stopped:
+        report_unfinished(config, folder, outcome, title(config), partial(learning_curves, config, folder), save)
+        return
+    save()
+    with status("meta-testing on held-out levels", config.run.progress):
+        returns = measure.table(config, study, theta, untrained(config.run, study.init))
+    response.draw(study.rule, theta, config.levels.num_updates, folder.file("response.png"))
+    write(config, study, folder, returns)
+    print(f"report: {folder.path / 'report.md'}")
+
+
+def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
+    """Run the outer loop, with validation and saved levels as hooks."""
+    hooks = [Hook(config.eval.every, Validation(config, study), at_start=True)]
+    if config.score != "uniform":
+        hooks.append(Hook(config.eval.every, partial(save_extremes, folder)))
+    return run(
+        config.run,
+        folder,
+        init=study.init,
+        step=study.learner.step,
+        num_steps=config.meta.num_steps,
+        chunk=config.meta.steps_per_chunk,
+        hooks=hooks,
+        headline=("meta_loss",) if config.meta.estimator == "es" else ("reward", "policy_entropy"),
+        finite=("meta_loss",),
+        unit="meta-step",
+    )
+
+
+class Validation:
+    """Hook that meta-tests the current rule on a fixed set of held-out levels, with the same agent seeds every time."""
+
+    def __init__(self, config: StudyConfig, study: Study):
+        self.config, self.study = config, study
+        self.reference: tuple[np.ndarray, np.ndarray] | None = None
+        self.baselines: dict[str, float] = {}
+
+    def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
+        """Log the rule's mean return and A2C-normalised score, and the returns of the baselines."""
+        theta, root = state.theta, jax.random.key(0)
+        if self.reference is None:
+            self.reference = self._prepare(root)
+        returns = measure.returns(self.tester, root, theta, self.levels)
+        score = normalised(returns, *self.reference)
+        metrics = {"held_out/return": float(returns.mean()), "held_out/a2c_normalised": score}
+        logger.log(step, metrics | self.baselines)
+        logger.message(f"meta-step {step}: held-out return {returns.mean():.3f}, A2C-normalised {score:.2f}")
+
+    def _prepare(self, root: Key) -> tuple[np.ndarray, np.ndarray]:
+        """Draw the levels and evaluate the baselines, once; returns the returns of the random policy and of A2C."""
+        config, study = self.config, self.study
+        self.levels = measure.held_out(config, study, measure.HELD_OUT_CURVE, config.eval.levels)
+        sizes = config.levels.num_updates, config.eval.episodes
+        self.tester = measure.meta_tester(study, study.lifetime, *sizes)
+        a2c = measure.returns(measure.meta_tester(study, study.antagonist, *sizes), root, (), self.levels)
+        random = measure.random(study, root, self.levels, config.eval.episodes)
+        self.baselines = {"held_out/random_return": float(random.mean()), "held_out/a2c_return": float(a2c.mean())}
+        best = measure.optimal(study, self.levels)
+        if best is not None:
+            self.baselines["held_out/optimal_return"] = float(best.mean())
+        return random, a2c
+
+
+def save_extremes(folder: RunFolder, key: Key, step: int, state: MetaState, logger: Logger) -> None:
+    """Hook that saves the levels with the highest and the lowest scores for the report."""
+    if isinstance(state.curriculum, Buffer):
+        pictures.save_extremes(folder.file(f"levels/{step:07d}.npz"), state.curriculum)
+
+
+def export(
+    config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int, note: str | None = None
+) -> Path:
+    """Write `rule.npz` and `rule.json`.
+
+    Args:
+        config: of the study.
+        study: of the configuration.
+        folder: of the run.
+        theta: meta-parameters of the rule.
+        steps: meta-steps that were made.
+        note: where the run was stopped; None if it is finished.
+    """
+    about = f"grid worlds '{config.levels.distribution}', lifetimes of {lifetimes(config)} updates"
+    card = card_of(
+        study.rule,
+        command=folder.command,
+        seed=config.run.seed,
+        meta_steps=steps,
+        notes=join_notes(about, note),
+    )
+    return save_rule(folder.file("rule"), theta, card)

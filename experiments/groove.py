@@ -1,0 +1,14 @@
+"""python -m experiments.groove [--preset quick|small|paper] [--score ...] [--help]"""
+
+from experiments.cli.memory import restart_with_huge_pages
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+
+from experiments.cli.command_line import launch
+from experiments.grid.config import StudyConfig
+from experiments.grid.groove_presets import PRESETS
+from experiments.grid.train import main
+
+if __name__ == "__main__":
+    launch(main, StudyConfig, PRESETS)

@@ -1,0 +1,14 @@
+"""python -m experiments.icl_uncertainty [--preset quick|regression|diversity|paper] [--task.pools ...] [--help]"""
+
+from experiments.cli.memory import restart_with_huge_pages
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+
+from experiments.cli.command_line import launch
+from experiments.incontext.uncertainty.config import StudyConfig
+from experiments.incontext.uncertainty.presets import PRESETS
+from experiments.incontext.uncertainty.train import main
+
+if __name__ == "__main__":
+    launch(main, StudyConfig, PRESETS)

@@ -1,0 +1,1 @@
+"""In-context learning: general-purpose learners, one-layer theory, and uncertainty."""

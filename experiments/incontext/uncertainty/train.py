@@ -1,0 +1,136 @@
+"""Trains Transformers on in-context regression, and compares them with exact references."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.incontext.uncertainty import measure
+from experiments.incontext.uncertainty.build import TRAINING, Study
+from experiments.incontext.uncertainty.config import StudyConfig
+from experiments.incontext.uncertainty.report import OWN_POOL, RANDOM, TITLE, Results, learning_curves, write
+from lopt.evaluation import join_notes, report_unfinished
+from lopt.export import Card, save_rule
+from lopt.incontext import Paired
+from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, run, status
+from lopt.types import Key, Theta
+
+
+def main(config: StudyConfig) -> None:
+    """Train one model per pool size, compare all models with the references, and write the report."""
+    study = Study(config)
+    folder = open_folder(config, command_line())
+    outcome = train(study, folder)
+    thetas = {name: state[0] for name, state in jax.device_get(outcome.state).items()}
+    export_models = partial(export, study, folder, thetas, outcome.step)
+    if outcome.stopped:
+        names, exact = list(study.tasks), next(iter(measure.references(study)))
+        report_unfinished(
+            config, folder, outcome, TITLE, partial(learning_curves, config, folder, names, exact), export_models
+        )
+        return
+    export_models()
+    with status("evaluating", config.run.progress):
+        results = compare(study, thetas)
+    write(config, folder, results)
+    print(f"report: {folder.path / 'report.md'}")
+
+
+def train(study: Study, folder: RunFolder) -> Outcome:
+    """Train all models, with a `Validation` every `eval.every` steps."""
+    config = study.config
+    losses = tuple(f"{name}/loss" for name in study.tasks)
+    return run(
+        config.run,
+        folder,
+        init=study.init,
+        step=study.step,
+        num_steps=config.training.num_steps,
+        chunk=config.training.steps_per_chunk,
+        hooks=[Hook(config.eval.every, Validation(study), at_start=True)],
+        headline=losses[:3],
+        finite=losses,
+    )
+
+
+class Validation:
+    """A hook that logs the learning curve: excess losses over the exact reference on fixed sequences."""
+
+    def __init__(self, study: Study):
+        self.min_examples = study.config.eval.min_examples
+        self.data = measure.sequences(study.shifts()[TRAINING], measure.CURVE_SEED, measure.BATCH)
+        self.predict = measure.model_predictions(study)
+        self.exact = next(iter(measure.references(study).values()))(self.data)
+
+    def __call__(self, key: Key, step: int, state: dict, logger: Logger) -> None:
+        """Log `{model}/excess_squared_error` and, if models predict sigma_hat, `{model}/excess_loss`.
+
+        Both are means over sequences and over positions with at least `eval.min_examples` earlier examples.
+        """
+        metrics = {}
+        for name, (theta, _) in state.items():
+            predictions = self.predict(theta, self.data)
+            excess = predictions.squared_error - self.exact.squared_error
+            metrics[f"{name}/excess_squared_error"] = float(excess[:, self.min_examples :].mean())
+            if np.isfinite(predictions.std).all():
+                excess = predictions.loss - self.exact.loss
+                metrics[f"{name}/excess_loss"] = float(excess[:, self.min_examples :].mean())
+        logger.log(step, metrics)
+
+
+def export(study: Study, folder: RunFolder, thetas: dict[str, Theta], steps: int, note: str | None = None) -> None:
+    """Write every model as a rule file: `rule.npz` for a single model, `rule-<name>.npz` for several.
+
+    Args:
+        study: the parts of the run.
+        folder: its folder.
+        thetas: weights by model.
+        steps: training steps done.
+        note: progress of a stopped run, for the cards.
+    """
+    model: Any = study.model
+    notes = f"in-context linear regression, objective {study.config.task.objective}"
+    if isinstance(model, Paired):
+        model, notes = model.model, f"{notes}, inputs (x_t, x_(t-1)) of lopt.incontext.Paired"
+    for name, theta in thetas.items():
+        card = Card(
+            kind="lopt.incontext.Transformer",
+            config={field: getattr(model, field) for field in type(model).__dataclass_fields__},
+            command=folder.command,
+            seed=study.config.run.seed,
+            meta_steps=steps,
+            notes=join_notes(f"{notes}, {name}", note),
+        )
+        save_rule(folder.file("rule" if len(thetas) == 1 else f"rule-{name.replace(' ', '-')}"), theta, card)
+
+
+def compare(study: Study, thetas: dict[str, Theta]) -> Results:
+    """Predictions of all models, and of the references, on all test distributions.
+
+    The exact reference is evaluated on every distribution, the others on the training distribution only.
+    """
+    number, methods = study.config.eval.sequences, measure.references(study)
+    predict = measure.model_predictions(study)
+    data = {name: measure.sequences(task, measure.REPORT_SEED, number) for name, task in study.shifts().items()}
+    data[RANDOM] = measure.random_labels(data[TRAINING])
+    # in the order of `study.tasks`: JAX sorts the dictionaries of a state
+    models = {
+        model: {shift: predict(thetas[model], sequences) for shift, sequences in data.items()} for model in study.tasks
+    }
+    exact = next(iter(methods))
+    references = {}
+    for shift, sequences in data.items():
+        selected = methods if shift == TRAINING else {exact: methods[exact]}
+        references[shift] = {name: method(sequences) for name, method in selected.items()}
+    pools = {}
+    for model, task in study.tasks.items():
+        if task.pool is None:
+            continue
+        posterior, own = measure.pool_posterior(task), measure.sequences(task, measure.REPORT_SEED, number)
+        models[model][OWN_POOL] = predict(thetas[model], own)
+        pools[model] = {
+            TRAINING: {"pool": posterior(data[TRAINING])},
+            OWN_POOL: {"pool": posterior(own), exact: methods[exact](own)},
+        }
+    return Results(models, references, pools)

@@ -1,0 +1,150 @@
+"""Configuration of meta-training an optimizer."""
+
+from dataclasses import dataclass, field
+
+from experiments.cli.checks import at_least, positive
+from experiments.cli.command_line import Run, choose
+from experiments.cli.evolution import SHAPINGS
+from experiments.cli.tasks import TASKS
+from experiments.optimizer.names import ESTIMATORS, RULES
+from lopt.training import RunConfig, check_sizes
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The task and the lifetimes of meta-training."""
+
+    task: str = "digits"
+    """Task of meta-training: digits, digits_deep, digits_conv, digits_autoencoder, breast_cancer, wine, iris, diabetes,
+    text_gru, text_transformer, quadratic or rosenbrock."""
+    num_updates: int = 100
+    """Number of inner updates in a lifetime."""
+    shortest: int | None = None
+    """Smallest number of inner updates in a lifetime. If given, lengths are drawn log-uniformly between this and
+    training.num_updates; by default all lifetimes have training.num_updates updates."""
+    rescale: float = 1.0
+    """Range of the random scale of every parameter tensor, drawn log-uniformly between 1 / rescale and rescale (VeLO:
+    1e3); 1 turns rescaling off."""
+    loss_power: float = 2.0
+    """Power p of the weight (n/N)^p of a loss after n of N updates in the meta-loss; 0 weighs all losses equally."""
+    bound: float = 4.0
+    """Upper bound of a loss in the meta-loss; larger losses are clipped to it."""
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """The learned optimizer."""
+
+    name: str = "adafactor_mlp"
+    """Learned optimizer: adafactor_mlp (small_fc_lopt), mlp, hierarchical, open or lstm; or adam or sgd with
+    meta-trained constants."""
+    step_size: float = 0.01
+    """Factor on the update of adafactor_mlp, mlp, hierarchical and open (google/learned_optimization: 1e-3, for longer
+    lifetimes)."""
+    exponent: float = 0.1
+    """Factor on the logarithm of the update's magnitude in adafactor_mlp, mlp, hierarchical and open
+    (google/learned_optimization: 1e-3)."""
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """The outer loop."""
+
+    estimator: str = "pes"
+    """Estimator of the gradient in theta: pes, nres (PES with one perturbation per lifetime), es (biased by truncation
+    where meta.num-updates is below the lifetime) or meta_gradient."""
+    num_steps: int = 2000
+    """Number of meta-steps."""
+    num_lifetimes: int = 32
+    """Number of lifetimes trained side by side; antithetic pairs of lifetimes, except with meta_gradient."""
+    num_updates: int = 20
+    """Number K of inner updates per meta-step."""
+    learning_rate: float = 1e-2
+    """Adam's learning rate for theta, which decays to zero by a cosine."""
+    max_norm: float = 1.0
+    """Norm at which the meta-gradient is clipped; inf turns clipping off."""
+    std: float = 0.03
+    """Standard deviation of the perturbations of theta (google/learned_optimization: 0.01); not used by
+    meta_gradient."""
+    shaping: str = "raw"
+    """Transformation of the fitness of pairs: raw (unbiased), sign, rank or zscore; not used by meta_gradient."""
+    lifetime_norm: float = 1.0
+    """Norm at which the meta-gradient of each lifetime is clipped before the mean is taken; only used by
+    meta_gradient."""
+    steps_per_chunk: int = 20
+    """Number of meta-steps per compiled call. Metrics are logged and signals are handled once per call."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Meta-testing, with seeds that neither meta-training nor tuning uses."""
+
+    every: int = 200
+    """Number of meta-steps between points of the validation curve on the task of meta-training, a multiple of
+    meta.steps-per-chunk."""
+    tasks: tuple[str, ...] = ("digits_deep", "digits_autoencoder", "breast_cancer", "diabetes", "quadratic")
+    """Further tasks of the final table, on which the optimizer was not trained (text_gru and text_transformer take
+    minutes each)."""
+    rates: int = 9
+    """Number of learning rates over which every baseline is tuned on every task, evenly spaced in the logarithm."""
+    smallest_rate: float = 1e-4
+    """Smallest learning rate of the baselines' tuning grid."""
+    largest_rate: float = 1.0
+    """Largest learning rate of the baselines' tuning grid."""
+    tuning_seeds: int = 8
+    """Number of learners by whose mean loss a learning rate is chosen."""
+    seeds: int = 32
+    """Number of learners in the final table, with other seeds than those of the tuning; a multiple of
+    eval.tuning-seeds."""
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Meta-trains a learned optimizer on one task, and compares it with tuned SGD, Adam, AdamW and Lion on others.
+
+    Raises:
+        ValueError: an unknown name, a number out of range, or sizes that do not fit together.
+    """
+
+    run: Run = RunConfig(out="runs/learned_optimizer")
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    meta: MetaConfig = field(default_factory=MetaConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        choose("rule", self.rule.name, RULES)
+        choose("estimator", self.meta.estimator, dict.fromkeys(ESTIMATORS))
+        choose("shaping", self.meta.shaping, SHAPINGS)
+        for name in (self.training.task, *self.eval.tasks):
+            choose("task", name, TASKS)
+        if self.training.loss_power < 0:
+            raise ValueError(f"training.loss-power must not be negative (got {self.training.loss_power})")
+        at_least(1, self, "training.num_updates", "training.shortest", "meta.num_lifetimes", "meta.num_updates")
+        at_least(0, self, "training.loss_power")
+        at_least(1, self, "training.rescale")
+        positive(self, "training.bound", "meta.max_norm", "meta.lifetime_norm", infinite=True)
+        positive(self, "rule.step_size", "rule.exponent", "meta.learning_rate", "meta.std", "eval.largest_rate")
+        if (self.training.shortest or 1) > self.training.num_updates:
+            raise ValueError(
+                "training.shortest must be between 1 and training.num_updates "
+                f"(got {self.training.shortest} and {self.training.num_updates})"
+            )
+        at_least(1, self, "eval.tuning_seeds")
+        at_least(2, self, "eval.rates", "eval.seeds")
+        check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
+        if self.eval.every < 1 or self.eval.every % self.meta.steps_per_chunk:
+            raise ValueError(
+                f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
+                f"{self.meta.steps_per_chunk})"
+            )
+        if not 0 < self.eval.smallest_rate < self.eval.largest_rate:
+            raise ValueError(
+                "eval: expected 0 < smallest-rate < largest-rate "
+                f"(got {self.eval.smallest_rate} and {self.eval.largest_rate})"
+            )
+        if self.eval.seeds % self.eval.tuning_seeds:
+            raise ValueError(
+                f"eval.seeds must be a multiple of eval.tuning-seeds (got {self.eval.seeds} and "
+                f"{self.eval.tuning_seeds})"
+            )

@@ -1,0 +1,111 @@
+"""Report, results and pictures of meta-training an optimizer."""
+
+import numpy as np
+
+from experiments.optimizer import measure
+from experiments.optimizer.config import StudyConfig
+from lopt.evaluation import (
+    Interval,
+    OptimizerResult,
+    bootstrap,
+    curves,
+    image,
+    mean,
+    paired_difference,
+    plots,
+    table,
+    write_report,
+    write_results,
+)
+from lopt.training import NONFINITE, RunFolder
+
+PANELS: dict[str, dict[str, str]] = {
+    "validation: held-out loss after the last update": {"validation/final_loss": "held-out loss"},
+    "validation: mean training loss": {"validation/mean_loss": "training loss"},
+    "meta-loss": {"meta_loss": "mean", "best_loss": "best of the candidates"},
+    "meta-gradient norm": {"gradient_norm": "norm"},
+    "fraction of non-finite lifetimes": {NONFINITE: "non-finite"},
+}
+"""Panels of the learning curves: by title, the metrics drawn and their labels."""
+Results = dict[str, dict[str, OptimizerResult]]
+
+
+def title(config: StudyConfig) -> str:
+    """Title of the report."""
+    return f"A learned optimizer ({config.rule.name}), trained on {config.training.task}"
+
+
+def learning_curves(folder: RunFolder) -> str:
+    """Draw the learning curves of meta-training as `curves.png`; returns Markdown that shows them."""
+    return curves(folder, PANELS, "meta-step")
+
+
+def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
+    """Write `report.md`, `results.json` and their pictures; `results` are by task and by optimizer."""
+    losses = {task: {name: bootstrap(m.losses, mean) for name, m in row.items()} for task, row in results.items()}
+    against = {task: against_adam(row) for task, row in results.items()}
+    trained_on = config.training.task
+    others = [task for task in results if task != trained_on]
+    sections = {f"On {trained_on}, the task of meta-training": _table(results, losses, against, [trained_on])}
+    if others:
+        sections["On other tasks"] = _table(results, losses, against, others)
+    sections["Protocol"] = protocol(config)
+    plots.intervals(against, folder.file("table.png"), "log10 of the loss relative to tuned Adam's", zero=True)
+    sections["Comparison with tuned Adam"] = image(
+        "table.png", "Mean of log10(held-out loss / that of tuned Adam), paired by seed; negative is better than Adam."
+    )
+    draw_curves(results, folder)
+    sections["Training curves"] = image("training_curves.png", "Training loss over a lifetime, mean over seeds.")
+    if drawn := learning_curves(folder):
+        sections["Meta-training"] = drawn
+    rates = {task: {name: m.rate for name, m in row.items() if m.rate} for task, row in results.items()}
+    write_results(
+        folder,
+        {"seed": config.run.seed, "held_out_loss": losses, "log10_ratio_to_adam": against, "tuned_rates": rates},
+    )
+    write_report(folder, title(config), config, sections)
+
+
+def against_adam(row: dict[str, OptimizerResult]) -> dict[str, Interval]:
+    """Mean over seeds of log10(loss / Adam's loss), paired by seed, with a 95 % interval, by optimizer."""
+    logs = {name: np.log10(np.maximum(m.losses, 1e-12)) for name, m in row.items()}
+    return {name: paired_difference(x, logs["Adam"]) for name, x in logs.items() if name != "Adam"}
+
+
+def protocol(config: StudyConfig) -> str:
+    """The protocol of the comparison, as text."""
+    sizes = config.eval
+    return (
+        f"Held-out loss after {config.training.num_updates} updates, mean over {sizes.seeds} seeds with 95 % bootstrap "
+        "intervals. All optimizers had the same initial learners and the same minibatches. The learned optimizer was "
+        f"not tuned. The learning rate of each baseline was chosen on each task from {sizes.rates} rates between "
+        f"{sizes.smallest_rate:g} and {sizes.largest_rate:g}, by the mean loss over {sizes.tuning_seeds} other seeds; "
+        f"rates are constant over a lifetime. The loss of a diverged learner is {measure.MAX_LOSS_RATIO:g} times its "
+        "initial loss."
+    )
+
+
+def _table(results: Results, losses: dict, against: dict, tasks: list[str]) -> str:
+    rows = [
+        (task, name, losses[task][name], against[task].get(name, "-"), "-" if m.rate is None else f"{m.rate:.2g}")
+        for task in tasks
+        for name, m in results[task].items()
+    ]
+    return table(("task", "optimizer", "held-out loss", "log10 ratio to Adam", "learning rate"), rows)
+
+
+def draw_curves(results: Results, folder: RunFolder) -> None:
+    """Draw training losses over a lifetime, one panel per task."""
+    columns = min(3, len(results))
+    lines = -(-len(results) // columns)
+    with plots.figure(folder.file("training_curves.png"), lines, columns) as (drawing, axes):
+        for axis, (task, row) in zip(axes.flat, results.items(), strict=False):
+            for (name, measured), color in zip(row.items(), plots.COLORS, strict=False):
+                window = max(1, measured.curve.size // 20)
+                axis.plot(plots.smooth(measured.curve, window), color=color, label=name, linewidth=1.4)
+            low = min(np.nanmin(plots.smooth(m.curve, 5)) for m in row.values())
+            axis.set(title=task, xlabel="update", yscale="log", ylim=(0.7 * low, 2 * row["Adam"].curve[0]))
+        for axis in axes.flat[len(results) :]:
+            axis.set_visible(False)
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        drawing.legend(handles, labels, loc="outside upper center", ncols=len(labels))

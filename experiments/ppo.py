@@ -1,0 +1,13 @@
+"""python -m experiments.ppo [--env Breakout-MinAtar] [--drifts ppo dpo runs/lpo/rule] [--seeds 4] [--help]"""
+
+from experiments.cli.memory import restart_with_huge_pages
+
+if __name__ == "__main__":
+    restart_with_huge_pages()
+
+from experiments.cli.command_line import launch
+from experiments.drift.ppo import main
+from experiments.drift.ppo_config import PRESETS, PPOConfig
+
+if __name__ == "__main__":
+    launch(main, PPOConfig, PRESETS)

@@ -1,0 +1,90 @@
+"""The run of a distillation: searches, selection of the formula, and report."""
+
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from experiments.search.distil.build import Target, load_target, searches
+from experiments.search.distil.choose import choose
+from experiments.search.distil.config import DistilConfig
+from experiments.search.distil.report import searches_section, title, write
+from lopt.evaluation import report_unfinished
+from lopt.search import prune_loop
+from lopt.search.evolution import Individual
+from lopt.training import RunFolder, command_line, open_folder, run_on_host, status
+
+
+def main(config: DistilConfig) -> None:
+    """Search, choose the formula, and write it with a report."""
+    target = load_target(config)
+    folder = open_folder(config, command_line())
+    restarts = Restarts(config, target)
+    headline = ("best", "cost", "statements", "time/programs_per_second")
+    outcome = run_on_host(config.run, folder, restarts, restarts.step, config.search.steps, headline)
+    if outcome.stopped:
+        has_steps = outcome.step > 0
+        report_unfinished(
+            config,
+            folder,
+            outcome,
+            title(target),
+            lambda: searches_section(restarts.searches, folder) if has_steps else "",
+            partial(restarts.export, folder) if has_steps else None,
+        )
+        return
+    with status("pattern search and selection", config.run.progress):
+        choice = choose(config, target, restarts.searches)
+    write(config, folder, target, restarts.searches, choice)
+    print(f"report: {folder.path / 'report.md'}")
+
+
+class Restarts:
+    """Independent searches, which differ in their seeds, run side by side.
+
+    Attributes:
+        searches: the searches.
+        fitness: fitness with the cost of statements, which the searches maximise.
+        fitness_without_parsimony: minus error and violation.
+    """
+
+    def __init__(self, config: DistilConfig, target: Target):
+        self.config, self.target, self.searches = config, target, searches(config, target)
+        self.fitness, self.fitness_without_parsimony = target.fitness(config.search.parsimony), target.fitness(0.0)
+
+    def step(self, i: int) -> dict[str, float]:
+        """Make one step of each search; returns metrics of each, by its number, and of the best program."""
+        metrics: dict[str, float] = {}
+        start, before = time.perf_counter(), sum(search.evaluated for search in self.searches)
+        for number, search in enumerate(self.searches):
+            search_metrics = search.step(lambda programs: np.array([self.fitness(program) for program in programs]))
+            logged = ("best", "evaluated", "frac_cached", "redundant")
+            metrics |= {f"{number}/{metric}": search_metrics[metric] for metric in logged}
+        seconds = time.perf_counter() - start
+        best = self.best
+        return metrics | {
+            "best": best.fitness,
+            "cost": -self.fitness_without_parsimony(best.program),
+            "statements": len(prune_loop(best.program).statements),
+            "time/programs_per_second": (sum(search.evaluated for search in self.searches) - before) / seconds,
+        }
+
+    @property
+    def best(self) -> Individual:
+        """The individual with the highest fitness in all searches."""
+        return max((search.best for search in self.searches), key=lambda one: one.fitness)
+
+    def export(self, folder: RunFolder, note: str) -> None:
+        """Save the best program as a rule file, with a note."""
+        program, notes = prune_loop(self.best.program), f"best of the searches; {note}"
+        self.target.save(folder.file("rule"), program, command=folder.command, seed=self.config.run.seed, notes=notes)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The searches' states as JSON data."""
+        return {"searches": [search.state_dict() for search in self.searches]}
+
+    def load_state_dict(self, data: dict[str, Any]) -> None:
+        """Restore the state from the data of `state_dict`."""
+        for search, state in zip(self.searches, data["searches"], strict=True):
+            search.load_state_dict(state)

@@ -1,1 +1,0 @@
-"""Aggregation of runs that differ only in their meta-training seed."""
