@@ -41,7 +41,7 @@ def make(name: str, settings: Settings) -> tuple[Callable[[jax.Array], Any], Cal
     """The functions `init(key) -> state` and `update(state) -> (state, mean return of the finished episodes)`."""
     s = settings
     env, env_params = gymnax.make(name)
-    net = ActorCritic(policy=env.num_actions, prediction=s.hidden, optimizer=nn.relu if s.relu else nn.tanh)
+    net = ActorCritic(env.num_actions, s.hidden, nn.relu if s.relu else nn.tanh)
     decay = optax.linear_schedule(s.learning_rate, 0.0, s.num_updates * s.epochs * s.num_minibatches)
     tx = optax.chain(optax.clip_by_global_norm(s.max_norm), optax.adam(decay, s.b1, s.b2, eps=1e-5))
     size = s.num_envs * s.rollout_length

@@ -102,4 +102,5 @@ def _seconds(train: Callable[[Any], Any], state: Any) -> float:
 
 if __name__ == "__main__":
     job = json.loads(sys.argv[1])
-    print(json.dumps({"evolution": evolution, "ppo": ppo}[job.pop("kind")](**job)))
+    jobs: dict[str, Callable[..., Any]] = {"evolution": evolution, "ppo": ppo}
+    print(json.dumps(jobs[job.pop("kind")](**job)))

@@ -5,6 +5,7 @@ if __name__ == "__main__":
 """
 
 import difflib
+import importlib
 import linecache
 import os
 import sys
@@ -29,15 +30,54 @@ def near_match_error(kind: str, got: str, choices: Iterable[str]) -> ValueError:
     return ValueError(f"unknown {kind} {got!r}{meant} choose from {', '.join(names)}")
 
 
-def choose(kind: str, got: str, choices: Mapping[str, Value]) -> Value:
-    """`choices[got]`, for a name on the command line; `kind` is used in the error.
+def imported(kind: str, path: str) -> Any:
+    """The object with the import path `package.module.name`, for parts that are not lopt's.
 
     Raises:
-        ValueError: an unknown name; near matches and all names are listed.
+        ValueError: no such module, or no such name in it.
     """
-    if got not in choices:
-        raise near_match_error(kind, got, choices)
-    return choices[got]
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"{kind}: cannot import {path!r} ({error}); expected a name, or package.module.name"
+        ) from error
+
+
+def check_contract(name: str, init: Callable[..., Any], step: Callable[..., Any]) -> None:
+    """Trace the first state and one step, without computing anything, so that a part that does not fit ends here.
+
+    Raises:
+        ValueError: a part of `name` fails, or changes the structure of the state; the error says how.
+    """
+    import jax
+
+    key = jax.random.key(0)
+    try:
+        state = jax.eval_shape(init, key)
+        after, _ = jax.eval_shape(step, key, state)
+    except Exception as error:  # whatever a foreign part raises is its own
+        raise ValueError(
+            f"{name} does not fulfil its contract (lopt/protocols.py): {type(error).__name__}: {error}"
+        ) from error
+    before: Any = jax.tree.structure(state)
+    then: Any = jax.tree.structure(after)
+    if before != then:
+        raise ValueError(f"{name} does not fulfil its contract: a step changes the structure of the state")
+
+
+def choose(kind: str, got: str, choices: Mapping[str, Value], *, extensible: bool = False) -> Value:
+    """`choices[got]`; if `extensible`, a name with a dot that is no choice is an import path (`imported`).
+
+    Raises:
+        ValueError: an unknown name (near matches and all names are listed), or a path that cannot be imported.
+    """
+    if got in choices:
+        return choices[got]
+    if extensible and "." in got:
+        return imported(kind, got)
+    raise near_match_error(kind, got, choices)
 
 
 def parse(config_class: type[Config], presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> Config:

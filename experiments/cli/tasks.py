@@ -1,8 +1,10 @@
 """Supervised tasks by their names on the command line, and the seeds of the models that are trained on them."""
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
+from experiments.cli.command_line import choose
 from lopt import tasks
 from lopt.protocols import Task
 from lopt.tasks import ConvNet, DatasetTask, LanguageTask, Perceptron, Recurrent, Transformer
@@ -42,3 +44,13 @@ TASKS: dict[str, Callable[[], Task]] = {
     "rosenbrock": lambda: tasks.Rosenbrock(10, noise=0.1),
 }
 """Tasks of meta-training and meta-testing."""
+
+
+def make_task(name: str) -> Task:
+    """The task of a name, or of an import path: an object, or a class or function without arguments.
+
+    Raises:
+        ValueError: an unknown name, or a path that cannot be imported.
+    """
+    found: Any = choose("task", name, TASKS, extensible=True)
+    return found() if name in TASKS or isinstance(found, (type, FunctionType)) else found

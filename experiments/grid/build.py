@@ -3,28 +3,34 @@
 import itertools
 from dataclasses import dataclass, replace
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from envs.gridworld import TabularView, optimal_return, random_return
+from envs.gridworld import TabularView
 from envs.int_distributions import Fixed, LogUniform
+from experiments.cli.command_line import check_contract, choose
 from experiments.cli.conditioning import conditioning
-from experiments.cli.evolution import evolution
+from experiments.cli.evolution import SHAPINGS, evolution
 from experiments.cli.levels import LEVELS
+from experiments.grid.compat import GrooveCompat, MeanAdvantageA2C, mean_over_time
 from experiments.grid.config import StudyConfig
 from experiments.grid.names import (
     FLAG_BUG,
     FROZEN_BASELINE,
     MEAN_ADVANTAGE,
+    OBJECTIVES,
     PRIORITIES,
     RAW_TIME,
     RECURRENCES,
+    SCORES,
     STOPPED_INPUTS,
     TIMES,
     TOP_REPLAY,
+    ScoreParts,
 )
 from lopt import curriculum, nets
 from lopt.agents import (
@@ -35,11 +41,12 @@ from lopt.agents import (
     TrainableNet,
     TrainableTable,
     ValueBaseline,
+    longest_episode,
 )
 from lopt.export import load_rule, rebuild
-from lopt.meta import MetaGradient, MetaLearner
+from lopt.meta import PES, MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGRegulariser
-from lopt.protocols import Estimator
+from lopt.protocols import Estimator, Objective
 from lopt.types import Key, MetaState, Theta
 
 
@@ -58,7 +65,7 @@ class Study:
     """
 
     distribution: Any
-    rule: LPG
+    rule: Any
     lifetime: RLLifetime
     antagonist: RLLifetime
     learner: MetaLearner
@@ -82,7 +89,7 @@ def build(config: StudyConfig) -> Study:
     num_updates = (
         Fixed(levels.num_updates) if levels.shortest is None else LogUniform(levels.shortest, levels.num_updates)
     )
-    distribution = LEVELS[config.levels.distribution](num_updates=num_updates)
+    distribution = choose("level distribution", levels.distribution, LEVELS, extensible=True)(num_updates=num_updates)
     env = distribution.environment
     rule = _rule(config)
     actor, critic = _trainable(config, env, agent.policy_rate), _trainable(config, env, agent.value_rate)
@@ -90,10 +97,9 @@ def build(config: StudyConfig) -> Study:
     frozen = partial(TrainableNet, net=partial(nets.Tabular, env.num_states), optimizer=optax.set_to_zero())
     value = (frozen if FROZEN_BASELINE in compat else critic)(features=1)
     baseline: ValueBaseline | None = ValueBaseline(critic=value, gamma=agent.gamma, lam=agent.lam)
-    if meta.estimator == "es" and config.score not in ("pvl", "l1", "maxmc"):
+    if meta.estimator in ("es", "pes") and config.score in ("alg_regret", "uniform", "optimal_regret", "random_regret"):
         baseline = None  # neither the fitness nor the score reads it
     predictor = _trainable(config, env, agent.prediction_rate)
-    mean_advantage = MEAN_ADVANTAGE in compat
     regulariser = LPGRegulariser(
         policy_entropy=meta.policy_entropy,
         prediction_entropy=meta.prediction_entropy,
@@ -106,26 +112,17 @@ def build(config: StudyConfig) -> Study:
         policy=actor,
         prediction=predictor,
         baseline=baseline,
-        regulariser=regulariser,
-        mean_advantage=mean_advantage,
+        regulariser=regulariser if isinstance(rule, LPG) else None,
         **sizes,
     )
-    a2c = A2C(gamma=agent.gamma, lam=agent.lam, entropy_weight=agent.entropy_weight, mean_advantage=mean_advantage)
-    antagonist = RLLifetime(env=env, objective=a2c, policy=actor, prediction=critic, **sizes)
-    max_steps = getattr(distribution.max_steps, "high", None) or distribution.max_steps.value
+    a2c = A2C(gamma=agent.gamma, lam=agent.lam, entropy_weight=agent.entropy_weight)
+    baseline_objective: Objective = a2c
+    if MEAN_ADVANTAGE in compat:
+        lifetime, baseline_objective = replace(lifetime, transform_advantage=mean_over_time), MeanAdvantageA2C(a2c)
+    antagonist = RLLifetime(env=env, objective=baseline_objective, policy=actor, prediction=critic, **sizes)
+    max_steps = longest_episode(distribution)
     score = _score(config, lifetime, antagonist, max_steps)
-    estimator: Estimator
-    if meta.estimator == "es":
-        evaluate = MeanReturn(env=env, policy=lifetime.agent.act, num_episodes=config.es.episodes, max_steps=max_steps)
-        estimator, optimizer = evolution(
-            config.es,
-            FinalReturn(lifetime=lifetime, evaluate=evaluate),
-            rule.init,
-            config.updates_per_step,
-            _rate(config),
-        )
-    else:
-        estimator, optimizer = _meta_gradient(config, lifetime), _optimizer(config)
+    estimator, optimizer = _estimator(config, lifetime, max_steps)
     learner = MetaLearner(
         estimator=estimator,
         curriculum=_curriculum(config, distribution),
@@ -133,12 +130,16 @@ def build(config: StudyConfig) -> Study:
         optimizer=optimizer,
         num_lifetimes=meta.num_lifetimes,
         stagger=meta.estimator != "es",
+        rule=rule,
     )
     theta = None if config.rule.start is None else start_from(config.rule.start, rule)
-    return Study(distribution, rule, lifetime, antagonist, learner, max_steps, theta)
+    study = Study(distribution, rule, lifetime, antagonist, learner, max_steps, theta)
+    if own := [name for name in (config.rule.objective, config.score, levels.distribution) if "." in name]:
+        check_contract(", ".join(own), study.init, learner.step)
+    return study
 
 
-def start_from(path: str, rule: LPG) -> Theta:
+def start_from(path: str, rule: Any) -> Theta:
     """The meta-parameters of a rule file, as arrays.
 
     Raises:
@@ -152,8 +153,12 @@ def start_from(path: str, rule: LPG) -> Theta:
     return jax.tree.map(jnp.asarray, theta)
 
 
-def _rule(config: StudyConfig) -> LPG:
+def _rule(config: StudyConfig) -> Any:
+    """LPG with its options, or the objective of an import path: an object, or a class or function without arguments."""
     rule = config.rule
+    if rule.objective not in OBJECTIVES:
+        found = choose("objective", rule.objective, OBJECTIVES, extensible=True)
+        return found() if isinstance(found, (type, FunctionType)) else found
     time = "raw" if RAW_TIME in config.reproduces and rule.time == "normalised" else rule.time
     levels = config.levels
     lpg = LPG(
@@ -173,15 +178,27 @@ def _rule(config: StudyConfig) -> LPG:
     return lpg
 
 
-def _meta_gradient(config: StudyConfig, lifetime: RLLifetime) -> MetaGradient:
-    meta = config.meta
-    return MetaGradient(
-        lifetime=lifetime,
-        num_updates=meta.num_updates,
-        chunk_size=meta.chunk_size,
-        remat=meta.remat,
-        lifetime_norm=meta.lifetime_norm,
-    )
+def _estimator(
+    config: StudyConfig, lifetime: RLLifetime, max_steps: int
+) -> tuple[Estimator, optax.GradientTransformation]:
+    """The estimator of the gradient in theta, and the optimizer of theta."""
+    meta, es, rate = config.meta, config.es, _rate(config)
+    if meta.estimator == "meta_gradient":
+        estimator = MetaGradient(
+            lifetime=lifetime,
+            num_updates=meta.num_updates,
+            chunk_size=meta.chunk_size,
+            remat=meta.remat,
+            lifetime_norm=meta.lifetime_norm,
+        )
+        return estimator, optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(rate))
+    evaluate = MeanReturn(env=lifetime.env, policy=lifetime.agent.act, num_episodes=es.episodes, max_steps=max_steps)
+    fitness = FinalReturn(lifetime=lifetime, evaluate=evaluate)
+    if meta.estimator == "pes":
+        shaping = SHAPINGS[es.shaping]()
+        pes = PES(lifetime=fitness, num_updates=meta.num_updates, std=es.std, shaping=shaping, pack=es.pack)
+        return pes, optax.adam(rate, b1=es.b1)
+    return evolution(es, fitness, lifetime.objective.init, config.updates_per_step, rate)
 
 
 def _trainable(config: StudyConfig, env: Any, rate: float) -> TrainableFactory:
@@ -202,11 +219,6 @@ def _rate(config: StudyConfig) -> optax.Schedule:
     return optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, alpha=meta.final_rate)
 
 
-def _optimizer(config: StudyConfig) -> optax.GradientTransformation:
-    meta, rate = config.meta, _rate(config)
-    return optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(rate))
-
-
 def _curriculum(config: StudyConfig, distribution: Any) -> Any:
     options, compat = config.curriculum, config.reproduces
     if config.score == "uniform":
@@ -216,40 +228,27 @@ def _curriculum(config: StudyConfig, distribution: Any) -> Any:
     priority = PRIORITIES[options.priority](options.temperature)
     shared = {"generator": distribution, "capacity": options.buffer, "replay_probability": options.replay_probability}
     if compat & {FLAG_BUG, TOP_REPLAY}:
-        return curriculum.GrooveCompat(
+        return GrooveCompat(
             priority=priority, reset_bug=FLAG_BUG in compat, top_transform=TOP_REPLAY in compat, **shared
         )
     return curriculum.Replay(priority=priority, staleness=options.staleness, **shared)
 
 
 def _score(config: StudyConfig, lifetime: RLLifetime, antagonist: RLLifetime, max_steps: int) -> Any:
-    episodes = config.curriculum.episodes
+    if config.score == "uniform" and config.curriculum.rate_arms:
+        return curriculum.LifetimeReward()
 
     def mean_return(agent_lifetime: RLLifetime) -> MeanReturn:
         return MeanReturn(
-            env=agent_lifetime.env, policy=agent_lifetime.agent.act, num_episodes=episodes, max_steps=max_steps
+            env=agent_lifetime.env,
+            policy=agent_lifetime.agent.act,
+            num_episodes=config.curriculum.episodes,
+            max_steps=max_steps,
         )
 
-    if config.score == "alg_regret":
-        return curriculum.AlgorithmicRegret(
-            antagonist=antagonist,
-            num_updates=config.updates_per_step,
-            evaluate=mean_return(lifetime),
-            evaluate_antagonist=mean_return(antagonist),
-        )
-    oracles = {"optimal_regret": optimal_return, "random_regret": random_return}
-    if config.score in oracles:
-        env: Any = lifetime.env
-        if not isinstance(env.view, TabularView):
-            raise ValueError(f"score {config.score} is exact and needs tabular levels; try alg_regret")
-        value = oracles[config.score]
-        return curriculum.OracleRegret(
-            oracle=lambda key, level: value(env, level.params), evaluate=mean_return(lifetime)
-        )
-    others = {
-        "uniform": curriculum.LifetimeReward if config.curriculum.rate_arms else curriculum.Uniform,
-        "pvl": curriculum.PositiveValueLoss,
-        "l1": curriculum.L1ValueLoss,
-        "maxmc": curriculum.MaxMC,
-    }
-    return others[config.score]()
+    make: Any = choose("score", config.score, SCORES, extensible=True)
+    return (
+        make()
+        if isinstance(make, type)
+        else make(ScoreParts(lifetime, antagonist, config.updates_per_step, mean_return))
+    )

@@ -6,7 +6,7 @@ from experiments.cli.checks import at_least, between, positive
 from experiments.cli.command_line import Run, choose
 from experiments.cli.evolution import ESConfig
 from experiments.cli.levels import LEVELS
-from experiments.grid.names import COMPATIBLE, ESTIMATORS, PRIORITIES, RECURRENCES, SCORES, TIMES
+from experiments.grid.names import COMPATIBLE, ESTIMATORS, OBJECTIVES, PRIORITIES, RECURRENCES, SCORES, TIMES
 from lopt.training import RunConfig, check_sizes
 
 
@@ -27,8 +27,11 @@ class LevelsConfig:
 
 @dataclass(frozen=True)
 class RuleConfig:
-    """The learned policy gradient (LPG)."""
+    """The rule that is meta-trained."""
 
+    objective: str = "lpg"
+    """Objective that is meta-trained: lpg, to which the other options of this group belong, or the import path of an
+    object, a class or a function without arguments, for example mypackage.MyObjective."""
     hidden: int = 256
     """Width of the recurrent state (LPG and GROOVE: 256)."""
     prediction_size: int = 8
@@ -85,8 +88,8 @@ class MetaConfig:
     """The outer loop."""
 
     estimator: str = "meta_gradient"
-    """Estimator of the gradient in theta: meta_gradient (through K updates; LPG, GROOVE) or es (evolution strategies
-    over whole lifetimes; TA-LPG, see the es options)."""
+    """Estimator of the gradient in theta: meta_gradient (through K updates; LPG, GROOVE), es (evolution strategies
+    over whole lifetimes; TA-LPG, see the es options) or pes (persistent evolution strategies, K updates at a time)."""
     num_steps: int = 5000
     """Number of meta-steps (groove's README: 5,000)."""
     num_lifetimes: int = 64
@@ -174,7 +177,8 @@ class StudyConfig:
     run: Run = RunConfig(out="runs/groove")
     score: str = "alg_regret"
     """Score by which levels are replayed: alg_regret (algorithmic regret; GROOVE), pvl (positive value loss), l1 (mean
-    absolute advantage), maxmc, optimal_regret, random_regret, or uniform for new levels only (LPG)."""
+    absolute advantage), maxmc, optimal_regret, random_regret, uniform for new levels only (LPG), or an import path,
+    mypackage.MyScore."""
     compat: tuple[str, ...] = ()
     """Choices of GROOVE's published code to reproduce, for comparison with its curves; none by default.
     frozen-value-baseline: the value baseline is never trained.
@@ -193,8 +197,9 @@ class StudyConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
-        choose("score", self.score, SCORES)
-        choose("level distribution", self.levels.distribution, LEVELS)
+        choose("score", self.score, SCORES, extensible=True)
+        choose("objective", self.rule.objective, OBJECTIVES, extensible=True)
+        choose("level distribution", self.levels.distribution, LEVELS, extensible=True)
         choose("recurrence", self.rule.recurrence, RECURRENCES)
         choose("time conditioning", self.rule.time, TIMES)
         choose("priority", self.curriculum.priority, PRIORITIES)

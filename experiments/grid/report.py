@@ -6,6 +6,7 @@ from experiments.grid import measure, pictures
 from experiments.grid.build import Study
 from experiments.grid.config import StudyConfig
 from lopt.evaluation import Axis, Interval, bootstrap, curves, image, mean, plots, table, write_report, write_results
+from lopt.objectives import LPG
 from lopt.training import NONFINITE, RunFolder, read_metrics
 
 NORMALISED, RETURN = "held-out levels: random = 0, A2C = 1", "held-out levels: return"
@@ -82,12 +83,13 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
     sections["Held-out levels"] += "\n\n" + image("table.png", "Scores on held-out levels with 95 % intervals.")
     if drawn := learning_curves(config, folder):
         sections["Learning curves"] = drawn
-    sections["Response of the rule to a reward"] = image(
-        "response.png",
-        "pi_hat for an agent with a uniform policy and uniform predictions, on a rollout with a single reward: at the "
-        "rewarded step as a function of the reward, and at all steps for a reward of 1. A positive pi_hat makes the "
-        "action more likely.",
-    )
+    if isinstance(study.rule, LPG):
+        sections["Response of the rule to a reward"] = image(
+            "response.png",
+            "pi_hat for an agent with a uniform policy and uniform predictions, on a rollout with a single reward: at "
+            "the rewarded step as a function of the reward, and at all steps for a reward of 1. A positive pi_hat "
+            "makes the action more likely.",
+        )
     if pictures.draw_extremes(folder.path / "levels", folder.file("levels.png"), study.distribution.environment):
         caption = (
             f"Levels with the highest (left) and the lowest (right) score ({config.score}) in the replay buffer over "

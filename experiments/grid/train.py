@@ -13,6 +13,7 @@ from experiments.grid.report import learning_curves, lifetimes, title, write
 from lopt.curriculum import Buffer
 from lopt.evaluation import join_notes, normalised, report_unfinished
 from lopt.export import card_of, save_rule
+from lopt.objectives import LPG
 from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, run, status, untrained
 from lopt.types import Key, MetaState, Theta
 
@@ -30,7 +31,8 @@ def main(config: StudyConfig) -> None:
     save()
     with status("meta-testing on held-out levels", config.run.progress):
         returns = measure.table(config, study, theta, untrained(config.run, study.init))
-    response.draw(study.rule, theta, config.levels.num_updates, folder.file("response.png"))
+    if isinstance(study.rule, LPG):
+        response.draw(study.rule, theta, config.levels.num_updates, folder.file("response.png"))
     write(config, study, folder, returns)
     print(f"report: {folder.path / 'report.md'}")
 
@@ -48,7 +50,7 @@ def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
         num_steps=config.meta.num_steps,
         chunk=config.meta.steps_per_chunk,
         hooks=hooks,
-        headline=("meta_loss",) if config.meta.estimator == "es" else ("reward", "policy_entropy"),
+        headline=("meta_loss",) if config.meta.estimator != "meta_gradient" else ("reward", "policy_entropy"),
         finite=("meta_loss",),
         unit="meta-step",
     )

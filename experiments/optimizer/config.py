@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from experiments.cli.checks import at_least, positive
+from experiments.cli.checks import at_least, between, positive
 from experiments.cli.command_line import Run, choose
-from experiments.cli.evolution import SHAPINGS
+from experiments.cli.evolution import SHAPINGS, strategies
 from experiments.cli.tasks import TASKS
-from experiments.optimizer.names import ESTIMATORS, RULES
+from experiments.optimizer.names import BASELINES, CURRICULA, ESTIMATORS, RULES
 from lopt.training import RunConfig, check_sizes
 
 
@@ -16,7 +16,7 @@ class TrainingConfig:
 
     task: str = "digits"
     """Task of meta-training: digits, digits_deep, digits_conv, digits_autoencoder, breast_cancer, wine, iris, diabetes,
-    text_gru, text_transformer, quadratic or rosenbrock."""
+    text_gru, text_transformer, quadratic or rosenbrock; or an import path, for example mypackage.my_task."""
     num_updates: int = 100
     """Number of inner updates in a lifetime."""
     shortest: int | None = None
@@ -37,7 +37,7 @@ class RuleConfig:
 
     name: str = "adafactor_mlp"
     """Learned optimizer: adafactor_mlp (small_fc_lopt), mlp, hierarchical, open or lstm; or adam or sgd with
-    meta-trained constants."""
+    meta-trained constants; or the import path of an object or class, for example mypackage.MyOptimizer."""
     step_size: float = 0.01
     """Factor on the update of adafactor_mlp, mlp, hierarchical and open (google/learned_optimization: 1e-3, for longer
     lifetimes)."""
@@ -52,13 +52,16 @@ class MetaConfig:
 
     estimator: str = "pes"
     """Estimator of the gradient in theta: pes, nres (PES with one perturbation per lifetime), es (biased by truncation
-    where meta.num-updates is below the lifetime) or meta_gradient."""
+    where meta.num-updates is below the lifetime), meta_gradient, or a distribution-based algorithm of evosax (Open_ES,
+    SNES, ...), each of whose candidates is trained on every level."""
     num_steps: int = 2000
     """Number of meta-steps."""
     num_lifetimes: int = 32
     """Number of lifetimes trained side by side; antithetic pairs of lifetimes, except with meta_gradient."""
     num_updates: int = 20
     """Number K of inner updates per meta-step."""
+    population: int = 32
+    """Number of candidates of an evosax algorithm, an even number; not used by other estimators."""
     learning_rate: float = 1e-2
     """Adam's learning rate for theta, which decays to zero by a cosine."""
     max_norm: float = 1.0
@@ -73,6 +76,22 @@ class MetaConfig:
     meta_gradient."""
     steps_per_chunk: int = 20
     """Number of meta-steps per compiled call. Metrics are logged and signals are handled once per call."""
+
+
+@dataclass(frozen=True)
+class CurriculumConfig:
+    """The choice of task instances and initialisations (levels) of meta-training."""
+
+    name: str = "uniform"
+    """uniform draws a new level for every lifetime; replay repeats levels with a high algorithmic regret."""
+    capacity: int = 256
+    """Number of levels in the replay buffer, at least twice meta.num-lifetimes."""
+    replay_probability: float = 0.5
+    """Probability that a new lifetime repeats a level of the buffer."""
+    antagonist: str = "Adam"
+    """Baseline optimizer of the regret, by which a model is trained beside every lifetime: SGD, Adam, AdamW or Lion."""
+    antagonist_rate: float = 1e-2
+    """Learning rate of the antagonist."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +129,16 @@ class StudyConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
     meta: MetaConfig = field(default_factory=MetaConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
-        choose("rule", self.rule.name, RULES)
-        choose("estimator", self.meta.estimator, dict.fromkeys(ESTIMATORS))
+        choose("rule", self.rule.name, RULES, extensible=True)
+        if self.meta.estimator not in ESTIMATORS:  # evosax takes a second to import
+            choose("estimator", self.meta.estimator, dict.fromkeys((*ESTIMATORS, *strategies())))
         choose("shaping", self.meta.shaping, SHAPINGS)
         for name in (self.training.task, *self.eval.tasks):
-            choose("task", name, TASKS)
+            choose("task", name, TASKS, extensible=True)
         if self.training.loss_power < 0:
             raise ValueError(f"training.loss-power must not be negative (got {self.training.loss_power})")
         at_least(1, self, "training.num_updates", "training.shortest", "meta.num_lifetimes", "meta.num_updates")
@@ -130,6 +151,17 @@ class StudyConfig:
                 "training.shortest must be between 1 and training.num_updates "
                 f"(got {self.training.shortest} and {self.training.num_updates})"
             )
+        choose("curriculum", self.curriculum.name, dict.fromkeys(CURRICULA))
+        choose("antagonist", self.curriculum.antagonist, BASELINES)
+        positive(self, "curriculum.antagonist_rate")
+        between(0, 1, self, "curriculum.replay_probability")
+        if self.curriculum.name == "replay" and self.curriculum.capacity < 2 * self.meta.num_lifetimes:
+            raise ValueError(
+                "curriculum.capacity must be at least twice meta.num-lifetimes "
+                f"(got {self.curriculum.capacity} and {self.meta.num_lifetimes})"
+            )
+        if self.meta.population < 2 or self.meta.population % 2:
+            raise ValueError(f"meta.population must be even and at least 2 (got {self.meta.population})")
         at_least(1, self, "eval.tuning_seeds")
         at_least(2, self, "eval.rates", "eval.seeds")
         check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)

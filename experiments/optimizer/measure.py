@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cli.tasks import TABLE, TASKS, TUNING
+from experiments.cli.tasks import TABLE, TUNING, make_task
 from experiments.optimizer.config import StudyConfig
 from experiments.optimizer.names import BASELINES
 from lopt.evaluation import OptimizerResult, OptimizerTester
@@ -22,7 +22,9 @@ def compare(
     The tuned rate has the smallest mean held-out loss over the seeds TUNING; the results are of the seeds TABLE.
     """
     sizes = config.eval
-    tester = OptimizerTester(task=TASKS[name](), num_updates=config.training.num_updates, batch_size=sizes.tuning_seeds)
+    tester = OptimizerTester(
+        task=make_task(name), num_updates=config.training.num_updates, batch_size=sizes.tuning_seeds
+    )
     rule_losses = tester.losses(rule)
     results = {label: _measured(rule_losses(theta, TABLE, sizes.seeds)) for label, theta in thetas.items()}
     for label, make in BASELINES.items():

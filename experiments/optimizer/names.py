@@ -21,6 +21,7 @@ SIZED = ("adafactor_mlp", "mlp", "hierarchical", "open")
 """Rules with the options `rule.step_size` and `rule.exponent`."""
 
 ESTIMATORS = ("pes", "nres", "es", "meta_gradient")
+CURRICULA = ("uniform", "replay")
 
 BASELINES: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "SGD": lambda rate: optax.sgd(rate, 0.9),

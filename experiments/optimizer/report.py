@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from experiments.optimizer import measure
 from experiments.optimizer.config import StudyConfig
 from lopt.evaluation import (
     Interval,
     OptimizerResult,
+    OptimizerTester,
     bootstrap,
     curves,
     image,
@@ -80,8 +80,8 @@ def protocol(config: StudyConfig) -> str:
         "intervals. All optimizers had the same initial learners and the same minibatches. The learned optimizer was "
         f"not tuned. The learning rate of each baseline was chosen on each task from {sizes.rates} rates between "
         f"{sizes.smallest_rate:g} and {sizes.largest_rate:g}, by the mean loss over {sizes.tuning_seeds} other seeds; "
-        f"rates are constant over a lifetime. The loss of a diverged learner is {measure.MAX_LOSS_RATIO:g} times its "
-        "initial loss."
+        f"rates are constant over a lifetime. The loss of a diverged learner is {OptimizerTester.max_ratio:g} times "
+        "its initial loss."
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.cli.tasks import CURVE, TASKS
+from experiments.cli.tasks import CURVE, make_task
 from experiments.optimizer import measure
 from experiments.optimizer.build import Study, build
 from experiments.optimizer.config import StudyConfig
@@ -58,7 +58,7 @@ class Validation:
 
     def __init__(self, config: StudyConfig, study: Study):
         tester = OptimizerTester(
-            task=TASKS[config.training.task](),
+            task=make_task(config.training.task),
             num_updates=config.training.num_updates,
             batch_size=config.eval.tuning_seeds,
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from experiments.cli.tasks import TABLE, TASKS, TUNING
+from experiments.cli.tasks import TABLE, TUNING, make_task
 from experiments.search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, validator
 from experiments.search.config import StudyConfig
 from lopt import lion
@@ -109,7 +109,7 @@ def compare(config: StudyConfig, selection: Selection, name: str) -> dict[str, O
     A program that equals the chosen one is measured once, as the chosen one.
     """
     sizes = config.eval
-    tester = OptimizerTester(task=TASKS[name](), num_updates=sizes.num_updates, batch_size=sizes.tuning_seeds)
+    tester = OptimizerTester(task=make_task(name), num_updates=sizes.num_updates, batch_size=sizes.tuning_seeds)
     results = {}
     candidates = contenders(selection, sizes.num_updates, sizes.trials)
     for optimizer, program in ((BEST, selection.best.program), (SIMPLIFIED, selection.simplified)):

@@ -154,7 +154,7 @@ def protocol(config: StudyConfig) -> str:
     """The protocol of the meta-test."""
     sizes = config.eval
     return (
-        f"Held-out loss after a lifetime of {sizes.lifetime} updates with a cosine schedule: mean over {sizes.seeds} "
+        f"Held-out loss after {sizes.num_updates} updates with a cosine schedule: mean over {sizes.seeds} "
         "seeds with 95 % bootstrap intervals. All optimizers train the same initial learners on the same minibatches. "
         f"Each optimizer is tuned over {sizes.trials} settings on each task, by the mean loss of {sizes.tuning_seeds} "
         "other seeds. The settings of AdamW (optax's, with bias correction) and Lion are learning rates between 1e-4 "
@@ -221,7 +221,7 @@ def funnel_section(config: StudyConfig, selection: Selection) -> str:
     first, second = selection.stages
     shown = list(first.items())[:MAX_PROMOTED]
     finalists = selection.finalists
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for i, value in shown:
         validation = f"{second[i]:.4f}" if i in second else "-"
         length = len(prune_loop(finalists[i].program).statements)

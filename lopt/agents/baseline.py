@@ -27,8 +27,7 @@ class ValueBaseline:
     It minimises mean[(V(s_t) - V*_t)^2] with the constant targets V*_t = V(s_t) + A_t, of GAE(gamma, lam) advantages A.
 
     Attributes:
-        critic: a trainable module with one output. With the optimizer `optax.set_to_zero()` it reproduces
-            EmptyJackson/groove, whose value critic never receives a gradient (defect G1).
+        critic: a trainable module with one output.
         gamma: discount factor in [0, 1].
         lam: GAE's lambda in [0, 1].
 

@@ -67,7 +67,7 @@ class RLLifetime:
             is not meta-trained (an antagonist, or a baseline to compare with).
         regulariser: from the outputs of the updated agent on its rollout, and the objective's targets, to an auxiliary
             loss of the rule (`UpdateInfo.aux_loss`); None for no such loss.
-        mean_advantage: compatibility with EmptyJackson/groove (defect G2), see `A2C`; applies to the meta-loss.
+        transform_advantage: applied to the advantages `[T, B]` of the meta-loss.
 
     Raises:
         ValueError: `num_envs` or `rollout_length` below one, an `env` that is not an environment, or one with real
@@ -84,7 +84,7 @@ class RLLifetime:
     rollout_length: int = 20
     baseline: ValueBaseline | None = None
     regulariser: Callable[[AgentOutput, Any], Float[Array, ""]] | None = None
-    mean_advantage: bool = False
+    transform_advantage: Callable[[Float[Array, "T B"]], Float[Array, "T B"]] = returns.normalise
 
     def __post_init__(self) -> None:
         check_environment("RLLifetime", self.env)
@@ -163,7 +163,7 @@ class RLLifetime:
     ) -> tuple[Float[Array, ""], LearnerState, Metrics]:
         """Policy-gradient loss - mean[ log pi(a_t | s_t) A_t ] on a fresh rollout.
 
-        A are the baseline's GAE advantages, normalised over the rollout. In the returned state the environments have
+        A are the baseline's GAE advantages after `transform_advantage`. In the returned state the environments have
         advanced by T steps and the baseline has made one update; the agent is unchanged.
 
         Raises:
@@ -173,9 +173,7 @@ class RLLifetime:
             raise ValueError("RLLifetime: the meta-loss needs a value baseline (got baseline=None)")
         env_batch, traj = self._rollout(key, level, state)
         baseline, estimates = self.baseline.update(state.baseline, traj, jnp.array(True))
-        advantage = returns.normalise(estimates.advantage)
-        if self.mean_advantage:
-            advantage = jnp.broadcast_to(advantage.mean(0, keepdims=True), advantage.shape)
+        advantage = self.transform_advantage(estimates.advantage)
         policy = apply_many(self.agent.policy, state.agent.policy.params, traj.obs)
         loss = -(policies.log_prob(policy, traj.action) * advantage).mean()
         running_return, _ = returns.running_returns(traj.reward, traj.last, state.running_return)

@@ -3,7 +3,6 @@
 from lopt.curriculum.buffer import ACTIVE, EMPTY, SCORED, Buffer, Extremes, extremes
 from lopt.curriculum.domain_randomisation import DomainRandomisation
 from lopt.curriculum.frozen import FrozenSet
-from lopt.curriculum.groove_compat import GrooveCompat
 from lopt.curriculum.priority import Priority, Proportional, Rank, TopK
 from lopt.curriculum.rate_bandit import RateBandit
 from lopt.curriculum.replay import Replay
@@ -26,7 +25,6 @@ __all__ = [
     "DomainRandomisation",
     "Extremes",
     "FrozenSet",
-    "GrooveCompat",
     "L1ValueLoss",
     "LifetimeReward",
     "MaxMC",

@@ -45,9 +45,9 @@ class Replay:
     staleness); arXiv 2110.02439 (robust PLR: new levels against the buffer's lowest).
 
     Differs: GROOVE's code takes the highest scores deterministically and resets the flags of its buffer wrongly
-        (`GrooveCompat` reproduces both). Here the level with the lowest score is replaced; other codes replace the one
-        with the lowest replay weight, which with staleness can be a level that was replayed recently. The learner is
-        trained on new levels too, as in GROOVE; in robust PLR it is not.
+        (`--compat` of `experiments.groove` reproduces both). Here the level with the lowest score is replaced; other
+        codes replace the one with the lowest replay weight, which with staleness can be a level that was replayed
+        recently. The learner is trained on new levels too, as in GROOVE; in robust PLR it is not.
     """
 
     generator: Callable[[Key], Level]

@@ -28,7 +28,7 @@ def load(path: str | Path) -> Any:
     text has (`from_program(load_program(path), schedule)` gives it a schedule). A drift becomes a function of log r and
     A, and of the learner's progress, which only a drift that depends on time needs (`bind_drift`):
 
-        progress = Progress(step=update, lifetime=num_updates)
+        progress = Progress(step=update, num_updates=num_updates)
         loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("runs/ta_lpo/rule"), progress=progress)
 
     An in-context learner, whose card holds the sequence model and the length it was trained for, becomes a

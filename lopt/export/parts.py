@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import sys
 from typing import Any
 
 from lopt.export.rule import Card
@@ -26,16 +27,15 @@ def card_of(part: Any, **provenance: Any) -> Card:
     """The card of a rule whose meta-parameters belong to `part`.
 
     Args:
-        part: an instance of one of lopt's dataclasses.
+        part: an instance of a dataclass, of lopt or of an importable module of another package.
         provenance: the card's other fields (`command`, `seed`, ...).
 
     Raises:
-        ValueError: a part that is not one of lopt's dataclasses, or has an attribute that is not convertible to plain
-            data.
+        ValueError: a part that is no such dataclass, or has an attribute that is not convertible to plain data.
     """
     described = describe(part)
     if not isinstance(described, dict) or "config" not in described:
-        raise ValueError(f"card_of: expected an instance of one of lopt's dataclasses (got {part!r})")
+        raise ValueError(f"card_of: expected an instance of a dataclass (got {part!r})")
     return Card(kind=described["kind"], config=described["config"], **provenance)
 
 
@@ -49,7 +49,7 @@ def rebuild(card: Card) -> Any:
 
 
 def describe(value: Any) -> Any:
-    """Plain data for a value: lopt's objects become `{"kind", "config"}`, its classes `{"kind"}`, tuples lists.
+    """Plain data for a value: dataclasses become `{"kind", "config"}`, classes `{"kind"}`, tuples lists.
 
     A program's config is its text and number of inputs.
 
@@ -60,15 +60,17 @@ def describe(value: Any) -> Any:
         return value
     if isinstance(value, (tuple, list)):
         return [describe(x) for x in value]
-    if isinstance(value, type) and value.__module__.startswith(PACKAGE):
+    if isinstance(value, type) and _nameable(value):
         return {"kind": _public_name(value)}
     if isinstance(value, Program):
         return {"kind": PROGRAM, "config": {"program": value.text(), "num_inputs": len(value.inputs)}}
     kind = type(value)
-    if dataclasses.is_dataclass(value) and kind.__module__.startswith(PACKAGE):
+    if dataclasses.is_dataclass(value) and _nameable(kind):
         fields = [field.name for field in dataclasses.fields(value) if field.init]
         return {"kind": _public_name(kind), "config": {name: describe(getattr(value, name)) for name in fields}}
-    raise ValueError(f"a rule's card can hold lopt's own parts and plain data (got {value!r})")
+    raise ValueError(
+        f"a rule's card can hold plain data, and dataclasses and classes of importable modules (got {value!r})"
+    )
 
 
 def from_description(data: Any) -> Any:
@@ -98,20 +100,41 @@ def _build(kind: str, config: dict[str, Any]) -> Any:
 
 
 def _find_class(kind: str) -> type:
-    """The class of that name, also under a former name; only modules of lopt are imported."""
+    """The class of that name, also under a former name.
+
+    Modules of lopt are imported. No other module is: a class of another package is found if its module has been
+    imported, so that a rule file never runs code of its own choice.
+    """
     kind = FORMER_KINDS.get(kind, kind)
     module, _, name = kind.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name) if module.startswith(PACKAGE) else None
-    except (ImportError, AttributeError):
+        scope = importlib.import_module(module) if kind.startswith(PACKAGE) else _imported(module)
+        found = getattr(scope, name, None)
+    except ImportError:
         found = None
-    if not isinstance(found, type):
-        raise ValueError(f"rule: this lopt has no {kind!r}; load it with the version its card names")
+    if not isinstance(found, type) or not (kind.startswith(PACKAGE) or dataclasses.is_dataclass(found)):
+        where = "this lopt has no" if kind.startswith(PACKAGE) else "there is no imported dataclass"
+        raise ValueError(
+            f"rule: {where} {kind!r}; load it with the version its card names"
+            + ("" if kind.startswith(PACKAGE) else f", after `import {module or kind}`")
+        )
     return found
+
+
+def _imported(module: str) -> Any:
+    """A module of another package that has been imported; none of Python's own."""
+    return None if module.split(".")[0] in sys.stdlib_module_names else sys.modules.get(module)
+
+
+def _nameable(kind: type) -> bool:
+    """Whether a class can be found again by its module and name."""
+    return kind.__module__ != "__main__" and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
 
 
 def _public_name(kind: type) -> str:
     """The class under the shortest module name that exports it, as users write it."""
+    if not kind.__module__.startswith(PACKAGE):
+        return f"{kind.__module__}.{kind.__name__}"
     parts = kind.__module__.split(".")
     for length in range(2, len(parts) + 1):
         module = ".".join(parts[:length])

@@ -7,7 +7,7 @@ from lopt.objectives.lpg import LPG, LPGRegulariser, LPGTargets
 from lopt.objectives.lpo import LPO, TALPO
 from lopt.objectives.ppo import PPO, PPOTargets
 from lopt.objectives.ppo_loss import bind_drift, clip_drift, dpo_drift, ppo_loss
-from lopt.objectives.time import Fraction, FractionAndLogNumUpdates, FrozenProgress, NoTime, RawTime, RemainingFraction
+from lopt.objectives.time import Fraction, FractionAndLogNumUpdates, FrozenProgress, NoTime, RemainingFraction
 
 __all__ = [
     "A2C",
@@ -26,7 +26,6 @@ __all__ = [
     "LPGTargets",
     "NoTime",
     "PPOTargets",
-    "RawTime",
     "RemainingFraction",
     "bind_drift",
     "clip_drift",

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
@@ -34,8 +33,6 @@ class A2C:
         value_weight: weight of the value loss; with separate optimizers for policy and value (`Agent`) it only scales
             the value's gradient.
         normalise: whether advantages in the policy loss are normalised over the rollout.
-        mean_advantage: compatibility with EmptyJackson/groove (defect G2): at every step the advantage is the mean over
-            T, which is the effect of its product of shapes (T, 1) and (T,).
 
     Raises:
         ValueError: gamma or lam outside [0, 1], or a weight that is not finite.
@@ -48,7 +45,6 @@ class A2C:
     entropy_weight: float = 0.01
     value_weight: float = 1.0
     normalise: bool = True
-    mean_advantage: bool = False
 
     def __post_init__(self) -> None:
         for name in ("gamma", "lam"):
@@ -78,8 +74,6 @@ class A2C:
         target = advantage + value
         if self.normalise:
             advantage = returns.normalise(advantage)
-        if self.mean_advantage:
-            advantage = jnp.broadcast_to(advantage.mean(0, keepdims=True), advantage.shape)
         return A2CTargets(advantage=advantage, value=target)
 
     def loss(

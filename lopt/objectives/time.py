@@ -76,17 +76,6 @@ class FractionAndLogNumUpdates:
 
 
 @dataclass(frozen=True)
-class RawTime:
-    """(n, N), not scaled: the inputs of EmptyJackson/groove's GRU, whose gates they saturate. For comparisons."""
-
-    features: int = 2
-
-    def __call__(self, progress: Progress) -> Float[Array, " 2"]:
-        """n and N as floats."""
-        return jnp.stack([progress.step, progress.num_updates]).astype(jnp.float32)
-
-
-@dataclass(frozen=True)
 class FrozenProgress:
     """An ablation: the time features of `conditioning` at a constant progress n / N.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.grid.compat import mean_over_time
 from lopt.agents import rollout
 from lopt.types import Rates
 from tests.reference import naive
@@ -107,15 +108,15 @@ def sampled_rollout(key, level, state):
 
 @jax.jit
 def meta_losses(key, level, state):
-    """`meta_loss` without and with `mean_advantage`."""
-    compatible = dataclasses.replace(LIFETIME, mean_advantage=True)
-    return [lifetime.meta_loss(key, (), level, state) for lifetime in (LIFETIME, compatible)]
+    """`meta_loss` with normalised advantages, and with their mean over time."""
+    transformed = dataclasses.replace(LIFETIME, transform_advantage=mean_over_time)
+    return [lifetime.meta_loss(key, (), level, state) for lifetime in (LIFETIME, transformed)]
 
 
 def test_meta_loss_is_the_policy_gradient_of_a_fresh_rollout():
     one, key = level(num_updates=1), jax.random.key(7)
     state, _ = train(one, 1)
-    (loss, after, metrics), (compatible, _, _) = meta_losses(key, one, state)
+    (loss, after, metrics), (transformed, _, _) = meta_losses(key, one, state)
     env_batch, traj = sampled_rollout(key, one, state)
     assert_ulps(after.env_batch, env_batch, ulps=1)  # the observed time is a product
     chex.assert_trees_all_equal((after.agent, after.age), (state.agent, state.age))
@@ -132,7 +133,7 @@ def test_meta_loss_is_the_policy_gradient_of_a_fresh_rollout():
     advantage = (advantage - advantage.mean()) / advantage.std()
     log_prob = np.take_along_axis(naive.log_softmax(logits), np.asarray(traj.action)[..., None], -1)[..., 0]
     np.testing.assert_allclose(loss, -(log_prob * advantage).mean(), rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(compatible, -(log_prob * advantage.mean(0)).mean(), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(transformed, -(log_prob * advantage.mean(0)).mean(), rtol=1e-3, atol=1e-6)
 
 
 def test_bad_values():

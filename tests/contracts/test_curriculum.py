@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from flax import struct
 
+from experiments.grid.compat import GrooveCompat
 from lopt import tree
 from lopt.curriculum import (
     AlgorithmicRegret,
     DomainRandomisation,
     FrozenSet,
-    GrooveCompat,
     L1ValueLoss,
     LifetimeReward,
     MaxMC,

@@ -31,7 +31,7 @@ LIFETIMES = {
     "bandit": Bandit,
     "two bandits, multi-environment": lambda: MultiEnvLifetime((Bandit(), Bandit(rate=0.2)), ("fast", "slow")),
     "LPG with time, tables": lambda: rl_lifetime(lpg(conditioning=FractionAndLogNumUpdates())),
-    "A2C, networks, Lion with weight decay": lambda: rl_lifetime(A2C(), lion(), mean_advantage=True),
+    "A2C, networks, Lion with weight decay": lambda: rl_lifetime(A2C(), lion()),
     "LPG, final return": lambda: FinalReturn(lifetime=rl_lifetime(lpg()), evaluate=confidence),
     "LPO, tables": lambda: ppo(PPO(drift=LPO(hidden=4, base_drift=Clip()))),
     "TA-LPO, continuous actions, Lion with weight decay, all normalised": lambda: ppo_on_aim(

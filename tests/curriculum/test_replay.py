@@ -159,7 +159,7 @@ def test_an_exchange_without_finished_lifetimes_changes_nothing():
 
 
 def test_negative_scores_are_ordered():
-    """Defect U4: with a maximum that starts at 0 all of them would be equal."""
+    """With a maximum that starts at 0 all of them would be equal."""
     scores = [-1.0, -8.0, -2.0, -4.0, -3.0, -3.0, -3.0, -3.0]
     state, assignment = filled([1, 2, 3, 4, 5, 6, 7, 8], scores), assignment_of([9, 10, 11, 12], [NEW] * N)
     values = jnp.array([-9.0, -3.5, -20.0, -4.0])

@@ -115,7 +115,7 @@ def test_max_mc_is_the_highest_return_of_the_lifetime_minus_the_last_values():
 
 
 def test_max_mc_of_negative_returns():
-    """Defect U4: a running maximum that starts at 0 gives 4 and 4."""
+    """A running maximum that starts at 0 gives 4 and 4."""
     bad, worse = ([max_mc([r] * 5, [-4.0] * 5)] for r in (-1.0, -3.0))
     assert score_of(MaxMC(), level(), bad) == pytest.approx(3)
     assert score_of(MaxMC(), level(), worse) == pytest.approx(1)
@@ -138,7 +138,7 @@ def test_the_antagonist_is_trained_in_lock_step_with_the_learner():
 
 
 def test_the_antagonist_is_trained_once_and_evaluated_once():
-    """Defect G8: the published code trains an antagonist from scratch for every lifetime at every meta-step."""
+    """The published code trains an antagonist from scratch for every lifetime at every meta-step."""
     initialisations, evaluations = [], []
 
     class Counted(FakeLifetime):

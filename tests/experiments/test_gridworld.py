@@ -13,6 +13,7 @@ from experiments.cli.evolution import ESConfig
 from experiments.cli.levels import LEVELS
 from experiments.grid import measure, response
 from experiments.grid.build import build
+from experiments.grid.compat import GrooveCompat, MeanAdvantageA2C, RawTime, mean_over_time
 from experiments.grid.config import (
     AgentConfig,
     CurriculumConfig,
@@ -30,7 +31,7 @@ from experiments.grid.train import Validation, main
 from lopt import curriculum
 from lopt.evaluation import normalised
 from lopt.export import card_of, load_rule, rebuild, save_rule
-from lopt.objectives import LPG, FractionAndLogNumUpdates, RawTime, RemainingFraction
+from lopt.objectives import LPG, FractionAndLogNumUpdates, RemainingFraction
 from lopt.training import RunConfig, StopRequest
 from lopt.types import Progress
 
@@ -159,18 +160,18 @@ def test_response_depends_on_the_reward_up_to_the_rewarded_step_and_on_time():
 def test_compatibility_options_are_independent_and_groove_stands_for_all():
     default, frozen = build(TINY), build(change(TINY, compat=("frozen-value-baseline",)))
     assert type(default.lifetime.baseline.critic) is not type(frozen.lifetime.baseline.critic)
-    assert not frozen.lifetime.mean_advantage and frozen.rule.input_gradient
-    assert build(change(TINY, compat=("mean-advantage",))).antagonist.objective.mean_advantage
+    assert frozen.lifetime.transform_advantage is not mean_over_time and frozen.rule.input_gradient
+    assert isinstance(build(change(TINY, compat=("mean-advantage",))).antagonist.objective, MeanAdvantageA2C)
     top = build(change(TINY, compat=("deterministic-replay",))).learner.curriculum
-    assert isinstance(top, curriculum.GrooveCompat) and top.top_transform and not top.reset_bug
+    assert isinstance(top, GrooveCompat) and top.top_transform and not top.reset_bug
     flags = build(change(TINY, compat=("level-flag-bug",))).learner.curriculum
-    assert isinstance(flags, curriculum.GrooveCompat) and flags.reset_bug and not flags.top_transform
+    assert isinstance(flags, GrooveCompat) and flags.reset_bug and not flags.top_transform
     assert not build(change(TINY, compat=("stopped-rule-inputs",))).rule.input_gradient
     timed = change(TINY, rule=change(TINY.rule, time="normalised"), compat=("raw-time",))
     assert build(timed).rule.conditioning == RawTime()
     everything = build(change(TINY, compat=("groove",)))
     assert everything.learner.curriculum.reset_bug and everything.learner.curriculum.top_transform
-    assert everything.lifetime.mean_advantage and not everything.rule.input_gradient
+    assert everything.lifetime.transform_advantage is mean_over_time and not everything.rule.input_gradient
 
 
 def test_help_explains_every_compatibility_option(capsys):

@@ -142,7 +142,7 @@ def test_cards_with_former_names_are_read(kind, config, expected):
 @pytest.mark.parametrize(
     ("kind", "config", "message"),
     [
-        ("os.system", {}, "this lopt has no 'os.system'"),
+        ("os.system", {}, "there is no imported dataclass 'os.system'"),
         ("lopt.objectives.Tiger", {}, "this lopt has no 'lopt.objectives.Tiger'"),
         ("lopt.objectives.lion", {}, "this lopt has no"),
         ("lopt.nowhere.LPO", {}, "this lopt has no"),
@@ -151,7 +151,7 @@ def test_cards_with_former_names_are_read(kind, config, expected):
         (
             "lopt.objectives.LPO",
             {"base_drift": {"kind": "subprocess.Popen", "config": {}}},
-            "has no 'subprocess.Popen'",
+            "no imported dataclass 'subprocess.Popen'",
         ),
         ("lopt.nets.ReverseLSTM", {"width": 3}, "ReverseLSTM has no"),
         ("lopt.search.ProgramDrift", {"program": {"kind": "lopt.search.Program", "config": {}}}, "program, line 1"),
@@ -164,5 +164,5 @@ def test_invalid_cards_are_errors(kind, config, message):
 
 @pytest.mark.parametrize("part", [3, {"a": 1}, objectives.LPG(recurrence=lambda width: None), optax.adam(1e-3)])
 def test_objects_that_are_not_convertible_are_errors(part):
-    with pytest.raises(ValueError, match="dataclasses|plain data"):
+    with pytest.raises(ValueError, match="a dataclass|plain data"):
         card_of(part)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from envs.probes import ACTION_FROM_OBS, ACTION_MATTERS, CONSTANT_VALUE, DISCOUNTING, VALUE_FROM_OBS
+from experiments.grid.compat import MeanAdvantageA2C
 from lopt.agents import RLLifetime, TrainableTable, train_learner
 from lopt.objectives import A2C
 from lopt.types import AgentOutput, Progress, TabularObs
@@ -36,14 +37,13 @@ def action_log_prob(out, traj):
 
 def test_targets():
     traj, out, out_next = data()
-    unnormalised, compatible = A2C(gamma=0.9, lam=0.8, normalise=False), A2C(gamma=0.9, lam=0.8, mean_advantage=True)
-    targets = jax.jit(
-        lambda *xs: [rule.targets((), *xs, PROGRESS) for rule in (unnormalised, A2C(gamma=0.9, lam=0.8), compatible)]
-    )
+    rules = A2C(gamma=0.9, lam=0.8, normalise=False), A2C(gamma=0.9, lam=0.8)
+    mean_rule = MeanAdvantageA2C(rules[1])
+    targets = jax.jit(lambda *xs: [rule.targets((), *xs, PROGRESS) for rule in (*rules, mean_rule)])
     raw, normalised, mean = targets(traj, out, out_next)
-    expected = advantages(unnormalised, traj, out, out_next)
+    expected = advantages(rules[0], traj, out, out_next)
     np.testing.assert_allclose(raw.advantage, expected, rtol=1e-4, atol=1e-5)
-    # value targets do not depend on the normalisation; their shape is that of the log-probabilities (defect G2)
+    # value targets do not depend on the normalisation; their shape is that of the log-probabilities
     for each in (raw, normalised, mean):
         assert each.value.shape == each.advantage.shape == traj.action.shape
         np.testing.assert_allclose(each.value, expected + out.prediction[..., 0], rtol=1e-4, atol=1e-5)
@@ -56,7 +56,7 @@ def test_targets():
 def test_mean_advantage_is_the_outer_product_of_groove():
     traj, out, out_next = data()
     rule = A2C(gamma=0.9, lam=0.8, entropy_weight=0.0, value_weight=0.0)
-    compatible = A2C(gamma=0.9, lam=0.8, entropy_weight=0.0, value_weight=0.0, mean_advantage=True)
+    compatible = MeanAdvantageA2C(rule)
 
     def loss(rule, *xs):
         targets = rule.targets((), *xs, PROGRESS)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.grid.compat import RawTime
 from lopt.nets import ReverseGRU, ReverseLSTM
 from lopt.objectives import (
     LPG,
@@ -16,7 +17,6 @@ from lopt.objectives import (
     LPGRegulariser,
     LPGTargets,
     NoTime,
-    RawTime,
     RemainingFraction,
 )
 from lopt.types import Progress

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lopt.objectives import Fraction, FractionAndLogNumUpdates, FrozenProgress, NoTime, RawTime, RemainingFraction
+from experiments.grid.compat import RawTime
+from lopt.objectives import Fraction, FractionAndLogNumUpdates, FrozenProgress, NoTime, RemainingFraction
 from lopt.types import Progress
 
 

@@ -1,4 +1,4 @@
-"""The level buffer of GROOVE's published code, for comparisons with `Replay`."""
+"""Choices of GROOVE's published code (EmptyJackson/groove) that change results, for comparing learning curves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +8,61 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from lopt import tree
+from lopt import returns, tree
 from lopt.curriculum.priority import Priority, Rank, draw
-from lopt.types import Assignment, Key, Level, Metrics
+from lopt.objectives import A2C
+from lopt.objectives.a2c import A2CTargets
+from lopt.types import AgentOutput, Assignment, Key, Level, Metrics, Progress, Theta, Trajectory
+
+
+def mean_over_time(advantage: Float[Array, "T B"]) -> Float[Array, "T B"]:
+    """At every step the mean over T of the normalised advantages.
+
+    The published code multiplies log-probabilities of shape (T, 1) by advantages of shape (T,), which has this effect.
+    """
+    normalised = returns.normalise(advantage)
+    return jnp.broadcast_to(normalised.mean(0, keepdims=True), advantage.shape)
+
+
+@dataclass(frozen=True)
+class MeanAdvantageA2C:
+    """`A2C` with `mean_over_time` of its advantages."""
+
+    a2c: A2C
+
+    @property
+    def prediction_size(self) -> int:
+        """1, for the value V."""
+        return self.a2c.prediction_size
+
+    def init(self, key: Key) -> Theta:
+        """`()`: A2C has no meta-parameters."""
+        return self.a2c.init(key)
+
+    def targets(
+        self, theta: Theta, traj: Trajectory, out: AgentOutput, out_next: AgentOutput, progress: Progress
+    ) -> A2CTargets:
+        """A2C's value targets, and the mean over time of its advantages."""
+        targets = self.a2c.targets(theta, traj, out, out_next, progress)
+        mean = jnp.broadcast_to(targets.advantage.mean(0, keepdims=True), targets.advantage.shape)
+        return targets.replace(advantage=mean)
+
+    def loss(
+        self, theta: Theta, out: AgentOutput, traj: Trajectory, targets: A2CTargets, progress: Progress
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """A2C's loss."""
+        return self.a2c.loss(theta, out, traj, targets, progress)
+
+
+@dataclass(frozen=True)
+class RawTime:
+    """Time features (n, N), not scaled: the inputs of the published code's GRU, whose gates they saturate."""
+
+    features: int = 2
+
+    def __call__(self, progress: Progress) -> Float[Array, " 2"]:
+        """n and N as floats."""
+        return jnp.stack([progress.step, progress.num_updates]).astype(jnp.float32)
 
 
 class GrooveState(struct.PyTreeNode):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lopt.curriculum import GrooveCompat, Proportional
+from experiments.grid.compat import GrooveCompat
+from lopt.curriculum import Proportional
 from lopt.types import UNTRACKED, Level
 
 KEY = jax.random.key(0)
@@ -40,7 +41,7 @@ def test_the_first_assignment_is_the_first_slots():
 
 @pytest.mark.parametrize("reset_bug", [True, False])
 def test_reset_bug(reset_bug):
-    """G6: 16 levels, none of them evaluated; after one exchange only those in use and those regenerated are new."""
+    """16 levels, none of them evaluated; after one exchange only those in use and those regenerated are new."""
     curriculum = compat(reset_bug, True)
     state, assignment = init(curriculum)
     after, same = exchange(curriculum, KEY, state, assignment, jnp.zeros(N), jnp.zeros(N, bool))
@@ -70,7 +71,7 @@ def test_the_lowest_levels_that_are_not_in_use_are_regenerated():
 
 
 def test_top_transform():
-    """G7: the i-th lifetime takes the i-th highest score, whatever the key."""
+    """deterministic-replay: the i-th lifetime takes the i-th highest score, whatever the key."""
     curriculum = compat(False, True, replay_probability=1.0)
     state, assignment = scored(curriculum, np.arange(C) - 20.0)
     finished, scores = jnp.array([True, False, True, True]), jnp.array([-30.0, 0, -4.5, -30])

@@ -1,0 +1,178 @@
+"""Parts of another package on the command line: objectives, scores, levels, optimizers and tasks, by import path."""
+
+import dataclasses
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.grid import train as grid
+from experiments.grid.build import build as build_grid
+from experiments.optimizer import train as optimizer
+from experiments.optimizer.build import build as build_optimizer
+from lopt.curriculum import AlgorithmicRegret
+from lopt.export import load_rule, rebuild
+from lopt.meta import PES, EvosaxES, MetaGradient
+from tests.experiments import test_gridworld, test_learned_optimizer
+
+PACKAGE = '''
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import optax
+
+from envs import Fixed
+from envs.gridworld import All
+from lopt import policies, tasks
+
+
+@dataclass(frozen=True)
+class ScaledReward:
+    """REINFORCE with reward times a learned scale: the smallest learned objective."""
+
+    initial: float = 1.0
+
+    @property
+    def prediction_size(self):
+        return 0
+
+    def init(self, key):
+        return {"scale": jnp.float32(self.initial)}
+
+    def targets(self, theta, traj, out, out_next, progress):
+        return theta["scale"] * traj.reward
+
+    def loss(self, theta, out, traj, targets, progress):
+        return -(policies.log_prob(out.policy, traj.action) * targets).mean(), {}
+
+
+class Unfinished(ScaledReward):
+    def loss(self, theta, out, traj, targets, progress):
+        return targets
+
+
+@dataclass(frozen=True)
+class Age:
+    def init(self, key, level):
+        return jnp.zeros(())
+
+    def advance(self, key, level, state, updates):
+        return state + 1
+
+    def score(self, key, level, learner, state):
+        return state
+
+
+def tiny(num_updates):
+    return All(sizes=(4, 4), wall_range=4, num_walls=1, objects=(1, 1), num_updates=num_updates)
+
+
+@dataclass(frozen=True)
+class LearnedRate:
+    def init(self, key):
+        return jnp.float32(-3.0)
+
+    def as_optax(self, theta):
+        return optax.with_extra_args_support(optax.scale_by_learning_rate(jnp.exp(theta)))
+
+
+def bowl():
+    return tasks.Quadratic(dimensions=2)
+'''
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path, monkeypatch):
+    (tmp_path / "ownparts.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("ownparts", None)
+
+
+def grid_config(tmp_path, **options):
+    """The smallest configuration with these options, given by their paths."""
+    config = test_gridworld.TINY
+    run = dataclasses.replace(config.run, out=str(tmp_path / "run"), progress=False)
+    changed = dataclasses.replace(config, run=run)
+    for path, value in options.items():
+        group, _, name = path.rpartition(".")
+        new = dataclasses.replace(getattr(changed, group), **{name: value}) if group else value
+        changed = dataclasses.replace(changed, **{group or name: new})
+    return changed
+
+
+def test_an_objective_a_score_and_levels_are_trained_and_saved(tmp_path):
+    names = {"rule.objective": "ownparts.ScaledReward", "score": "ownparts.Age", "levels.distribution": "ownparts.tiny"}
+    config = grid_config(tmp_path, **names)
+    grid.main(config)
+    rule = load_rule(tmp_path / "run" / "rule")
+    assert rule.card.kind == "ownparts.ScaledReward" and rebuild(rule.card).initial == 1.0
+    assert np.isfinite(rule.theta["scale"]) and rule.theta["scale"] != 1
+    assert (tmp_path / "run" / "report.md").stat().st_size > 1000
+    # in a process that has not imported the package, the class is not found, and nothing is imported
+    del sys.modules["ownparts"]
+    with pytest.raises(ValueError, match="no imported dataclass 'ownparts.ScaledReward'.*after `import ownparts`"):
+        rebuild(rule.card)
+    assert "ownparts" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule.objective": "ownparts.Unfinished"}, "ownparts.Unfinished does not fulfil its contract"),
+        ({"rule.objective": "ownparts.Missing"}, "objective: cannot import 'ownparts.Missing'"),
+        ({"rule.objective": "nopackage.Rule"}, "objective: cannot import 'nopackage.Rule' .No module"),
+        ({"rule.objective": "lgp"}, "unknown objective 'lgp'; did you mean lpg"),
+        ({"score": "ownparts.Missing"}, "score: cannot import"),
+    ],
+)
+def test_parts_that_do_not_fit(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        build_grid(grid_config(tmp_path, **options))
+
+
+def test_an_optimizer_and_a_task_are_trained_and_saved(tmp_path):
+    tiny = test_learned_optimizer.TINY
+    config = dataclasses.replace(
+        tiny,
+        run=dataclasses.replace(tiny.run, out=str(tmp_path / "run"), progress=False),
+        rule=dataclasses.replace(tiny.rule, name="ownparts.LearnedRate"),
+        training=dataclasses.replace(tiny.training, task="ownparts.bowl"),
+    )
+    optimizer.main(config)
+    rule = load_rule(tmp_path / "run" / "rule")
+    assert rule.card.kind == "ownparts.LearnedRate" and rule.theta != np.float32(-3.0)
+
+
+@pytest.mark.parametrize(
+    ("meta", "curriculum", "kind"),
+    [
+        ({"estimator": "SNES", "population": 4}, {}, EvosaxES),
+        ({"estimator": "pes"}, {"name": "replay", "capacity": 8}, PES),
+        ({"estimator": "meta_gradient"}, {"name": "replay", "capacity": 8, "antagonist": "Lion"}, MetaGradient),
+    ],
+)
+def test_learned_optimizers_take_any_estimator_and_curriculum(meta, curriculum, kind):
+    tiny = test_learned_optimizer.TINY
+    config = dataclasses.replace(
+        tiny,
+        meta=dataclasses.replace(tiny.meta, **meta),
+        curriculum=dataclasses.replace(tiny.curriculum, **curriculum),
+    )
+    study = build_optimizer(config)
+    assert isinstance(study.learner.estimator, kind)
+    assert isinstance(study.learner.score, AlgorithmicRegret) == bool(curriculum)
+    state = jax.jit(study.init)(jax.random.key(0))
+    after, metrics = jax.jit(study.learner.step)(jax.random.key(1), state)
+    assert np.isfinite(metrics["meta_loss"])
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (after.theta, state.theta)), strict=True))
+
+
+def test_grid_worlds_take_persistent_evolution_strategies(tmp_path):
+    study = build_grid(grid_config(tmp_path, **{"meta.estimator": "pes"}))
+    assert isinstance(study.learner.estimator, PES)
+    after, metrics = jax.eval_shape(
+        study.learner.step, jax.random.key(1), jax.eval_shape(study.init, jax.random.key(0))
+    )
+    assert {"meta_loss", "final_return"} <= set(metrics)
