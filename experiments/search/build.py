@@ -80,12 +80,11 @@ def searches(config: StudyConfig) -> dict[str, Search]:
             proposer,
             parse(published.ADAMW),
             FitnessCache(canonical_hash, fingerprint),
-            np.random.default_rng([config.run.seed, i]),
-            sizes.population,
-            sizes.batch,
+            size=sizes.population,
+            batch=sizes.batch,
             plateau=sizes.plateau if name == EVOLUTION else None,
         )
-        for i, (name, proposer) in enumerate(proposers.items())
+        for name, proposer in proposers.items()
     }
 
 

@@ -14,7 +14,7 @@ from lopt import lion
 from lopt.evaluation import OptimizerResult, OptimizerTester
 from lopt.optimizers import FromOptax
 from lopt.search import Program, canonical_hash, from_program, prune_loop, shrink
-from lopt.search.evolution import Individual, Search, Stage, funnel
+from lopt.search.evolution import Individual, SearchState, Stage, funnel
 from lopt.search.population import Evaluator
 
 SELECTION_SEED = 100
@@ -58,7 +58,7 @@ class Selection:
     test_scores: dict[str, np.ndarray]
 
 
-def select(config: StudyConfig, searches: dict[str, Search]) -> Selection:
+def select(config: StudyConfig, searches: dict[str, SearchState]) -> Selection:
     """Funnel selection among evolution's records and the fittest individuals of its last population."""
     search, baseline = searches[EVOLUTION], searches[CONSTANTS].best
     ranked = sorted(search.population, key=lambda one: -one.fitness)

@@ -21,7 +21,7 @@ from lopt.evaluation import (
 )
 from lopt.export import save_program
 from lopt.search import canonical_hash, prune_loop
-from lopt.search.evolution import Individual, Search
+from lopt.search.evolution import Individual, SearchState
 from lopt.training import RunFolder, read_metrics, write_text
 
 Results = dict[str, dict[str, OptimizerResult]]
@@ -40,7 +40,7 @@ def title(config: StudyConfig) -> str:
     return f"Search for an optimizer on {config.proxy.task}"
 
 
-def search_curves(folder: RunFolder, searches: Mapping[str, Search]) -> str:
+def search_curves(folder: RunFolder, searches: Mapping[str, SearchState]) -> str:
     """Plot the searches so far; returns the Markdown of the figure, empty before the first step."""
     rows = read_metrics(folder.file("metrics.jsonl"))
     if not rows:
@@ -50,7 +50,7 @@ def search_curves(folder: RunFolder, searches: Mapping[str, Search]) -> str:
 
 
 def write(
-    config: StudyConfig, folder: RunFolder, searches: Mapping[str, Search], selection: Selection, results: Results
+    config: StudyConfig, folder: RunFolder, searches: Mapping[str, SearchState], selection: Selection, results: Results
 ) -> None:
     """Write the report, the figures, the programs' texts, the rule file and results.json."""
     rows = read_metrics(folder.file("metrics.jsonl"))
@@ -106,7 +106,7 @@ def ratio_to_adamw(row: Mapping[str, OptimizerResult]) -> dict[str, Interval]:
     return {name: paired_difference(x, logs[ADAMW]) for name, x in logs.items() if name != ADAMW}
 
 
-def search_summary(search: Search) -> dict[str, float]:
+def search_summary(search: SearchState) -> dict[str, float]:
     """Best fitness, counts and cache hit rates of a search."""
     return {
         "best_fitness": search.best.fitness,
@@ -165,7 +165,7 @@ def protocol(config: StudyConfig) -> str:
     )
 
 
-def searches_section(rows: list[dict[str, float]], searches: Mapping[str, Search]) -> str:
+def searches_section(rows: list[dict[str, float]], searches: Mapping[str, SearchState]) -> str:
     """The table and the figure of evolution and its baselines."""
     header = ("search", "best fitness", "evaluated", "proposed", "structural hits", "behavioural hits", "restarts")
     lines = []
@@ -257,7 +257,7 @@ def finite(value: float) -> float:
     return value if np.isfinite(value) else float("nan")
 
 
-def draw_search(rows: list[dict[str, float]], searches: Mapping[str, Search], folder: RunFolder) -> None:
+def draw_search(rows: list[dict[str, float]], searches: Mapping[str, SearchState], folder: RunFolder) -> None:
     """Plot the best fitness of each search, and the statistics of evolution's proposals."""
     with plots.figure(folder.file("search.png"), 1, 2, size=(4.2, 3.0)) as (_, axes):
         for name, color in zip(searches, plots.COLORS, strict=False):
@@ -276,7 +276,7 @@ def draw_search(rows: list[dict[str, float]], searches: Mapping[str, Search], fo
         axes[0, 1].legend(loc="upper center", ncols=2)
 
 
-def draw_validation(rows: list[dict[str, float]], searches: Mapping[str, Search], folder: RunFolder) -> None:
+def draw_validation(rows: list[dict[str, float]], searches: Mapping[str, SearchState], folder: RunFolder) -> None:
     """Plot meta-validation: fitness of the best program so far on the proxy and on the meta-validation task."""
     with plots.figure(folder.file("validation.png"), 1, 2, size=(4.2, 3.0)) as (_, axes):
         for axis, metric, task in zip(axes[0], ("best", "validation"), ("proxy", "meta-validation task"), strict=True):

@@ -28,16 +28,16 @@ def main(config: StudyConfig) -> None:
     headline = (f"{EVOLUTION}/best", f"{CONSTANTS}/best", f"{EVOLUTION}/frac_cached", "time/programs_per_second")
     outcome = run_on_host(config.run, folder, comparison, comparison.step, config.search.steps, headline)
     if outcome.stopped:
-        curves = partial(search_curves, folder, comparison.searches)
+        curves = partial(search_curves, folder, comparison.states)
         report_unfinished(config, folder, outcome, title(config), curves, comparison.export(folder))
         return
     with status("funnel selection", config.run.progress):
-        selection = measure.select(config, comparison.searches)
+        selection = measure.select(config, comparison.states)
     results = {}
     for name in dict.fromkeys((config.proxy.task, *config.eval.tasks)):
         with status(f"meta-test on {name}", config.run.progress):
             results[name] = measure.compare(config, selection, name)
-    write(config, folder, comparison.searches, selection, results)
+    write(config, folder, comparison.states, selection, results)
     print(f"report: {folder.path / 'report.md'}")
 
 
@@ -46,6 +46,7 @@ class SearchComparison:
 
     Attributes:
         searches: the searches by name.
+        states: their states.
         evaluate: evaluator on the proxy task.
         validate: evaluator on the meta-validation task.
         validation: fitness on the meta-validation task, by the live program's text.
@@ -54,6 +55,7 @@ class SearchComparison:
     def __init__(self, config: StudyConfig):
         self.config = config
         self.searches: dict[str, Search] = searches(config)
+        self.states = {name: one.init([config.run.seed, i]) for i, (name, one) in enumerate(self.searches.items())}
         self.evaluate, self.validate = evaluator(config), validator(config)
         self.validation: dict[str, float] = {}
 
@@ -65,9 +67,11 @@ class SearchComparison:
         for name, search in self.searches.items():
             batches = 1 if name == EVOLUTION else sizes.multiple
             for _ in range(MAX_SEARCH_STEPS * batches):
-                if search.evaluated >= (i + 1) * batches * sizes.batch:
+                if self.states[name].evaluated >= (i + 1) * batches * sizes.batch:
                     break
-                search_metrics = search.step(lambda programs: self.evaluate(programs).fitness)
+                self.states[name], search_metrics = search.step(
+                    self.states[name], lambda programs: self.evaluate(programs).fitness
+                )
             metrics |= {f"{name}/{metric}": value for metric, value in search_metrics.items()}
         seconds = time.perf_counter() - start
         metrics["time/programs_per_second"] = (self._num_evaluated() - before) / seconds
@@ -76,10 +80,10 @@ class SearchComparison:
         return metrics
 
     def _num_evaluated(self) -> int:
-        return sum(search.evaluated for search in self.searches.values())
+        return sum(state.evaluated for state in self.states.values())
 
     def _validation_metrics(self) -> dict[str, float]:
-        best = {name: search.best for name, search in self.searches.items()}
+        best = {name: state.best for name, state in self.states.items()}
         texts = {name: prune_loop(one.program).text() for name, one in best.items()}
         new = {text: prune_loop(best[name].program) for name, text in texts.items() if text not in self.validation}
         if new:
@@ -89,10 +93,10 @@ class SearchComparison:
 
     def export(self, folder: RunFolder) -> Callable[[str], Path] | None:
         """A function `note -> path` that saves evolution's best program as the rule; None before the first step."""
-        search = self.searches[EVOLUTION]
-        if not search.records:
+        state = self.states[EVOLUTION]
+        if not state.records:
             return None
-        best, path = prune_loop(search.best.program), folder.file("rule")
+        best, path = prune_loop(state.best.program), folder.file("rule")
         command, seed = folder.command, self.config.run.seed
         return lambda note: save_program(path, best, command=command, seed=seed, notes=f"best on the proxy; {note}")
 
@@ -100,12 +104,11 @@ class SearchComparison:
         """The searches' states and the validation fitness, as JSON data."""
         fitness = {text: value if value > -float("inf") else None for text, value in self.validation.items()}
         return {
-            "searches": {name: search.state_dict() for name, search in self.searches.items()},
+            "searches": {name: state.to_json() for name, state in self.states.items()},
             "validation": fitness,
         }
 
     def load_state_dict(self, data: dict[str, Any]) -> None:
         """Restore the state from the data of `state_dict`."""
-        for name, search in self.searches.items():
-            search.load_state_dict(data["searches"][name])
+        self.states = {name: search.from_json(data["searches"][name]) for name, search in self.searches.items()}
         self.validation = {text: -float("inf") if x is None else float(x) for text, x in data["validation"].items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import lru_cache
 
 from lopt.search.program import Program, Statement
 
@@ -15,11 +16,15 @@ def prune(program: Program) -> Program:
     return replace(program, statements=statements)
 
 
+@lru_cache(maxsize=4096)
 def prune_loop(program: Program) -> Program:
     """The program without statements and extra variables that no update depends on, at this or any later step.
 
     An extra variable is live if the update or another live extra variable depends on it (the least fixed point from the
     update). `prune` keeps all outputs; this also removes outputs of dead extra variables, as the cosh in the raw Lion.
+
+    The results for the last few thousand programs are kept: a candidate of a search is pruned once for its hashes, its
+    evaluation and its metrics.
 
     Paper: arXiv 2302.06675 (abstract execution).
     Differs: the paper prunes within one step only, and removes dead extra variables by hand.

@@ -191,6 +191,6 @@ def test_the_closed_form_of_a_drift_is_found(tmp_path):
     restarts = Restarts(config, target)
     for i in range(sizes.steps):
         restarts.step(i)
-    chosen = choose(config, target, restarts.searches).chosen.program
+    chosen = choose(config, target, restarts.states).chosen.program
     metrics = target.metrics(chosen)
     assert metrics["r_squared"] > 0.99 and metrics["violation"] < 1e-3

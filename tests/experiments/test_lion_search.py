@@ -99,7 +99,7 @@ def test_the_baselines_budget_is_a_multiple_of_evolutions():
     comparison.evaluate = comparison.validate = minus_length
     for i in range(2):
         comparison.step(i)
-    evaluated = {name: search.evaluated for name, search in comparison.searches.items()}
+    evaluated = {name: state.evaluated for name, state in comparison.states.items()}
     assert 16 <= evaluated[EVOLUTION] <= 32 and 48 <= evaluated[RANDOM] <= 64
 
 

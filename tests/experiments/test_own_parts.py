@@ -77,7 +77,7 @@ class LearnedRate:
         return optax.with_extra_args_support(optax.scale_by_learning_rate(jnp.exp(theta)))
 
 
-def bowl():
+def small_quadratic():
     return tasks.Quadratic(dimensions=2)
 '''
 
@@ -138,7 +138,7 @@ def test_an_optimizer_and_a_task_are_trained_and_saved(tmp_path):
         tiny,
         run=dataclasses.replace(tiny.run, out=str(tmp_path / "run"), progress=False),
         rule=dataclasses.replace(tiny.rule, name="ownparts.LearnedRate"),
-        training=dataclasses.replace(tiny.training, task="ownparts.bowl"),
+        training=dataclasses.replace(tiny.training, task="ownparts.small_quadratic"),
     )
     optimizer.main(config)
     rule = load_rule(tmp_path / "run" / "rule")

@@ -1,5 +1,6 @@
 """Regularised evolution, its baselines, the fitness cache, resumption and the funnel."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -32,8 +33,18 @@ def short(programs):
 
 def make(propose=None, **options):
     sizes = {"size": 12, "batch": 4, "max_batches": 3} | options
-    cache, rng = FitnessCache(canonical_hash, fingerprint), np.random.default_rng(0)
-    return Search(propose or Tournament(Mutation(longest=20)), ADAMW, cache, rng, **sizes)
+    return Search(
+        propose or Tournament(Mutation(longest=20)), ADAMW, FitnessCache(canonical_hash, fingerprint), **sizes
+    )
+
+
+def steps(search, number, fitness=short, state=None):
+    """The state after some steps, and their metrics."""
+    state, history = state or search.init(0), []
+    for _ in range(number):
+        state, metrics = search.step(state, fitness)
+        history.append(metrics)
+    return state, history
 
 
 def test_evolution_improves_and_never_evaluates_a_program_twice():
@@ -43,51 +54,75 @@ def test_evolution_improves_and_never_evaluates_a_program_twice():
         evaluated.extend(canonical_hash(p) for p in programs)
         return short(programs)
 
-    search = make()
-    metrics = [search.step(fitness) for _ in range(30)]
-    assert len(evaluated) == len(set(evaluated)) == search.evaluated == metrics[-1]["evaluated"]
+    state, metrics = steps(make(), 30, fitness)
+    assert len(evaluated) == len(set(evaluated)) == state.evaluated == metrics[-1]["evaluated"]
     best = [x["best"] for x in metrics]
     assert best == sorted(best) and best[-1] > best[0] > -np.inf
-    assert search.best.fitness == short([prune_loop(search.best.program)])[0]
-    counts = search.cache.counts
-    assert sum(counts.values()) == search.proposed + 1 and counts["structural_hits"] > 0
-    assert len(search.population) == 12
+    assert state.best.fitness == short([prune_loop(state.best.program)])[0]
+    counts = state.cache.counts
+    assert sum(counts.values()) == state.proposed + 1 and counts["structural_hits"] > 0
+    assert len(state.population) == 12
 
 
 def test_the_oldest_individuals_are_removed_regardless_of_fitness():
     search = make(size=5)
-    search.step(short)
-    indices = [one.index for one in search.population]
-    assert indices == sorted(indices) and indices[-1] == search.proposed - 1
-    for _ in range(2):
-        search.step(lambda programs: np.full(len(programs), -100.0))
-    assert search.best not in search.population
+    state, _ = steps(search, 1)
+    indices = [one.index for one in state.population]
+    assert indices == sorted(indices) and indices[-1] == state.proposed - 1
+    state, _ = steps(search, 2, lambda programs: np.full(len(programs), -100.0), state)
+    assert state.best not in state.population
 
 
 def test_a_resumed_search_continues_bit_for_bit():
-    whole, first = make(), make()
-    for _ in range(6):
-        whole.step(short)
-    for _ in range(3):
-        first.step(short)
-    text = json.dumps(first.state_dict(), allow_nan=False)
-    resumed = make()
-    resumed.load_state_dict(json.loads(text))
-    metrics = [resumed.step(short) for _ in range(3)]
-    assert resumed.state_dict() == whole.state_dict()
+    search = make()
+    whole, _ = steps(search, 6)
+    first, _ = steps(search, 3)
+    text = json.dumps(first.to_json(), allow_nan=False)
+    resumed, metrics = steps(make(), 3, state=make().from_json(json.loads(text)))
+    assert resumed.to_json() == whole.to_json()
     assert metrics[-1]["evaluated"] == whole.evaluated
     assert [one.program for one in resumed.best.lineage()] == [one.program for one in whole.best.lineage()]
 
 
+def test_ask_and_tell_leave_their_state_as_it_is_and_repeat():
+    search = make()
+    state, _ = steps(search, 2)
+    before = json.dumps(state.to_json())
+    asked, batch = search.ask(state)
+    after, metrics = search.tell(asked, batch, short(batch.programs))
+    assert json.dumps(state.to_json()) == before
+    again, same = search.ask(state)
+    assert same == batch and again.to_json() == asked.to_json()
+    assert search.tell(again, same, short(same.programs))[1] == metrics
+    stepped, _ = search.step(state, short)
+    assert stepped.to_json() == after.to_json()
+    with pytest.raises(ValueError, match="expected 4 values of fitness .got 3"):
+        search.tell(asked, batch, [0.0] * 3)
+
+
+def test_the_first_batch_is_the_initial_program():
+    search = make()
+    state, batch = search.ask(search.init(0))
+    assert batch.programs == (prune_loop(ADAMW),) and len(batch.candidates) == 1
+    state, _ = search.tell(state, batch, [0.5])
+    assert [one.program for one in state.population] == [ADAMW] * 12 and state.best.fitness == 0.5
+
+
+def test_a_candidate_is_pruned_once():
+    prune_loop.cache_clear()
+    state, _ = steps(make(), 5)
+    distinct = state.proposed + 1  # and their live parts, if something prunes these again
+    assert prune_loop.cache_info().misses <= 2 * distinct
+    assert prune_loop.cache_info().hits >= 2 * distinct
+
+
 def test_restarts_alternate_between_the_initial_and_the_best_program():
-    search = make(plateau=3)
-    restarts = [search.step(lambda programs: np.zeros(len(programs)))["restarts"] for _ in range(4)]
-    assert restarts[-1] >= 2
+    _, metrics = steps(make(plateau=3), 4, lambda programs: np.zeros(len(programs)))
+    assert metrics[-1]["restarts"] >= 2
     search = make(plateau=1000)
-    search.step(short)
-    assert search.restart_individual().program == ADAMW
-    search.restarts = 1
-    assert search.restart_individual() is search.best
+    state, _ = steps(search, 1)
+    assert search.restart_individual(state).program == ADAMW
+    assert search.restart_individual(dataclasses.replace(state, restarts=1)) is state.best
 
 
 def test_a_tournament_selects_the_fittest_and_of_equals_the_youngest():
@@ -99,14 +134,13 @@ def test_a_tournament_selects_the_fittest_and_of_equals_the_youngest():
 
 
 def test_constant_search_keeps_the_structure_and_random_search_has_no_parents():
-    constant_search = make(Tournament(mutate_constant))
-    constant_search.step(short)
-    assert {tuple(s.function for s in one.program.statements) for one in constant_search.population} == {
+    state, _ = steps(make(Tournament(mutate_constant)), 1)
+    assert {tuple(s.function for s in one.program.statements) for one in state.population} == {
         tuple(s.function for s in ADAMW.statements)
     }
-    random_search = make(RandomSearch(draw=lambda rng, length: random_program(rng, length), shortest=2, longest=5))
-    random_search.step(short)
-    drawn = [one for one in random_search.population if one.program != ADAMW]
+    draw = RandomSearch(draw=lambda rng, length: random_program(rng, length), shortest=2, longest=5)
+    state, _ = steps(make(draw), 1)
+    drawn = [one for one in state.population if one.program != ADAMW]
     assert drawn and all(one.parent is None and 2 <= len(one.program.statements) <= 5 for one in drawn)
 
 

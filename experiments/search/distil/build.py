@@ -79,12 +79,11 @@ def searches(config: DistilConfig, target: Target) -> list[Search]:
             Tournament(mutation, sizes.tournament),
             target.initial,
             FitnessCache(canonical_hash, lambda program: behaviour(target, program)),
-            np.random.default_rng([config.run.seed, i]),
-            sizes.population,
-            sizes.batch,
+            size=sizes.population,
+            batch=sizes.batch,
             plateau=sizes.plateau,
         )
-        for i in range(sizes.restarts)
+        for _ in range(sizes.restarts)
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from experiments.search.distil.build import Target
 from experiments.search.distil.config import DistilConfig
 from lopt.search import Program, canonical_hash, pattern_search, prune_loop, shrink, simplify
-from lopt.search.evolution import Search
+from lopt.search.evolution import SearchState
 
 SHRINK_TOLERANCES = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Tolerances with which the best program is shrunk to add shorter ones to the front, in units of `choice.tolerance`."""
@@ -44,7 +44,7 @@ class Choice:
     chosen: Candidate
 
 
-def choose(config: DistilConfig, target: Target, searches: Sequence[Search]) -> Choice:
+def choose(config: DistilConfig, target: Target, searches: Sequence[SearchState]) -> Choice:
     """The Pareto front of all searches, and its shortest program with a cost within the tolerance of the lowest."""
     fitness, sizes = target.fitness(0.0), config.choice
 

@@ -6,7 +6,7 @@ from experiments.search.distil.build import Target
 from experiments.search.distil.choose import Choice
 from experiments.search.distil.config import DistilConfig
 from lopt.evaluation import image, plots, table, write_report, write_results
-from lopt.search.evolution import Search
+from lopt.search.evolution import SearchState
 from lopt.training import RunFolder, read_metrics, write_text
 
 NAMES = {
@@ -25,7 +25,9 @@ def title(target: Target) -> str:
     return f"Symbolic distillation of a learned {target.kind}"
 
 
-def write(config: DistilConfig, folder: RunFolder, target: Target, searches: Sequence[Search], choice: Choice) -> None:
+def write(
+    config: DistilConfig, folder: RunFolder, target: Target, searches: Sequence[SearchState], choice: Choice
+) -> None:
     """Write the report, the figures, the formula, the rule file and results.json."""
     program = choice.chosen.program
     metrics, text = target.metrics(program), target.text(program)
@@ -80,7 +82,7 @@ def front_section(target: Target, choice: Choice, front: list[dict[str, float]],
     )
 
 
-def searches_section(searches: Sequence[Search], folder: RunFolder) -> str:
+def searches_section(searches: Sequence[SearchState], folder: RunFolder) -> str:
     """The table and the figure of the independent searches."""
     rows = read_metrics(folder.file("metrics.jsonl"))
     with plots.figure(folder.file("search.png"), size=(4.2, 3.0)) as (_, axes):

@@ -30,13 +30,13 @@ def main(config: DistilConfig) -> None:
             folder,
             outcome,
             title(target),
-            lambda: searches_section(restarts.searches, folder) if has_steps else "",
+            lambda: searches_section(restarts.states, folder) if has_steps else "",
             partial(restarts.export, folder) if has_steps else None,
         )
         return
     with status("pattern search and selection", config.run.progress):
-        choice = choose(config, target, restarts.searches)
-    write(config, folder, target, restarts.searches, choice)
+        choice = choose(config, target, restarts.states)
+    write(config, folder, target, restarts.states, choice)
     print(f"report: {folder.path / 'report.md'}")
 
 
@@ -45,20 +45,24 @@ class Restarts:
 
     Attributes:
         searches: the searches.
+        states: their states.
         fitness: fitness with the cost of statements, which the searches maximise.
         fitness_without_parsimony: minus error and violation.
     """
 
     def __init__(self, config: DistilConfig, target: Target):
         self.config, self.target, self.searches = config, target, searches(config, target)
+        self.states = [search.init([config.run.seed, i]) for i, search in enumerate(self.searches)]
         self.fitness, self.fitness_without_parsimony = target.fitness(config.search.parsimony), target.fitness(0.0)
 
     def step(self, i: int) -> dict[str, float]:
         """Make one step of each search; returns metrics of each, by its number, and of the best program."""
         metrics: dict[str, float] = {}
-        start, before = time.perf_counter(), sum(search.evaluated for search in self.searches)
+        start, before = time.perf_counter(), sum(state.evaluated for state in self.states)
         for number, search in enumerate(self.searches):
-            search_metrics = search.step(lambda programs: np.array([self.fitness(program) for program in programs]))
+            self.states[number], search_metrics = search.step(
+                self.states[number], lambda programs: np.array([self.fitness(program) for program in programs])
+            )
             logged = ("best", "evaluated", "frac_cached", "redundant")
             metrics |= {f"{number}/{metric}": search_metrics[metric] for metric in logged}
         seconds = time.perf_counter() - start
@@ -67,13 +71,13 @@ class Restarts:
             "best": best.fitness,
             "cost": -self.fitness_without_parsimony(best.program),
             "statements": len(prune_loop(best.program).statements),
-            "time/programs_per_second": (sum(search.evaluated for search in self.searches) - before) / seconds,
+            "time/programs_per_second": (sum(state.evaluated for state in self.states) - before) / seconds,
         }
 
     @property
     def best(self) -> Individual:
         """The individual with the highest fitness in all searches."""
-        return max((search.best for search in self.searches), key=lambda one: one.fitness)
+        return max((state.best for state in self.states), key=lambda one: one.fitness)
 
     def export(self, folder: RunFolder, note: str) -> None:
         """Save the best program as a rule file, with a note."""
@@ -82,9 +86,9 @@ class Restarts:
 
     def state_dict(self) -> dict[str, Any]:
         """The searches' states as JSON data."""
-        return {"searches": [search.state_dict() for search in self.searches]}
+        return {"searches": [state.to_json() for state in self.states]}
 
     def load_state_dict(self, data: dict[str, Any]) -> None:
         """Restore the state from the data of `state_dict`."""
-        for search, state in zip(self.searches, data["searches"], strict=True):
-            search.load_state_dict(state)
+        pairs = zip(self.searches, data["searches"], strict=True)
+        self.states = [search.from_json(state) for search, state in pairs]

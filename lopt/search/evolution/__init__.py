@@ -4,15 +4,18 @@ from lopt.search.evolution.fitness_cache import FitnessCache
 from lopt.search.evolution.funnel import Stage, funnel
 from lopt.search.evolution.individual import Individual
 from lopt.search.evolution.propose import Proposer, RandomSearch, Tournament
-from lopt.search.evolution.search import Fitness, Search
+from lopt.search.evolution.search import Batch, Candidate, Fitness, Search, SearchState
 
 __all__ = [
+    "Batch",
+    "Candidate",
     "Fitness",
     "FitnessCache",
     "Individual",
     "Proposer",
     "RandomSearch",
     "Search",
+    "SearchState",
     "Stage",
     "Tournament",
     "funnel",

@@ -31,6 +31,12 @@ class FitnessCache:
     fitness: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=lambda: {"structural_hits": 0, "behavioural_hits": 0, "misses": 0})
 
+    def copy(self) -> "FitnessCache":
+        """A cache with the same content, which changes independently."""
+        return FitnessCache(
+            self.structural_hash, self.behavioural_hash, dict(self.behaviours), dict(self.fitness), dict(self.counts)
+        )
+
     def key(self, program: Program) -> str:
         """The program's key in `fitness`, its behavioural hash; counts the query."""
         structure = self.structural_hash(program)

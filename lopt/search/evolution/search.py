@@ -1,8 +1,7 @@
-"""Regularised evolution of programs, with an exchangeable proposer."""
+"""Regularised evolution of programs by ask and tell, with an exchangeable proposer."""
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,31 +16,85 @@ Fitness = Callable[[Sequence[Program]], np.ndarray]
 """`programs -> fitness [n]`; larger is better, minus infinity for a program that cannot be evaluated."""
 
 
-@dataclass
-class Search:
-    """Regularised (ageing) evolution: each child replaces the oldest individual of the population.
-
-    The initial population is `size` copies of the initial program. A step proposes programs until `batch` of them have
-    an unknown fitness, or until `max_batches` times `batch` programs are proposed. It evaluates those with unknown
-    fitness, appends all proposed programs to the population in order, and removes as many of the oldest individuals.
-    If the best fitness has not improved for `plateau` evaluated programs, the population is filled with copies of the
-    initial program or, at every second restart, of the best program.
+@dataclass(frozen=True)
+class SearchState:
+    """The state of a search; `ask` and `tell` return new states and leave theirs as it is.
 
     Attributes:
-        propose: proposer of new programs; its choice makes this evolution or one of the baselines.
-        initial: the initial program.
+        rng: state of the random generator, as numpy gives it.
         cache: fitness of programs evaluated before.
-        rng: source of randomness.
-        size: P, number of individuals.
-        batch: number of programs evaluated together.
-        max_batches: maximum number of programs proposed per step, in units of `batch`.
-        plateau: number of evaluated programs without improvement before a restart; None for no restarts.
-        population: the individuals, oldest first.
+        population: the individuals, oldest first; empty before the first `tell`.
         records: the initial program and, in order, each individual with a higher fitness than all before it.
         proposed: number of proposed programs.
         evaluated: number of evaluated programs.
         restarts: number of restarts.
         last_progress: value of `evaluated` at the last record or restart.
+    """
+
+    rng: Mapping[str, Any]
+    cache: FitnessCache
+    population: tuple[Individual, ...] = ()
+    records: tuple[Individual, ...] = ()
+    proposed: int = 0
+    evaluated: int = 0
+    restarts: int = 0
+    last_progress: int = 0
+
+    @property
+    def best(self) -> Individual:
+        """The individual with the highest fitness so far, restarts included."""
+        return self.records[-1]
+
+    def to_json(self) -> dict[str, Any]:
+        """The state as JSON data."""
+        return {
+            "rng": self.rng,
+            "individuals": individuals_to_json([*self.records, *self.population]),
+            "cache": self.cache.state_dict(),
+            "counts": [len(self.records), self.proposed, self.evaluated, self.restarts, self.last_progress],
+        }
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A proposed program, its parent if it has one, and its key in the cache."""
+
+    program: Program
+    parent: Individual | None
+    key: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Candidates of one `ask`; `programs` are the live parts of those whose fitness is unknown, in order."""
+
+    candidates: tuple[Candidate, ...]
+    programs: tuple[Program, ...]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Regularised (ageing) evolution by ask and tell: each child replaces the oldest individual of the population.
+
+        state = search.init(seed)
+        state, batch = search.ask(state)
+        state, metrics = search.tell(state, batch, fitness(batch.programs))
+
+    The first batch is the initial program, of which the population becomes `size` copies. Later ones hold programs
+    that are proposed until `batch` of them have an unknown fitness, or until `max_batches` times `batch` are proposed.
+    `tell` appends all candidates to the population in order, and removes as many of the oldest individuals. If the best
+    fitness has not improved for `plateau` evaluated programs, the population is filled with copies of the initial
+    program or, at every second restart, of the best program. `step` is one `ask` and `tell`.
+
+    Attributes:
+        propose: proposer of new programs; its choice makes this evolution or one of the baselines.
+        initial: the initial program.
+        cache: an empty cache, with its two hash functions.
+        size: P, number of individuals.
+        batch: number of programs evaluated together.
+        max_batches: maximum number of programs proposed per step, in units of `batch`.
+        plateau: number of evaluated programs without improvement before a restart; None for no restarts.
 
     Raises:
         ValueError: a size, batch, `max_batches` or plateau below one.
@@ -53,17 +106,10 @@ class Search:
     propose: Proposer
     initial: Program
     cache: FitnessCache
-    rng: np.random.Generator
     size: int = 1000
     batch: int = 128
     max_batches: int = 8
     plateau: int | None = None
-    population: deque[Individual] = field(default_factory=deque)
-    records: list[Individual] = field(default_factory=list)
-    proposed: int = 0
-    evaluated: int = 0
-    restarts: int = 0
-    last_progress: int = 0
 
     def __post_init__(self) -> None:
         sizes = {"size": self.size, "batch": self.batch, "max_batches": self.max_batches, "plateau": self.plateau or 1}
@@ -71,108 +117,119 @@ class Search:
             if value < 1:
                 raise ValueError(f"Search: {name} must be at least 1 (got {value})")
 
-    def step(self, fitness: Fitness) -> dict[str, float]:
-        """Make one step of the search.
+    def init(self, seed: int | Sequence[int]) -> SearchState:
+        """The state before the first program; `seed` is one of numpy's."""
+        return SearchState(rng=np.random.default_rng(seed).bit_generator.state, cache=self.cache.copy())
+
+    def ask(self, state: SearchState) -> tuple[SearchState, Batch]:
+        """The next batch, and the state that `tell` takes."""
+        rng, cache = _generator(state), state.cache.copy()
+        candidates: list[Candidate] = []
+        new: dict[str, Program] = {}
+        most = self.max_batches * self.batch if state.population else 1
+        while len(new) < self.batch and len(candidates) < most:
+            program, parent = self.propose(rng, state.population) if state.population else (self.initial, None)
+            key = cache.key(program)
+            if key not in cache.fitness:
+                new.setdefault(key, program)
+            candidates.append(Candidate(program, parent, key))
+        batch = Batch(tuple(candidates), tuple(map(prune_loop, new.values())), tuple(new))
+        return replace(state, rng=rng.bit_generator.state, cache=cache), batch
+
+    def tell(
+        self, state: SearchState, batch: Batch, fitness: Sequence[float] | np.ndarray
+    ) -> tuple[SearchState, dict[str, float]]:
+        """The state after a batch, and metrics.
 
         Args:
-            fitness: evaluates the live parts of the programs with unknown fitness.
+            state: that `ask` returned with the batch.
+            batch: the batch.
+            fitness: of `batch.programs`; larger is better, minus infinity for one that cannot be evaluated.
 
         Returns:
-            Metrics. Since the beginning: the `best` fitness, the numbers `proposed`, `evaluated` and `restarts`, and
-            the cache's `structural_hits` and `behavioural_hits` as fractions of all queries. Of the population: the
-            `median` fitness and the fraction `frac_nonfinite` of non-finite fitness. Of the programs proposed in this
-            step: the fraction `frac_cached` whose fitness was known, the mean number of `statements`, and the fraction
+            The state, and metrics. Since the beginning: the `best` fitness, the numbers `proposed`, `evaluated` and
+            `restarts`, and the cache's `structural_hits` and `behavioural_hits` as fractions of all queries. Of the
+            population: the `median` fitness and the fraction `frac_nonfinite` of non-finite fitness. Of the candidates:
+            the fraction `frac_cached` whose fitness was known, the mean number of `statements`, and the fraction
             `redundant` of statements without effect.
+
+        Raises:
+            ValueError: another number of values than programs.
         """
-        if not self.population:
-            self._init_population(fitness)
-        children = self._propose_children(self.batch)
-        new = {key: program for program, _, key in children if key not in self.cache.fitness}
-        self._evaluate(new, fitness)
-        for program, parent, key in children:
-            self._append(Individual(program, self.cache.fitness[key], parent, self.proposed))
-            self.proposed += 1
-        if self.plateau is not None and self.evaluated - self.last_progress >= self.plateau:
-            self._restart()
-        return self._metrics([program for program, _, _ in children], len(new))
+        if len(fitness) != len(batch.programs):
+            raise ValueError(f"Search.tell: expected {len(batch.programs)} values of fitness (got {len(fitness)})")
+        cache, evaluated = state.cache.copy(), state.evaluated + len(batch.programs)
+        cache.fitness.update(zip(batch.keys, map(float, fitness), strict=True))
+        after = replace(state, cache=cache, evaluated=evaluated)
+        after = self._with_candidates(after, batch) if state.population else self._initial_population(after, batch)
+        if self.plateau is not None and evaluated - after.last_progress >= self.plateau:
+            individual = self.restart_individual(after)
+            after = replace(
+                after, population=(individual,) * self.size, restarts=after.restarts + 1, last_progress=evaluated
+            )
+        return after, self._metrics(after, batch)
 
-    @property
-    def best(self) -> Individual:
-        """The individual with the highest fitness so far, restarts included."""
-        return self.records[-1]
+    def step(self, state: SearchState, fitness: Fitness) -> tuple[SearchState, dict[str, float]]:
+        """One `ask` and `tell`, after those of the initial program if there is no population."""
+        if not state.population:
+            state, batch = self.ask(state)
+            state, _ = self.tell(state, batch, fitness(batch.programs))
+        state, batch = self.ask(state)
+        return self.tell(state, batch, fitness(batch.programs) if batch.programs else ())
 
-    def _init_population(self, fitness: Fitness) -> None:
-        key = self.cache.key(self.initial)
-        self._evaluate({key: self.initial}, fitness)
-        self.records.append(Individual(self.initial, self.cache.fitness[key]))
-        self.population.extend(self.records * self.size)
-
-    def _propose_children(self, batch: int) -> list[tuple[Program, Individual | None, str]]:
-        """Proposed programs with their parents and cache keys, in order."""
-        parents = tuple(self.population)
-        children: list[tuple[Program, Individual | None, str]] = []
-        new: set[str] = set()
-        while len(new) < batch and len(children) < self.max_batches * batch:
-            program, parent = self.propose(self.rng, parents)
-            key = self.cache.key(program)
-            if key not in self.cache.fitness:
-                new.add(key)
-            children.append((program, parent, key))
-        return children
-
-    def _evaluate(self, new: dict[str, Program], fitness: Fitness) -> None:
-        if new:
-            values = fitness([prune_loop(program) for program in new.values()])
-            self.cache.fitness.update(zip(new, map(float, values), strict=True))
-            self.evaluated += len(new)
-
-    def _append(self, child: Individual) -> None:
-        self.population.append(child)
-        if len(self.population) > self.size:
-            self.population.popleft()
-        if child.fitness > self.best.fitness:
-            self.records.append(child)
-            self.last_progress = self.evaluated
-
-    def _restart(self) -> None:
-        self.population = deque([self.restart_individual()] * self.size)
-        self.restarts, self.last_progress = self.restarts + 1, self.evaluated
-
-    def restart_individual(self) -> Individual:
+    def restart_individual(self, state: SearchState) -> Individual:
         """The individual that fills the population at the next restart: alternately the initial and the best one."""
-        return self.best if self.restarts % 2 else self.records[0]
+        return state.best if state.restarts % 2 else state.records[0]
 
-    def _metrics(self, programs: Sequence[Program], num_new: int) -> dict[str, float]:
-        """Metrics of a step that proposed `programs`, `num_new` of them with unknown fitness; see `step`."""
-        lengths = np.array([len(program.statements) for program in programs])
-        live = np.array([len(prune_loop(program).statements) for program in programs])
-        values = np.array([one.fitness for one in self.population])
+    def from_json(self, data: Mapping[str, Any]) -> SearchState:
+        """The state that `SearchState.to_json` gave; the search then continues bit for bit."""
+        individuals = tuple(individuals_from_json(data["individuals"]))
+        num_records, proposed, evaluated, restarts, last_progress = data["counts"]
+        cache = self.cache.copy()
+        cache.load_state_dict(data["cache"])
+        records, population = individuals[:num_records], individuals[num_records:]
+        return SearchState(data["rng"], cache, population, records, proposed, evaluated, restarts, last_progress)
+
+    def _initial_population(self, state: SearchState, batch: Batch) -> SearchState:
+        (candidate,) = batch.candidates
+        first = Individual(candidate.program, state.cache.fitness[candidate.key])
+        return replace(state, records=(first,), population=(first,) * self.size)
+
+    def _with_candidates(self, state: SearchState, batch: Batch) -> SearchState:
+        records, last_progress, children = list(state.records), state.last_progress, []
+        for i, one in enumerate(batch.candidates):
+            fitness = state.cache.fitness[one.key]
+            children.append(Individual(one.program, fitness, one.parent, state.proposed + i))
+            if fitness > records[-1].fitness:
+                records.append(children[-1])
+                last_progress = state.evaluated
+        return replace(
+            state,
+            population=(*state.population, *children)[-self.size :],
+            records=tuple(records),
+            proposed=state.proposed + len(children),
+            last_progress=last_progress,
+        )
+
+    def _metrics(self, state: SearchState, batch: Batch) -> dict[str, float]:
+        lengths = np.array([len(one.program.statements) for one in batch.candidates])
+        live = np.array([len(prune_loop(one.program).statements) for one in batch.candidates])
+        values = np.array([one.fitness for one in state.population])
         return {
-            "best": self.best.fitness,
+            "best": state.best.fitness,
             "median": float(np.median(np.where(np.isfinite(values), values, -1e9))),
             "frac_nonfinite": float(np.mean(~np.isfinite(values))),
-            "proposed": self.proposed,
-            "evaluated": self.evaluated,
-            **self.cache.hit_rates(),
-            "frac_cached": 1 - num_new / len(programs),
+            "proposed": state.proposed,
+            "evaluated": state.evaluated,
+            **state.cache.hit_rates(),
+            "frac_cached": 1 - len(batch.programs) / len(batch.candidates),
             "statements": float(lengths.mean()),
             "redundant": float(1 - live.sum() / max(lengths.sum(), 1)),
-            "restarts": self.restarts,
+            "restarts": state.restarts,
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the search as JSON data: generator, population, records, cache and counts."""
-        return {
-            "rng": self.rng.bit_generator.state,
-            "individuals": individuals_to_json([*self.records, *self.population]),
-            "cache": self.cache.state_dict(),
-            "counts": [len(self.records), self.proposed, self.evaluated, self.restarts, self.last_progress],
-        }
 
-    def load_state_dict(self, data: dict[str, Any]) -> None:
-        """Restore the state from the data of `state_dict`; the search then continues bit for bit."""
-        self.rng.bit_generator.state = data["rng"]
-        individuals, num_records = individuals_from_json(data["individuals"]), data["counts"][0]
-        self.records, self.population = individuals[:num_records], deque(individuals[num_records:])
-        self.cache.load_state_dict(data["cache"])
-        _, self.proposed, self.evaluated, self.restarts, self.last_progress = data["counts"]
+def _generator(state: SearchState) -> np.random.Generator:
+    rng = np.random.default_rng()
+    rng.bit_generator.state = dict(state.rng)
+    return rng
