@@ -13,8 +13,6 @@
 # %% [markdown]
 # # Discovering an optimizer
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/lopt/blob/main/notebooks/discover_an_optimizer.ipynb)
-#
 # Lion was discovered by a symbolic search: regularised evolution of programs that started from AdamW
 # ([arXiv 2302.06675](https://arxiv.org/abs/2302.06675)). This notebook shows such programs, evaluates many of them per
 # second, and runs a small search. It takes a few minutes on a CPU. `python -m experiments.lion_search` adds baselines,
@@ -23,10 +21,10 @@
 # %%
 import sys
 
+LOPT = "lopt"  # what pip installs in Colab: a wheel, a folder, or git+https:// and the address of a clone
 if "google.colab" in sys.modules:
-    # !pip install -q "lopt @ git+https://github.com/OWNER/lopt"
-    # !test -d lopt-source || git clone -q --depth 1 https://github.com/OWNER/lopt lopt-source
-    sys.path.insert(0, "lopt-source")  # the experiments are not part of the installed package
+    # !pip install -q {LOPT}
+    pass
 
 # %%
 import os

@@ -13,8 +13,6 @@
 # %% [markdown]
 # # Drop-in optimizers
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/lopt/blob/main/notebooks/drop_in_optimizers.ipynb)
-#
 # All optimizers of lopt are optax transformations and replace `optax.adam` without further changes. This notebook uses
 # a standard training loop with Lion ([arXiv 2302.06675](https://arxiv.org/abs/2302.06675)), with members of the
 # Lion-$\mathcal K$ family ([arXiv 2310.05898](https://arxiv.org/abs/2310.05898)), and with a learned optimizer that it
@@ -23,8 +21,9 @@
 # %%
 import sys
 
+LOPT = "lopt"  # what pip installs in Colab: a wheel, a folder, or git+https:// and the address of a clone
 if "google.colab" in sys.modules:
-    # !pip install -q "lopt @ git+https://github.com/OWNER/lopt"
+    # !pip install -q {LOPT}
     pass
 
 # %%

@@ -13,23 +13,21 @@
 # %% [markdown]
 # # GROOVE: meta-training a learned policy gradient
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/lopt/blob/main/notebooks/groove_tour.ipynb)
-#
 # Policy-gradient objectives such as A2C and PPO are hand-designed. In this notebook the objective is a small recurrent
 # network (LPG, [arXiv 2007.08794](https://arxiv.org/abs/2007.08794)), meta-trained on the lifetimes of many agents in
 # grid worlds with GROOVE ([arXiv 2310.02782](https://arxiv.org/abs/2310.02782)). Everything runs in a few minutes on a
 # CPU.
 #
-# In Colab the first cell installs `lopt`. If pip says that it changed `jax`, choose *Runtime > Restart session* and
-# run the cell again.
+# In Colab, set `LOPT` in the first cell, which installs it. If pip says that it changed `jax`, choose *Runtime >
+# Restart session* and run the cell again.
 
 # %%
 import sys
 
+LOPT = "lopt"  # what pip installs in Colab: a wheel, a folder, or git+https:// and the address of a clone
 if "google.colab" in sys.modules:
-    # !pip install -q "lopt @ git+https://github.com/OWNER/lopt"
-    # !test -d lopt-source || git clone -q --depth 1 https://github.com/OWNER/lopt lopt-source
-    sys.path.insert(0, "lopt-source")  # grid worlds and experiments are packages beside the library
+    # !pip install -q {LOPT}
+    pass
 
 # %%
 import os

@@ -13,8 +13,6 @@
 # %% [markdown]
 # # In-context learning and mesa-optimisation
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/lopt/blob/main/notebooks/in_context.ipynb)
-#
 # A sequence model that is meta-trained on enough tasks learns new tasks in its forward pass: its weights are constant,
 # and its predictions improve with the number of examples in the context. Section 1 meta-trains a small Transformer on
 # few tasks and on infinitely many tasks, and compares both on unseen tasks (*general-purpose in-context learning*,
@@ -26,8 +24,9 @@
 # %%
 import sys
 
+LOPT = "lopt"  # what pip installs in Colab: a wheel, a folder, or git+https:// and the address of a clone
 if "google.colab" in sys.modules:
-    # !pip install -q "lopt @ git+https://github.com/OWNER/lopt"
+    # !pip install -q {LOPT}
     pass
 
 # %%

@@ -13,8 +13,6 @@
 # %% [markdown]
 # # Learned objectives: PPO, DPO and LPO
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/lopt/blob/main/notebooks/learned_objectives.ipynb)
-#
 # PPO keeps a policy near the one that collected the data, by clipping the probability ratio to 1 ± 0.2. *Learned policy
 # optimisation* ([arXiv 2210.05639](https://arxiv.org/abs/2210.05639)) replaces clipping by a drift function that is a
 # small network, meta-trained by evolution strategies; DPO is a formula fitted to such a network. With the fraction of
@@ -27,10 +25,10 @@
 # %%
 import sys
 
+LOPT = "lopt"  # what pip installs in Colab: a wheel, a folder, or git+https:// and the address of a clone
 if "google.colab" in sys.modules:
-    # !pip install -q "lopt @ git+https://github.com/OWNER/lopt"
-    # !test -d lopt-source || git clone -q --depth 1 https://github.com/OWNER/lopt lopt-source
-    sys.path.insert(0, "lopt-source")  # environments and experiments are packages beside the library
+    # !pip install -q {LOPT}
+    pass
 
 # %%
 import os
