@@ -46,6 +46,10 @@ class Level(struct.PyTreeNode):
         """Whether a learner that has made `age` updates is still trained: its lifetime is not over."""
         return age < self.num_updates
 
+    def remaining(self, age: Int[Array, "*n"]) -> Int[Array, "*n"]:
+        """How many updates a learner that has made `age` updates still makes."""
+        return self.num_updates - age
+
 
 def check_lifetimes(level: Level) -> None:
     """Raise on levels whose lifetime has no update; a lifetime that is being traced is not checked.

@@ -119,13 +119,16 @@ plt.show()
 # %%
 def evolve(mutate, seed=0):
     """A search after SEARCH_STEPS steps, and the metrics of each step."""
-    rng, cache = np.random.default_rng(seed), FitnessCache(search.canonical_hash, search.fingerprint)
-    evolution = Search(Tournament(mutate), adamw, cache, rng, size=8 if FAST else 200, batch=BATCH)
-    metrics = [evolution.step(lambda programs: evaluator(programs).fitness) for _ in range(SEARCH_STEPS)]
-    return evolution, metrics
+    cache = FitnessCache(search.canonical_hash, search.fingerprint)
+    evolution = Search(Tournament(mutate), adamw, cache, size=8 if FAST else 200, batch=BATCH)
+    state, history = evolution.init(seed), []
+    for _ in range(SEARCH_STEPS):
+        state, metrics = evolution.step(state, lambda programs: evaluator(programs).fitness)
+        history.append(metrics)
+    return state, history
 
 
-evolution, metrics = evolve(search.Mutation(longest=40))
+state, metrics = evolve(search.Mutation(longest=40))
 _, constant_metrics = evolve(search.mutate_constant)
 last = metrics[-1]
 print(f"{last['proposed']:.0f} programs proposed, {last['evaluated']:.0f} evaluated. In the last step,")
@@ -144,8 +147,8 @@ plt.show()
 # The best program, pruned and then simplified by algebra:
 
 # %%
-print(search.prune_loop(evolution.best.program))
-print(search.simplify(evolution.best.program))
+print(search.prune_loop(state.best.program))
+print(search.simplify(state.best.program))
 
 # %% [markdown]
 # ## 4. Use in optax
@@ -179,7 +182,7 @@ def final_loss(make, key, scale):
 optimizers = {
     "AdamW": (lambda rate: optax.adamw(lambda i: rate * schedule(i)), np.geomspace(1e-3, 0.1, 8)),
     "best program": (
-        lambda scale: optax.chain(search.from_program(evolution.best.program, schedule), optax.scale(scale)),
+        lambda scale: optax.chain(search.from_program(state.best.program, schedule), optax.scale(scale)),
         np.geomspace(0.1, 10, 8),
     ),
 }

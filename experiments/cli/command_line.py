@@ -4,30 +4,22 @@ if __name__ == "__main__":
     launch(main, GrooveConfig, PRESETS)
 """
 
-import difflib
 import importlib
 import linecache
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from envs.names import unknown_name
 from lopt.training import RunConfig, enable_compilation_cache, program, run_config
 
 Config = TypeVar("Config")
 Value = TypeVar("Value")
 Run = Annotated[RunConfig, tyro.conf.arg(name="")]
 """The type of a study's `run` field: its options appear on the command line without a prefix."""
-
-
-def near_match_error(kind: str, got: str, choices: Iterable[str]) -> ValueError:
-    """An error for an unknown name, which lists near matches and all choices."""
-    names = sorted(choices)
-    near = difflib.get_close_matches(got, names, n=2, cutoff=0.5)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return ValueError(f"unknown {kind} {got!r}{meant} choose from {', '.join(names)}")
 
 
 def imported(kind: str, path: str) -> Any:
@@ -77,7 +69,7 @@ def choose(kind: str, got: str, choices: Mapping[str, Value], *, extensible: boo
         return choices[got]
     if extensible and "." in got:
         return imported(kind, got)
-    raise near_match_error(kind, got, choices)
+    raise unknown_name(kind, got, choices)
 
 
 def parse(config_class: type[Config], presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> Config:

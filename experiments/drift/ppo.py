@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.cli.command_line import near_match_error
+from envs.names import unknown_name
 from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.environments import reference
 from experiments.drift.build import EnvSetup, env_setup
@@ -100,7 +100,7 @@ def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
             entries.append((name, DRIFTS[name], ()))
             continue
         if not Path(name).with_suffix(".json").exists():
-            raise near_match_error("drift (nor is there a rule file of this name)", name, DRIFTS)
+            raise unknown_name("drift (nor is there a rule file of this name)", name, DRIFTS)
         rule = load_rule(name)
         drift = rebuild(rule.card)
         if not isinstance(drift, Drift):

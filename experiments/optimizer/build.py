@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import optax
 
+from envs import LogUniform
 from experiments.cli.command_line import check_contract, choose
 from experiments.cli.evolution import SHAPINGS, ESConfig, evolution
 from experiments.cli.tasks import make_task
@@ -49,7 +50,8 @@ def build(config: StudyConfig) -> Study:
         task = Rescaled(task=task, smallest=1 / training.rescale, largest=training.rescale)
     weight = PowerLossWeight(training.loss_power)
     lifetime = SupervisedLifetime(task=task, optimizer=rule, weight=weight, bound=training.bound)
-    levels = Variations(task=task, num_updates=training.num_updates, shortest=training.shortest)
+    longest, shortest = training.num_updates, training.shortest
+    levels = Variations(task=task, num_updates=longest if shortest is None else LogUniform(shortest, longest))
     estimator, optimizer = _estimator(config, lifetime)
     curriculum, score = _curriculum(config, lifetime, levels)
     learner = MetaLearner(

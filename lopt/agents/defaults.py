@@ -8,7 +8,7 @@ import jax
 import optax
 
 from lopt import nets
-from lopt.agents.baseline import ValueBaseline
+from lopt.agents.agent import ValueBaseline
 from lopt.agents.lifetime import RLLifetime
 from lopt.agents.trainable import TrainableFactory, TrainableNet, TrainableTable
 from lopt.protocols import Objective

@@ -11,8 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
 from lopt import policies, returns, tree
-from lopt.agents.agent import Agent, AgentState
-from lopt.agents.baseline import ValueBaseline
+from lopt.agents.agent import Agent, AgentState, ValueBaseline
 from lopt.agents.rollout import EnvBatch, check_environment, num_outputs, reset, rollout
 from lopt.agents.trainable import TrainableFactory, apply_many
 from lopt.protocols import ContinuousEnvironment, Environment, Objective

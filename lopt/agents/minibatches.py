@@ -1,4 +1,4 @@
-"""Epochs of minibatch updates on one rollout."""
+"""Minibatch epochs over a rollout, and annealing of the learning rate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
-from lopt.types import Key, Metrics, PyTree
+from lopt.types import Key, Metrics, Progress, PyTree
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,13 @@ def permutation(key: Key, size: int) -> Int[Array, " size"]:
     index_bits = jnp.uint32((1 << max(size - 1, 1).bit_length()) - 1)
     words = (jax.random.bits(key, (size,)) & ~index_bits) | jnp.arange(size, dtype=jnp.uint32)
     return (jnp.sort(words) & index_bits).astype(jnp.int32)
+
+
+def no_annealing(progress: Progress) -> Float[Array, ""]:
+    """The constant factor 1."""
+    return jnp.ones(())
+
+
+def linear_annealing(progress: Progress) -> Float[Array, ""]:
+    """The factor 1 - n / N, from 1 in the first update to 1 / N in the last; constant within an update."""
+    return 1.0 - progress.fraction

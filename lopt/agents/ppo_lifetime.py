@@ -13,10 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lopt import returns, tree
 from lopt.agents.actor_critic import ActorCritic, ActorCriticState, vmap_flat
-from lopt.agents.annealing import no_annealing
-from lopt.agents.evaluate import MeanReturn
-from lopt.agents.minibatches import MinibatchEpochs
-from lopt.agents.return_accumulator import ReturnAccumulator
+from lopt.agents.evaluate import MeanReturn, ReturnAccumulator
+from lopt.agents.minibatches import MinibatchEpochs, no_annealing
 from lopt.agents.rollout import EnvBatch, check_environment, num_outputs, reset, rollout_and_policy
 from lopt.agents.statistics import NormaliseObservations, ScaleRewards
 from lopt.protocols import ContinuousEnvironment, Environment, Objective

@@ -1,19 +1,14 @@
 """In-context learners: sequence models that learn in the forward pass, from the examples in their context."""
 
-from lopt.incontext.autoregression import AutoregressiveAttention
 from lopt.incontext.classifier import Classifier
-from lopt.incontext.fast_weights import FastWeights
-from lopt.incontext.few_shot import FewShotAttention
-from lopt.incontext.gru import GRU
-from lopt.incontext.linear_attention import LinearAttention
-from lopt.incontext.lstm import LSTM
-from lopt.incontext.merged_attention import merged_attention, paired_tokens
-from lopt.incontext.mesa_layer import MesaLayer, least_squares_attention
-from lopt.incontext.one_step_attention import OneStepAttention
-from lopt.incontext.outer_product_lstm import OuterProductLSTM
-from lopt.incontext.paired import Paired
-from lopt.incontext.transformer import Transformer
-from lopt.incontext.vsml import VSML
+from lopt.incontext.models.linear_attention import FastWeights, LinearAttention
+from lopt.incontext.models.paired import Paired
+from lopt.incontext.models.recurrent import GRU, LSTM, OuterProductLSTM
+from lopt.incontext.models.transformer import Transformer
+from lopt.incontext.models.vsml import VSML
+from lopt.incontext.theory.autoregression import AutoregressiveAttention
+from lopt.incontext.theory.mesa_layer import MesaLayer, least_squares_attention
+from lopt.incontext.theory.one_layer import FewShotAttention, OneStepAttention, merged_attention, paired_tokens
 
 __all__ = [
     "GRU",

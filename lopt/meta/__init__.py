@@ -3,10 +3,9 @@
 from lopt.meta.es import ES
 from lopt.meta.evosax_es import EvosaxES
 from lopt.meta.gradient import MetaGradient
-from lopt.meta.learner import MetaLearner
+from lopt.meta.learner import MetaLearner, TrainedRule
 from lopt.meta.pes import PES, Pair
 from lopt.meta.shaping import CentredRank, PairSign, Raw, ZScore
-from lopt.meta.trained import TrainedRule
 
 __all__ = [
     "ES",

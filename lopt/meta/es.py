@@ -110,7 +110,7 @@ class ES:
             return self._unroll_pairs(survivor_keys, pair, *inputs)
 
         lifetime_keys = jax.random.split(key_lifetimes, (num, 1 if self.common_noise else 2))
-        left = levels.num_updates - self.age(state)
+        left = levels.remaining(self.age(state))
         survivor_keys = jax.random.split(key_survivors, num)
         rows = (noise_keys, survivor_keys, jnp.broadcast_to(lifetime_keys, (num, 2)), levels, state.per_lifetime)
         learners, (losses, loss_metrics, steps, computed) = in_packs(unroll_pack, rows, left, pack)

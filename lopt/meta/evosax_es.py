@@ -100,7 +100,7 @@ class EvosaxES:
         with jax.numpy_rank_promotion("allow"):  # evosax relies on it
             population, strategy = self.algorithm.ask(key_ask, state.shared, self._params)
         lifetime_keys = jax.random.split(key_lifetimes, (num, 1 if self.common_noise else size))
-        left = levels.num_updates - self.age(state)
+        left = levels.remaining(self.age(state))
 
         def unroll_pack(xs):
             keys, levels, learners = xs

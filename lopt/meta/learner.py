@@ -10,9 +10,27 @@ import optax
 from jaxtyping import Array, Bool
 
 from lopt import tree
-from lopt.meta.trained import TrainedRule
 from lopt.protocols import Curriculum, Estimator, Score
 from lopt.types import UNTRACKED, Assignment, EstimatorMetrics, Key, MetaState, Metrics, Theta
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRule:
+    """A rule and the meta-parameters that training gave it; `lopt.export.save_rule` writes both to a file.
+
+    In the place of a rule, to go on from: `init` returns the meta-parameters.
+
+    Attributes:
+        rule: an objective, a learned optimizer, a drift or a sequence model.
+        theta: its meta-parameters.
+    """
+
+    rule: Any
+    theta: Theta
+
+    def init(self, key: Key) -> Theta:
+        """The meta-parameters, whatever the key."""
+        return self.theta
 
 
 @dataclass(frozen=True, kw_only=True)

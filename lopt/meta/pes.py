@@ -121,7 +121,7 @@ class PES:
         age = ages(self.lifetime, tree.take(before.learners, (slice(None), 0)))
         eps, xi = self._perturb(jax.random.split(key_noise, num), theta, before.xi, age == 0, std)
         keys = jnp.broadcast_to(jax.random.split(key_lifetimes, (num, 1)), (num, 2))
-        left = levels.num_updates - age
+        left = levels.remaining(age)
         rows = (keys, eps, levels, before.learners)
 
         def unroll_pack(xs):

@@ -55,7 +55,7 @@ def unroll_population(
     measure = jax.vmap(jax.vmap(lifetime.meta_loss, axes[0]), axes[1])
     split = jax.vmap(jax.vmap(jax.random.split))(keys)
     key_updates, key_loss = split[..., 0], split[..., 1]
-    left = levels.num_updates - jax.vmap(lifetime.age)(tree.take(learners, (slice(None), 0)))
+    left = levels.remaining(jax.vmap(lifetime.age)(tree.take(learners, (slice(None), 0))))
     needed = jnp.clip(left.max(), 0, num_updates)
 
     def body(carry):

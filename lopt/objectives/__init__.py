@@ -1,8 +1,7 @@
 """RL objectives and drifts: learned ones, and the hand-designed baselines in the same form."""
 
 from lopt.objectives.a2c import A2C, A2CTargets
-from lopt.objectives.dpo import DPO
-from lopt.objectives.drift import Clip, Drift
+from lopt.objectives.drift import DPO, Clip, Drift
 from lopt.objectives.lpg import LPG, LPGRegulariser, LPGTargets
 from lopt.objectives.lpo import LPO, TALPO
 from lopt.objectives.ppo import PPO, PPOTargets

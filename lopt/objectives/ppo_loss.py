@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lopt.objectives.dpo import DPO
-from lopt.objectives.drift import Clip, Drift
+from lopt.objectives.drift import DPO, Clip, Drift
 from lopt.types import Progress, Theta
 
 DriftFunction = Callable[..., jax.Array]

@@ -1,7 +1,6 @@
 """Optimizers as optax transformations: Lion, the Lion-K family with its kernels, and learned optimizers."""
 
 from lopt.optimizers.adafactor_rule import AdafactorRule
-from lopt.optimizers.cautious import cautious
 from lopt.optimizers.differentiable import differentiable
 from lopt.optimizers.hierarchical_rule import HierarchicalRule
 from lopt.optimizers.kernels import (
@@ -24,10 +23,8 @@ from lopt.optimizers.kernels import (
     TopK,
     polar,
 )
-from lopt.optimizers.kkt import kkt_gap
 from lopt.optimizers.learnable import FromOptax, LearnableAdam, LearnableSGD
-from lopt.optimizers.lion import lion, scale_by_lion
-from lopt.optimizers.lion_k import lion_k, scale_by_lion_k
+from lopt.optimizers.lion import cautious, kkt_gap, lion, lion_k, muon, scale_by_lion, scale_by_lion_k
 from lopt.optimizers.lstm_rule import LSTMRule
 from lopt.optimizers.mlp_rule import MLPRule
 from lopt.optimizers.open_rule import OpenRule
@@ -63,6 +60,7 @@ __all__ = [
     "kkt_gap",
     "lion",
     "lion_k",
+    "muon",
     "polar",
     "scale_by_lion",
     "scale_by_lion_k",

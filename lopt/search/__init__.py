@@ -1,15 +1,12 @@
 """Symbolic search for optimizers: programs, their analysis, mutation and simplification, and their use in optax."""
 
 from lopt.search import published
-from lopt.search.constants import mutate_constant, normal, one, rescale
 from lopt.search.distil import POINTWISE, Distillation, DriftValidity, ProgramDrift, expression
-from lopt.search.fingerprint import fingerprint
 from lopt.search.from_program import ProgramState, constants_of, exposed, from_program
-from lopt.search.hashing import canonical_hash, skeleton_hash
+from lopt.search.hashing import canonical_hash, fingerprint, skeleton_hash
 from lopt.search.imitation import Imitation
 from lopt.search.liveness import prune, prune_loop, reads
-from lopt.search.mutate import Mutation
-from lopt.search.pattern_search import pattern_search
+from lopt.search.mutate import Mutation, mutate_constant, normal, one, random_program, rescale
 from lopt.search.program import (
     FUNCTIONS,
     STRICT,
@@ -23,8 +20,7 @@ from lopt.search.program import (
     parse,
     types_of,
 )
-from lopt.search.random_program import random_program
-from lopt.search.simplify import shrink, simplify
+from lopt.search.simplify import pattern_search, shrink, simplify
 
 __all__ = [
     "FUNCTIONS",

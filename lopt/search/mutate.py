@@ -1,16 +1,57 @@
-"""Mutation of programs: one change that keeps a program valid."""
+"""Mutation of programs, of their constants alone, and random programs."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, prod
 from typing import Any
 
 import numpy as np
 
-from lopt.search.constants import normal, random_index, rescale
 from lopt.search.program import FUNCTIONS, Program, Statement, Type
-from lopt.search.program.types import suggestion, types_before
+from lopt.search.program.program import suggestion, types_before
+
+MAX_CONSTANT = 1e10
+"""Bound on the absolute value of a mutated constant."""
+
+
+def normal(rng: np.random.Generator) -> float:
+    """A new constant drawn from N(0, 1), as in arXiv 2302.06675."""
+    return rng.standard_normal()
+
+
+def one(rng: np.random.Generator) -> float:
+    """A new constant of 1, as in the published code (google/automl); `rng` is not used."""
+    return 1.0
+
+
+def rescale(rng: np.random.Generator, constant: float, spread: float = 1.0) -> float:
+    """The constant multiplied by 2^a with a ~ N(0, spread^2), clipped to +-`MAX_CONSTANT`; the paper's spread is 1."""
+    return min(max(constant * 2.0 ** (spread * rng.standard_normal()), -MAX_CONSTANT), MAX_CONSTANT)
+
+
+def mutate_constant(rng: np.random.Generator, program: Program, spread: float = 1.0) -> Program:
+    """The program with one constant, chosen uniformly, rescaled: the mutation of the hyper-parameter search baseline.
+
+    Args:
+        rng: source of randomness.
+        program: the parent.
+        spread: standard deviation of the exponent of 2, as in `rescale`.
+
+    Raises:
+        ValueError: a program without constants.
+    """
+    values = list(program.constants)
+    if not values:
+        raise ValueError("mutate_constant: the program has no constants")
+    i = random_index(rng, len(values))
+    values[i] = rescale(rng, values[i], spread)
+    return program.with_constants(values)
+
+
+def random_index(rng: np.random.Generator, n: int) -> int:
+    """A uniform integer in [0, n); several times faster than `rng.integers`."""
+    return int(rng.random() * n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,3 +228,32 @@ def _new_name(program: Program) -> str:
     while f"v{i}" in used:
         i += 1
     return f"v{i}"
+
+
+def random_program(
+    rng: np.random.Generator, length: int, extras: tuple[str, ...] = ("m", "v"), mutation: Mutation | None = None
+) -> Program:
+    """A random valid program of `length` statements, each drawn as `Mutation` draws an insertion at the end.
+
+    The update is one of the assigned variables of type T, drawn uniformly (the gradient if there is none); each extra
+    variable returns the value of its own name.
+
+    Args:
+        rng: source of randomness.
+        length: number of statements.
+        extras: names of the extra variables.
+        mutation: draws the statements; `Mutation()` by default.
+
+    Raises:
+        ValueError: a negative length.
+    """
+    if length < 0:
+        raise ValueError(f"random_program: length must be >= 0 (got {length})")
+    mutation = mutation or Mutation()
+    program = Program(extras, (), ("g", *extras))
+    for _ in range(length):
+        new = mutation.random_statement(rng, program, len(program.statements))
+        program = program.with_statements((*program.statements, new))
+    bound = types_before(program, length)
+    trees = sorted({s.target for s in program.statements if bound[s.target] == Type.T}) or ["g"]
+    return replace(program, outputs=(trees[random_index(rng, len(trees))], *extras))

@@ -1,36 +1,54 @@
 """Supervised tasks for meta-training optimizers, tasks for in-context learning, their lifetimes, and data sets."""
 
-from lopt.tasks.bayes import Prediction, PriorPredictor, predict_from_pool
-from lopt.tasks.bundled import breast_cancer, diabetes, digits, iris, wine
-from lopt.tasks.closed_form import ClosedFormLoss, closed_form_loss
-from lopt.tasks.dataset import Dataset, Examples, split
-from lopt.tasks.diagonal_unitary import DiagonalUnitaryAR
-from lopt.tasks.files import idx_images, image_dataset, load_idx, load_npz
 from lopt.tasks.functions import Quadratic, QuadraticParams, Rosenbrock
-from lopt.tasks.in_context import InContextLearnerState, InContextLifetime, SequenceLevels
-from lopt.tasks.in_context_baselines import averaging, gradient_descent, least_squares, ridge
-from lopt.tasks.initial import ConstantInitial, GaussianInitial, InitialDistribution, SignInitial, SparseInitial
-from lopt.tasks.language import VOCABULARY, LanguageTask, encode, standard_library
-from lopt.tasks.letters import letters
-from lopt.tasks.lifetime import PowerLossWeight, SupervisedLearnerState, SupervisedLifetime, uniform_loss_weight
-from lopt.tasks.linear_system import LinearSystem
-from lopt.tasks.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_with_dormancy
-from lopt.tasks.one_step import OneStep
-from lopt.tasks.projected import ProjectedClassification, Projection, sample_without_replacement
-from lopt.tasks.regression import (
+from lopt.tasks.incontext.autoregression import (
+    ConstantInitial,
+    DiagonalUnitaryAR,
+    GaussianInitial,
+    InitialDistribution,
+    LinearSystem,
+    SignInitial,
+    SparseInitial,
+)
+from lopt.tasks.incontext.baselines import averaging, gradient_descent, least_squares, ridge
+from lopt.tasks.incontext.closed_form import ClosedFormLoss, closed_form_loss
+from lopt.tasks.incontext.lifetime import InContextLearnerState, InContextLifetime, SequenceLevels
+from lopt.tasks.incontext.posteriors import Prediction, PriorPredictor, predict_from_pool
+from lopt.tasks.incontext.projected import ProjectedClassification, Projection, sample_without_replacement
+from lopt.tasks.incontext.regression import (
     Criterion,
     GaussianInputs,
     Inputs,
     LinearFunction,
     LinearRegression,
+    OneStep,
     UniformInputs,
     gaussian_losses,
     mean_and_std,
     squared_errors,
 )
-from lopt.tasks.rescaled import Rescaled, RescaledVariation
-from lopt.tasks.supervised import DatasetTask, Loss, cross_entropy, squared_error
-from lopt.tasks.variation import Variation, Variations
+from lopt.tasks.supervised.data import Dataset, Examples, breast_cancer, diabetes, digits, iris, letters, split, wine
+from lopt.tasks.supervised.files import idx_images, image_dataset, load_idx, load_npz
+from lopt.tasks.supervised.lifetime import (
+    PowerLossWeight,
+    SupervisedLearnerState,
+    SupervisedLifetime,
+    Variation,
+    Variations,
+    uniform_loss_weight,
+)
+from lopt.tasks.supervised.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_with_dormancy
+from lopt.tasks.supervised.rescaled import Rescaled, RescaledVariation
+from lopt.tasks.supervised.task import (
+    VOCABULARY,
+    DatasetTask,
+    LanguageTask,
+    Loss,
+    cross_entropy,
+    encode,
+    squared_error,
+    standard_library,
+)
 
 __all__ = [
     "VOCABULARY",

@@ -2,8 +2,7 @@
 
 from lopt.training.checkpoint import Checkpoints
 from lopt.training.command import command_line, interpreter, program, resume_command, resume_line, runnable
-from lopt.training.compilation_cache import enable_compilation_cache
-from lopt.training.compiling import jit_once, jit_repeated, no_garbage_collection
+from lopt.training.compiling import enable_compilation_cache, jit_once, jit_repeated, no_garbage_collection
 from lopt.training.describe import describe
 from lopt.training.files import write_json, write_text
 from lopt.training.fit import FitResult, Learner, fit

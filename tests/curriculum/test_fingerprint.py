@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lopt.curriculum.fingerprint import fingerprint
+from lopt.curriculum.buffer import fingerprint
 from lopt.types import Level
 
 

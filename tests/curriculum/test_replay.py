@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from lopt.curriculum import ACTIVE, EMPTY, SCORED, Buffer, Proportional, Rank, Replay, extremes
-from lopt.curriculum.fingerprint import fingerprint
+from lopt.curriculum.buffer import fingerprint
 from lopt.types import NEW, UNTRACKED, Assignment, Level
 from tests.curriculum.reference_buffer import ReferenceBuffer
 

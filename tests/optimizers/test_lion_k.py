@@ -280,3 +280,24 @@ def test_the_explicit_step_equals_the_implicit_one():
         after = flat(optax.apply_updates(x, updates))
         implicit = flat(x) + EPS * (flat(kernel.map(jax.tree.map(lambda g: -(1 - B1) * g, g))) - DECAY * after)
     np.testing.assert_allclose(after, implicit, rtol=1e-12)
+
+
+def test_muon_is_lion_k_of_the_nuclear_norm_for_matrices_and_lion_for_vectors():
+    rng = np.random.default_rng(0)
+    params = {"w": jnp.array(rng.normal(size=(4, 3)), jnp.float32), "b": jnp.ones(3)}
+    optimizers = {
+        "muon": lopt.muon(0.02, weight_decay=0.1),
+        "w": lopt.lion_k(lo.Nuclear(lo.NewtonSchulz()), 0.02, 0.95, 0.95, weight_decay=0.1),
+        "b": lopt.lion(0.002, weight_decay=0.1),
+    }
+    states = {"muon": optimizers["muon"].init(params)} | {k: optimizers[k].init({k: params[k]}) for k in ("w", "b")}
+    for _ in range(3):
+        grads = {k: jnp.array(rng.normal(size=x.shape), jnp.float32) for k, x in params.items()}
+        updates, states["muon"] = optimizers["muon"].update(grads, states["muon"], params)
+        for k in ("w", "b"):
+            expected, states[k] = optimizers[k].update({k: grads[k]}, states[k], {k: params[k]})
+            np.testing.assert_allclose(updates[k], expected[k], rtol=1e-5, atol=1e-7)
+    singular = np.linalg.svd(updates["w"] + 0.02 * 0.1 * params["w"], compute_uv=False)
+    assert (0.4 * 0.02 < singular).all() and (singular < 1.6 * 0.02).all()
+    with pytest.raises(ValueError, match="expected `vectors`"):
+        lopt.muon(optax.constant_schedule(0.1))

@@ -18,7 +18,7 @@ from lopt.search.population import (
     layout_of,
     stack,
 )
-from lopt.search.population.operations import OPERATIONS
+from lopt.search.population.code import OPERATIONS
 from tests.search.random_programs import SIGNATURES, random_program, run_program
 
 LAYOUT = Layout((3, 1, 4), 2, 16)

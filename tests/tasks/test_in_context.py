@@ -9,7 +9,7 @@ import pytest
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.tasks import SequenceLevels
-from lopt.tasks.in_context import InContextLearnerState
+from lopt.tasks.incontext.lifetime import InContextLearnerState
 from tests.reference import in_context
 
 

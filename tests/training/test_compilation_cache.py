@@ -7,11 +7,11 @@ import sys
 import jax
 import pytest
 
-from lopt.training.compilation_cache import enable_compilation_cache
+from lopt.training.compiling import enable_compilation_cache
 
 CODE = """
 import jax, jax.monitoring, jax.numpy as jnp
-from lopt.training.compilation_cache import enable_compilation_cache
+from lopt.training.compiling import enable_compilation_cache
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name) if name.endswith("cache_hits") else None)
 print(enable_compilation_cache())

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.cli.command_line import near_match_error
+from envs.names import unknown_name
 from experiments.incontext.gpicl.config import StudyConfig, SweepConfig
 from experiments.incontext.gpicl.measure import last_quarter
 from experiments.incontext.gpicl.report import SEEN, UNSEEN
@@ -85,7 +85,7 @@ def points(config: StudyConfig) -> dict[str, StudyConfig]:
     sections = ("tasks", "model", "meta")
     fields = [f"{s}.{f.name}" for s in sections for f in dataclasses.fields(getattr(config, s))]
     if f"{section}.{name}" not in fields:
-        raise near_match_error("option of a sweep", config.sweep.option, fields)
+        raise unknown_name("option of a sweep", config.sweep.option, fields)
     options = getattr(config, section)
     kind = type(getattr(options, name))
     configs = {}

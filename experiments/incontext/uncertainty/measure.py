@@ -154,7 +154,7 @@ def _tuned_gradient_descent(study: Study, steps: int) -> Rule:
 
 
 def _mean_only(method: Callable[[jax.Array, jax.Array], jax.Array]) -> Rule:
-    """A rule without sigma_hat from a method of `lopt.tasks.in_context_baselines`."""
+    """A rule without sigma_hat from a method of `lopt.tasks.incontext.baselines`."""
 
     def rule(xs: jax.Array, ys: jax.Array) -> tuple[jax.Array, jax.Array]:
         return method(xs, ys[:, None])[:, 0], jnp.full(ys.shape, jnp.nan)

@@ -22,12 +22,9 @@
 
 from lopt.optimizers.kernels.box import L1, Huber, LogCosh, Relativistic, SoftThreshold
 from lopt.optimizers.kernels.groups import Group, PerLeaf
-from lopt.optimizers.kernels.newton_schulz import NewtonSchulz
-from lopt.optimizers.kernels.norms import L2, LInf, Lp
-from lopt.optimizers.kernels.nuclear import Nuclear, polar
-from lopt.optimizers.kernels.softmax import Softmax
-from lopt.optimizers.kernels.squares import HalfL1Square, HalfSquare, Quadratic
-from lopt.optimizers.kernels.top_k import TopK
+from lopt.optimizers.kernels.norms import L2, HalfL1Square, HalfSquare, LInf, Lp, Quadratic
+from lopt.optimizers.kernels.selection import Softmax, TopK
+from lopt.optimizers.kernels.spectral import NewtonSchulz, Nuclear, polar
 
 __all__ = [
     "L1",

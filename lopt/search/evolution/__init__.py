@@ -1,8 +1,7 @@
 """Search over programs: regularised evolution, its baselines, the fitness cache and funnel selection."""
 
-from lopt.search.evolution.fitness_cache import FitnessCache
 from lopt.search.evolution.funnel import Stage, funnel
-from lopt.search.evolution.individual import Individual
+from lopt.search.evolution.individual import FitnessCache, Individual
 from lopt.search.evolution.propose import Proposer, RandomSearch, Tournament
 from lopt.search.evolution.search import Batch, Candidate, Fitness, Search, SearchState
 

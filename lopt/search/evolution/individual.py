@@ -1,7 +1,7 @@
-"""Individuals of the population: programs with their fitness and ancestry."""
+"""Individuals of a population, and the cache of fitness values."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lopt.search.program import Program, parse
@@ -65,3 +65,61 @@ def _ancestors_first(individuals: Iterable[Individual]) -> Iterator[Individual]:
             chain.append(one)
             one = one.parent
         yield from reversed(chain)
+
+
+@dataclass
+class FitnessCache:
+    """Fitness by behavioural hash, and behavioural hashes by structural hash.
+
+    A program with an unknown structure is executed for a few steps on a small problem (its behavioural hash); if a
+    program with the same behaviour has been evaluated, its fitness is used.
+
+    Attributes:
+        structural_hash: hash that is equal for programs of equal structure (`canonical_hash`).
+        behavioural_hash: hash that is equal for programs with equal updates (`fingerprint`).
+        behaviours: behavioural hash by structural hash.
+        fitness: fitness by behavioural hash.
+        counts: number of queries answered by structure ("structural_hits"), of those with a new structure answered by
+            behaviour ("behavioural_hits"), and of those whose fitness was unknown ("misses").
+
+    Paper: arXiv 2302.06675 (abstract execution; structural hash); arXiv 2003.03384 (behavioural hash).
+    """
+
+    structural_hash: Callable[[Program], str]
+    behavioural_hash: Callable[[Program], str]
+    behaviours: dict[str, str] = field(default_factory=dict)
+    fitness: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=lambda: {"structural_hits": 0, "behavioural_hits": 0, "misses": 0})
+
+    def copy(self) -> "FitnessCache":
+        """A cache with the same content, which changes independently."""
+        return FitnessCache(
+            self.structural_hash, self.behavioural_hash, dict(self.behaviours), dict(self.fitness), dict(self.counts)
+        )
+
+    def key(self, program: Program) -> str:
+        """The program's key in `fitness`, its behavioural hash; counts the query."""
+        structure = self.structural_hash(program)
+        outcome = "structural_hits"
+        if structure not in self.behaviours:
+            outcome = "behavioural_hits"
+            self.behaviours[structure] = self.behavioural_hash(program)
+        key = self.behaviours[structure]
+        self.counts[outcome if key in self.fitness else "misses"] += 1
+        return key
+
+    def hit_rates(self) -> dict[str, float]:
+        """`structural_hits` and `behavioural_hits` as fractions of all queries so far; zero before the first query."""
+        total = max(sum(self.counts.values()), 1)
+        return {name: self.counts[name] / total for name in ("structural_hits", "behavioural_hits")}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The content of the cache as JSON data."""
+        # the fitness of diverged programs is minus infinity, which JSON cannot represent
+        fitness = {key: None if value == -float("inf") else value for key, value in self.fitness.items()}
+        return {"behaviours": self.behaviours, "fitness": fitness, "counts": self.counts}
+
+    def load_state_dict(self, data: dict[str, Any]) -> None:
+        """Restore the content from the data of `state_dict`."""
+        self.behaviours, self.counts = dict(data["behaviours"]), dict(data["counts"])
+        self.fitness = {key: -float("inf") if x is None else float(x) for key, x in data["fitness"].items()}

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lopt.search.evolution.fitness_cache import FitnessCache
-from lopt.search.evolution.individual import Individual, individuals_from_json, individuals_to_json
+from lopt.search.evolution.individual import FitnessCache, Individual, individuals_from_json, individuals_to_json
 from lopt.search.evolution.propose import Proposer
 from lopt.search.liveness import prune_loop
 from lopt.search.program import Program

@@ -1,36 +1,45 @@
-"""Programs as integer arrays, so that one compiled interpreter runs all of them."""
+"""Programs of a population as arrays of instructions."""
 
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax import lax
 from jaxtyping import Array, Float, Int
 
+from lopt.search.program import FUNCTIONS, Program, Type
+from lopt.search.program.program import result_type
 from lopt.types import Params
 
-NUM_INPUTS, NUM_RATES = 2, 1
-"""Number of rows of w and g, and of lr."""
+Operation = tuple[str, tuple[Type, ...]]
+"""A function's name and the types of its arguments."""
 
 
-class Code(struct.PyTreeNode):
-    """An encoded program over a register file, in which each statement writes its own row (see `Layout`).
+T, S, L = Type.T, Type.S, Type.L
 
-    Axes: n programs (optional), M = capacity statements, C = capacity constants, E1 = 1 + number of extra variables.
 
-    Attributes:
-        operations: index of each statement's operation in `operations.OPERATIONS`.
-        operands: rows that each statement reads; zero beyond its arity.
-        length: number of statements; later entries are not executed.
-        constants: constants of the program, in the order of its text.
-        outputs: rows of the update and of the new extra variables.
+REDUCTIONS = ("norm", "global_norm", "dot", "cosine_sim", "clip_by_global_norm")
+
+
+def operation(function: str, types: tuple[Type, ...]) -> Operation:
+    """The operation of a call.
+
+    If no argument is a tree and the function is not a reduction, scalars are treated as one scalar per leaf (L), which
+    saves operations.
     """
+    per_leaf = T not in types and function not in REDUCTIONS
+    return function, (L,) * len(types) if per_leaf else types
 
-    operations: Int[Array | np.ndarray, "*n M"]
-    operands: Int[Array | np.ndarray, "*n M 3"]
-    length: Int[Array | np.ndarray | np.int32, "*n"]
-    constants: Float[Array | np.ndarray, "*n C"]
-    outputs: Int[Array | np.ndarray, "*n E1"]
+
+OPERATIONS: tuple[Operation, ...] = tuple(
+    dict.fromkeys(operation(name, types) for name, f in FUNCTIONS.items() if f.arity for types in f.signatures)
+)
+"""All operations; `Code.operations` holds indices into this tuple."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,152 @@ class Layout:
         return np.repeat(np.arange(self.leaves), self.sizes)
 
 
+@functools.cache
+def branches(layout: Layout) -> tuple[Callable[[Array, Array], Array], ...]:
+    """For each operation, a function `(registers [rows, P], operands [3]) -> value [P]`."""
+    return tuple(functools.partial(_value, layout, *known) for known in OPERATIONS)
+
+
+def _value(layout: Layout, name: str, types: tuple[Type, ...], registers: Array, operands: Array) -> Array:
+    args = [_load(layout, name, types, registers, operands[i], type_) for i, type_ in enumerate(types)]
+    value = FUNCTIONS[name].evaluate(jnp, *args)
+    if type(value) is tuple:
+        value = value[0] if len(value) == 1 else jnp.stack(value)
+    if value.shape == (layout.width,) and T in types and name != "norm":
+        return value
+    value = jnp.broadcast_to(value, (layout.leaves,))
+    return lax.pad(value, jnp.zeros((), value.dtype), [(0, layout.width - layout.leaves, 0)])
+
+
+def _load(layout: Layout, name: str, types: tuple[Type, ...], registers: Array, row: Array, type_: Type) -> Any:
+    """An argument of `Function.evaluate`; a tree is passed as one leaf (the whole row), except to `norm`."""
+    if type_ == T:
+        tree = registers[row]
+        if name != "norm":
+            return (tree,)
+        starts = [sum(layout.sizes[:i]) for i in range(layout.leaves)]
+        return tuple(tree[start : start + size] for start, size in zip(starts, layout.sizes, strict=True))
+    if type_ == S:
+        return registers[row, 0]
+    leaves = lax.dynamic_slice(registers, (row, jnp.zeros_like(row)), (1, layout.leaves))[0]
+    if T in types:
+        return (leaves[layout.leaf_of],)
+    return (leaves,) if name in REDUCTIONS else leaves
+
+
+NUM_INPUTS, NUM_RATES = 2, 1
+"""Number of rows of w and g, and of lr."""
+
+
+class Code(struct.PyTreeNode):
+    """An encoded program over a register file, in which each statement writes its own row (see `Layout`).
+
+    Axes: n programs (optional), M = capacity statements, C = capacity constants, E1 = 1 + number of extra variables.
+
+    Attributes:
+        operations: index of each statement's operation in `operations.OPERATIONS`.
+        operands: rows that each statement reads; zero beyond its arity.
+        length: number of statements; later entries are not executed.
+        constants: constants of the program, in the order of its text.
+        outputs: rows of the update and of the new extra variables.
+    """
+
+    operations: Int[Array | np.ndarray, "*n M"]
+    operands: Int[Array | np.ndarray, "*n M 3"]
+    length: Int[Array | np.ndarray | np.int32, "*n"]
+    constants: Float[Array | np.ndarray, "*n C"]
+    outputs: Int[Array | np.ndarray, "*n E1"]
+
+
 def layout_of(params: Params, extras: int, capacity: int = 32) -> Layout:
     """The layout for learners with parameters of these shapes; see `Layout` for `extras` and `capacity`."""
     return Layout(tuple(int(x.size) for x in jax.tree.leaves(params)), extras, capacity)
+
+
+_INDEX = {known: i for i, known in enumerate(OPERATIONS)}
+
+
+def encode(program: Program, layout: Layout) -> Code:
+    """A valid program as numpy arrays.
+
+    All statements are encoded, dead ones included; prune the program first. Extra variables of the layout that the
+    program does not have stay zero.
+
+    Raises:
+        ValueError: a number of inputs other than two, more extra variables than the layout's, or more statements or
+            constants than its capacity.
+    """
+    if len(program.inputs) != 2 or len(program.extras) > layout.extras:
+        raise ValueError(
+            f"encode: expected two inputs and at most {layout.extras} extra variables (got {len(program.inputs)} and "
+            f"{len(program.extras)})"
+        )
+    if len(program.statements) > layout.capacity:
+        raise ValueError(f"encode: expected at most {layout.capacity} statements (got {len(program.statements)})")
+    return _Encoder(layout, program).code()
+
+
+def empty_code(layout: Layout) -> Code:
+    """The code of a program without statements."""
+    m = layout.capacity
+    outputs = np.zeros(1 + layout.extras, np.int32)
+    return Code(np.zeros(m, np.int32), np.zeros((m, 3), np.int32), np.int32(0), np.zeros(m), outputs)
+
+
+class _Encoder:
+    """Assigns rows to variables and constants while it encodes the statements in order."""
+
+    def __init__(self, layout: Layout, program: Program):
+        self.layout, self.program = layout, program
+        self.rows = {name: i for i, name in enumerate((*program.inputs, *program.extras))}
+        self.types = dict.fromkeys(self.rows, Type.T) | {program.rate: Type.S}
+        self.rows[program.rate] = layout.learning_rate
+        self.constants: list[float] = []
+        self.statements: list[tuple[int, list[int]]] = []
+
+    def code(self) -> Code:
+        for statement in self.program.statements:
+            self.add(statement.target, statement.function, statement.args)
+        capacity = self.layout.capacity
+        if len(self.constants) > capacity:
+            raise ValueError(f"encode: expected at most {capacity} constants (got {len(self.constants)})")
+        operations, operands = np.zeros(capacity, np.int32), np.zeros((capacity, 3), np.int32)
+        for i, (index, rows) in enumerate(self.statements):
+            operations[i] = index
+            operands[i, : len(rows)] = rows
+        constants = np.zeros(capacity)
+        constants[: len(self.constants)] = self.constants
+        unused = range(2 + len(self.program.extras), 2 + self.layout.extras)
+        outputs = np.array([*(self.rows[name] for name in self.program.outputs), *unused], np.int32)
+        return Code(operations, operands, np.int32(len(self.statements)), constants, outputs)
+
+    def add(self, target: str, function: str, args: Sequence[str | float]) -> None:
+        if not args:
+            # a function without arguments is encoded as a constant
+            row, type_ = self.constant(float(FUNCTIONS[function].evaluate(np))), Type.S
+        else:
+            types = tuple(self.types[arg] if isinstance(arg, str) else Type.S for arg in args)
+            rows = [self.rows[arg] if isinstance(arg, str) else self.constant(arg) for arg in args]
+            type_ = result_type(function, types)
+            row = self.layout.first_statement + len(self.statements)
+            self.statements.append((_INDEX[operation(function, types)], rows))
+        self.rows[target], self.types[target] = row, type_
+
+    def constant(self, value: float) -> int:
+        self.constants.append(value)
+        return self.layout.learning_rate + len(self.constants)
+
+
+def stack(codes: Sequence[Code], number: int | None = None) -> Code:
+    """Codes stacked along a new first axis, padded with empty programs to length `number` if it is given.
+
+    Raises:
+        ValueError: no codes, or more than `number`.
+    """
+    if not 1 <= len(codes) <= (number or len(codes)):
+        raise ValueError(f"stack: expected between 1 and {number} codes (got {len(codes)})")
+    padding = (number or len(codes)) - len(codes)
+    lanes = [*codes, *[jax.tree.map(np.zeros_like, codes[0])] * padding]
+    stacked = jax.tree.map(lambda *x: np.stack(x), *lanes)
+    with np.errstate(over="ignore"):  # constants too large for float32 become infinite
+        return stacked.replace(constants=stacked.constants.astype(jnp.result_type(float)))

@@ -11,11 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lopt.search.population.code import Code, Layout, layout_of
-from lopt.search.population.encode import empty_code, encode, stack
+from lopt.search.population.code import Code, Layout, empty_code, encode, layout_of, stack
 from lopt.search.population.interpret import Interpreter, interpret_sequential
-from lopt.search.population.proxy import Proxy
-from lopt.search.population.training import Learners, init_learners, make_train
+from lopt.search.population.training import Learners, Proxy, init_learners, make_train
 from lopt.search.program import Program
 
 

@@ -3,8 +3,7 @@
 from lopt.search.program.functions import FUNCTIONS, STRICT, Function, Type
 from lopt.search.program.interpret import evaluator, interpret
 from lopt.search.program.parse import ProgramError, parse
-from lopt.search.program.program import Program, Statement
-from lopt.search.program.types import types_of
+from lopt.search.program.program import Program, Statement, types_of
 
 __all__ = [
     "FUNCTIONS",

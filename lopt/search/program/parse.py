@@ -5,8 +5,15 @@ import textwrap
 from typing import Any
 
 from lopt.search.program.functions import FUNCTIONS, INFIX, SHORT, Type
-from lopt.search.program.program import Program, Statement
-from lopt.search.program.types import check_outputs, parameter_types, result_type, suggestion, type_of
+from lopt.search.program.program import (
+    Program,
+    Statement,
+    check_outputs,
+    parameter_types,
+    result_type,
+    suggestion,
+    type_of,
+)
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _FORM = "def train(w, g, <extra variables>, lr): ... return update, <extra variables>"

@@ -1,9 +1,12 @@
-"""Programs: update rules of optimizers as straight-line code."""
+"""Programs, their statements, and the types of their variables."""
 
-from collections.abc import Iterable, Sequence
+import difflib
+import keyword
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lopt.search.program.functions import INFIX, SHORT
+from lopt.search.program.functions import FUNCTIONS, INFIX, SHORT, Function, Type
 
 SIGNS = {name: sign for sign, name in INFIX.items()}
 """Infix operators by function name."""
@@ -102,3 +105,118 @@ def call_text(function: str, args: Sequence[str]) -> str:
     if function in SIGNS:
         return f" {SIGNS[function]} ".join(args)
     return f"{_SHORT.get(function, function)}({', '.join(args)})"
+
+
+_RESULTS = {name: function.signatures for name, function in FUNCTIONS.items()}
+
+
+def types_of(program: Program, functions: Mapping[str, Function] = FUNCTIONS) -> tuple[Type, ...]:
+    """The type of each statement's value, after a check of the whole program.
+
+    Raises:
+        ValueError: an unknown function or variable, arguments of a type or number that the function does not admit, a
+            constant that is not finite, an output that is not of type T, or a number of outputs other than that of the
+            update and the extra variables.
+    """
+    bound = parameter_types(program)
+    types = []
+    for i, statement in enumerate(program.statements):
+        try:
+            args = [type_of(arg, bound) for arg in statement.args]
+            bound[_name(statement.target)] = result_type(statement.function, args, functions)
+        except ValueError as error:
+            raise ValueError(f"statement {i}, {statement.text()!r}: {error}") from error
+        types.append(bound[statement.target])
+    check_outputs(program.outputs, bound, len(program.extras))
+    return tuple(types)
+
+
+def parameter_types(program: Program) -> dict[str, Type]:
+    """The types of the parameters by name.
+
+    Raises:
+        ValueError: two parameters of one name, or a name that is not an identifier.
+    """
+    names = program.parameters
+    if len(set(names)) < len(names):
+        raise ValueError(f"parameters must have different names (got {', '.join(names)})")
+    return {_name(name): Type.S if name == program.rate else Type.T for name in names}
+
+
+def types_before(program: Program, position: int) -> dict[str, Type]:
+    """The types of the variables bound before a statement of a valid program; faster than `types_of`.
+
+    Raises:
+        KeyError: the program is not valid up to this position.
+    """
+    bound = dict.fromkeys(program.parameters, Type.T)
+    bound[program.rate] = Type.S
+    for statement in program.statements[:position]:
+        types = tuple([bound[arg] if type(arg) is str else Type.S for arg in statement.args])
+        bound[statement.target] = _RESULTS[statement.function][types]
+    return bound
+
+
+def type_of(arg: str | float, bound: Mapping[str, Type]) -> Type:
+    """The type of an argument, given the types of the bound variables.
+
+    Raises:
+        ValueError: an unbound name, or a constant that is not finite.
+    """
+    if isinstance(arg, str):
+        if arg not in bound:
+            raise ValueError(f"{arg!r} is not bound here{suggestion(arg, bound)}")
+        return bound[arg]
+    if not math.isfinite(arg):
+        raise ValueError(f"constants must be finite (got {arg})")
+    return Type.S
+
+
+def result_type(name: str, args: Sequence[Type], functions: Mapping[str, Function] = FUNCTIONS) -> Type:
+    """The type of a call's value, given the types of its arguments.
+
+    Raises:
+        ValueError: an unknown function, or one that does not admit these arguments.
+    """
+    if name not in functions:
+        raise ValueError(f"there is no function {name!r}{suggestion(name, functions)}")
+    function = functions[name]
+    if len(args) != function.arity:
+        raise ValueError(f"{name} takes {function.arity} argument{'s' * (function.arity != 1)} (got {len(args)})")
+    if tuple(args) not in function.signatures:
+        expected = ", ".join("".join(types) for types in _names(function)) or "none: it is defined for integers only"
+        got = "".join(arg.name for arg in args)
+        raise ValueError(
+            f"{name} does not take arguments of the types {got} (expected {expected}; T is a tree like the weights, "
+            "S a scalar, L one scalar per leaf)"
+        )
+    return function.signatures[tuple(args)]
+
+
+def check_outputs(outputs: Sequence[str], bound: Mapping[str, Type], num_extras: int) -> None:
+    """Check the number and types of a program's outputs.
+
+    Raises:
+        ValueError: a number of outputs other than 1 + `num_extras`, or an output that is not of type T.
+    """
+    if len(outputs) != 1 + num_extras:
+        raise ValueError(f"return must give the update and {num_extras} extra variables (got {len(outputs)} values)")
+    for name in outputs:
+        if type_of(name, bound) != Type.T:
+            raise ValueError(f"return: {name} must be a tree like the weights, T (got {bound[name].name})")
+
+
+def suggestion(name: str, names: Collection[str]) -> str:
+    """The end of an error message that suggests near matches of `name`; empty if there are none."""
+    matches = difflib.get_close_matches(name, names, n=3)
+    return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
+
+
+def _names(function: Function) -> list[list[str]]:
+    return [[type.name for type in types] for types in function.signatures]
+
+
+def _name(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise ValueError(f"{name!r} is not a name")
+    return name

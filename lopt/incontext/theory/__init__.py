@@ -1,0 +1,1 @@
+"""Single layers of attention with a known solution."""

@@ -1,0 +1,179 @@
+"""Single layers of linear attention and the gradient steps that they can make."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Inexact
+
+from lopt.incontext.models.common import check_positive, check_sequence
+from lopt.types import Key, Theta
+
+
+def merged_attention(
+    pv: Float[Array, "O D"],
+    kq: Float[Array, "D D"],
+    tokens: Inexact[Array, "T D"],
+    visible: Bool[Array, "T T"] | None = None,
+) -> Inexact[Array, "T O"]:
+    """Unnormalised linear attention y_t = sum_s W_PV e_s (e_s^* W_KQ e_t) over the visible tokens s.
+
+    Args:
+        pv: W_PV, the product of output projection and value matrix.
+        kq: W_KQ = W_K^T W_Q, the product of key and query matrices.
+        tokens: e_1, ..., e_T, real or complex; e_s^* is the conjugate transpose.
+        visible: whether token t attends to token s, `[t, s]`; None for all.
+    """
+    scores = (tokens @ kq.T) @ tokens.conj().T  # [t, s]
+    if visible is not None:
+        scores = jnp.where(visible, scores, 0.0)
+    return scores @ (tokens @ pv.T)
+
+
+def paired_tokens(xs: Float[Array, "T X"], ys_prev: Float[Array, "T Y"]) -> Float[Array, "T X2Y"]:
+    """Tokens e_t = (x_t, x_{t-1}, y_{t-1}) with x_0 = 0: the query x_t together with the previous example.
+
+    A single layer of linear attention cannot combine x_{t-1} and y_{t-1} from different tokens. In next-token
+    prediction, where y_t = x_{t+1}, the tokens are (x_t, x_{t-1}, x_t).
+
+    Paper: arXiv 2309.05858, section 3 (constructed tokens).
+    """
+    previous = jnp.concatenate([jnp.zeros_like(xs[:1]), xs[:-1]])
+    return jnp.concatenate([xs, previous, ys_prev], -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneStepAttention:
+    """One head of causal linear attention on `paired_tokens`: y_t = W_PV E_t E_t^T W_KQ e_t / (t - 1).
+
+    With the weights `gradient_descent(eta)`, y_t = eta / (t - 1) sum_{s<t} y_s x_s^T x_t, the prediction after one step
+    of gradient descent from zero on the examples before position t.
+
+    Attributes:
+        inputs: width of x.
+        targets: width of y.
+        outputs: width of a prediction.
+        scale: standard deviation of the initial weights.
+
+    Raises:
+        ValueError: a size is below one, or `scale` is negative.
+
+    Paper: arXiv 2212.07677, proposition 1; causal and divided by t - 1 as in arXiv 2405.16845.
+    Differs: at t = 1, where the context is empty, the sum is divided by one.
+    """
+
+    inputs: int
+    targets: int
+    outputs: int
+    scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_positive(self, "inputs", "targets", "outputs")
+        if self.scale < 0:
+            raise ValueError(f"OneStepAttention: scale must not be negative (got {self.scale})")
+
+    def init(self, key: Key) -> Theta:
+        """Initial weights `pv` and `kq`, with i.i.d. entries from N(0, scale^2)."""
+        key_pv, key_kq = jax.random.split(key)
+        width = 2 * self.inputs + self.targets
+        return {
+            "pv": self.scale * jax.random.normal(key_pv, (self.outputs, width)),
+            "kq": self.scale * jax.random.normal(key_kq, (width, width)),
+        }
+
+    def gradient_descent(self, step_size: float) -> Theta:
+        """The weights of one step of gradient descent with step size eta.
+
+        W_PV is eta I on y_{t-1}, W_KQ compares x_{t-1} with x_t, and all other entries are zero.
+
+        Raises:
+            ValueError: `outputs` differs from `targets`.
+        """
+        if self.outputs != self.targets:
+            raise ValueError(f"OneStepAttention: outputs must equal targets (got {self.outputs} and {self.targets})")
+        x, width = self.inputs, 2 * self.inputs + self.targets
+        pv = jnp.zeros((self.outputs, width)).at[:, 2 * x :].set(step_size * jnp.eye(self.outputs))
+        return {"pv": pv, "kq": jnp.zeros((width, width)).at[x : 2 * x, :x].set(jnp.eye(x))}
+
+    def apply(self, theta: Theta, xs: Float[Array, "T X"], ys_prev: Float[Array, "T Y"]) -> Float[Array, "T F"]:
+        """Predictions `[T, outputs]` of y_t from x_1, ..., x_t and y_1, ..., y_{t-1}."""
+        check_sequence(self, xs, ys_prev)
+        length = len(xs)
+        sums = merged_attention(theta["pv"], theta["kq"], paired_tokens(xs, ys_prev), jnp.tri(length, dtype=bool))
+        return sums / jnp.maximum(jnp.arange(length), 1)[:, None]
+
+    def state_size(self, length: int) -> int:
+        """W_PV E_t E_t^T and the previous x, independent of `length`."""
+        return self.outputs * (2 * self.inputs + self.targets) + self.inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotAttention:
+    """K layers e_j <- e_j + W_PV E E^T W_KQ e_j / N over N example tokens (x_i, y_i) and a query token (x_q, 0).
+
+    The prediction is minus the second half of the query token after the last layer. With the weights
+    `gradient_descent(eta, gamma)`, every layer is a step of gradient descent from zero on
+    1/2 sum_i |y_i - W x_i|^2 / N with step size eta; the residuals replace the y_i. With gamma > 0 a layer also
+    transforms the inputs, x_j <- (I - gamma X^T X / N) x_j, which improves the condition number (GD++).
+
+    Attributes:
+        inputs: width of x.
+        targets: width of y.
+        layers: K.
+        scale: standard deviation of the initial weights.
+
+    Raises:
+        ValueError: a size is below one, or `scale` is negative.
+
+    Paper: arXiv 2212.07677, proposition 1, and section 4 for GD++.
+    Differs: key and query matrix, and projection and value matrix, are merged into one matrix each; the factor 1 / N is
+        explicit, where the paper has it in the projection; no token attends to the query, whose second half is a
+        prediction and not a residual after the first layer.
+    """
+
+    inputs: int
+    targets: int
+    layers: int = 1
+    scale: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_positive(self, "inputs", "targets", "layers")
+        if self.scale < 0:
+            raise ValueError(f"FewShotAttention: scale must not be negative (got {self.scale})")
+
+    def init(self, key: Key) -> Theta:
+        """Initial weights `pv` and `kq` `[K, ...]`, with i.i.d. entries from N(0, scale^2)."""
+        key_pv, key_kq = jax.random.split(key)
+        width = self.inputs + self.targets
+        shape = (self.layers, width, width)
+        return {
+            "pv": self.scale * jax.random.normal(key_pv, shape),
+            "kq": self.scale * jax.random.normal(key_kq, shape),
+        }
+
+    def gradient_descent(self, step_size: float, curvature: float = 0.0) -> Theta:
+        """The weights of K equal steps of gradient descent (GD++ if gamma is positive).
+
+        Args:
+            step_size: eta; W_PV is -eta I in the block of y.
+            curvature: gamma; W_PV is -gamma I in the block of x.
+        """
+        x, y = self.inputs, self.targets
+        sizes = jnp.concatenate([jnp.full(x, curvature), jnp.full(y, step_size)])
+        inputs_only = jnp.concatenate([jnp.ones(x), jnp.zeros(y)])
+        pv, kq = jnp.diag(-sizes), jnp.diag(inputs_only)
+        return {"pv": jnp.stack([pv] * self.layers), "kq": jnp.stack([kq] * self.layers)}
+
+    def apply(
+        self, theta: Theta, xs: Float[Array, "N X"], ys: Float[Array, "N Y"], query: Float[Array, " X"]
+    ) -> Float[Array, " Y"]:
+        """The prediction `[targets]` for the query x_q, given N examples."""
+        tokens = jnp.concatenate([xs, ys], -1)
+        query_token = jnp.concatenate([query, jnp.zeros(self.targets)])
+        tokens = jnp.concatenate([tokens, query_token[None]])
+        visible = jnp.broadcast_to(jnp.arange(len(tokens)) < len(xs), (len(tokens), len(tokens)))
+
+        def layer(tokens, theta):
+            return tokens + merged_attention(theta["pv"], theta["kq"], tokens, visible) / len(xs), None
+
+        return -jax.lax.scan(layer, tokens, theta)[0][-1, self.inputs :]

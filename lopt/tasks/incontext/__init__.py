@@ -1,0 +1,1 @@
+"""Tasks for in-context learners, classical baselines and exact posteriors."""

@@ -1,0 +1,1 @@
+"""Supervised tasks, and the lifetimes of models that learn them."""
