@@ -5,6 +5,7 @@ if __name__ == "__main__":
 """
 
 import importlib
+import inspect
 import linecache
 import os
 import sys
@@ -84,8 +85,9 @@ def parse(config_class: type[Config], presets: Mapping[str, Config], argv: Seque
     name, rest = _take_preset(sys.argv[1:] if argv is None else argv)
     names = list(presets)
     base = choose("preset", names[0] if name is None else name, presets)
+    about = inspect.cleandoc(config_class.__doc__ or "").split("\n\nRaises:")[0]
     description = (
-        f"{(config_class.__doc__ or '').strip()}\n\nPresets (--preset NAME, default {names[0]}): "
+        f"{about}\n\nPresets (--preset NAME, default {names[0]}): "
         f"{', '.join(names)}. Defaults below are those of the chosen preset."
     )
     return tyro.cli(config_class, args=rest, default=base, prog=program(), description=description)

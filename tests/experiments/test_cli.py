@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from experiments.cli import command_line as cli
+from experiments.grid.config import StudyConfig
 from lopt.training import command
 from tests.training.toy import PRESETS, ToyConfig
 
@@ -135,3 +136,15 @@ def test_bad_input_ends_the_process_with_one_line_and_no_folder(tmp_path):
     assert result.returncode == 2
     assert result.stderr == "error: unknown preset 'papre'; did you mean paper? choose from paper, quick\n"
     assert not (tmp_path / "run").exists()
+
+
+def test_the_studies_are_listed():
+    ran = subprocess.run([sys.executable, "-m", "experiments"], capture_output=True, text=True, check=True)
+    for name in ("groove", "lpo", "lion_search", "benchmark", "seeds"):
+        assert f"python -m experiments.{name} " in ran.stdout
+
+
+def test_help_does_not_speak_of_exceptions(capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(StudyConfig, {"quick": StudyConfig()}, ["--help"])
+    assert "Raises" not in capsys.readouterr().out
