@@ -13,7 +13,7 @@ import tyro
 from experiments.search.build import CONSTANTS, EVOLUTION, RANDOM
 from experiments.search.measure import BEST, BEST_RANDOM, CHOSEN, UNTUNED
 from experiments.search.report import STATISTICS
-from lopt.evaluation import plots, table
+from lopt.evaluation import plots, student_interval, table
 from lopt.training import command_line, read_metrics, write_json, write_text
 
 SEARCHES = (EVOLUTION, CONSTANTS, RANDOM)
@@ -94,15 +94,12 @@ def final_budget(runs: Sequence[Run], name: str) -> float:
     return min(run.rows[-1][f"{name}/evaluated"] for run in runs)
 
 
-def estimate(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard error over the first axis."""
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def mean_and_error(values: np.ndarray, digits: int = 3) -> str:
-    """Mean and standard error over the first axis as text."""
-    middle, error = estimate(values)
-    return f"{middle:.{digits}f} ± {error:.{digits}f}"
+def with_interval(values: np.ndarray, digits: int = 3) -> str:
+    """Mean over the runs with Student's 95 % interval, as text."""
+    if len(values) < 2:
+        return " ".join(f"{value:.{digits}f}" for value in values)
+    interval = student_interval(values)
+    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
 def summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
@@ -116,7 +113,7 @@ def summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
             + table(
                 ("program", "mean", "per seed"),
                 [
-                    (name, mean_and_error(np.array(x)), " ".join(f"{one:.3f}" for one in x))
+                    (name, with_interval(np.array(x)), " ".join(f"{one:.3f}" for one in x))
                     for name, x in differences.items()
                 ],
             )
@@ -125,7 +122,7 @@ def summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
     text += "\n\nMeta-test: log10 of the held-out loss relative to that of tuned AdamW, on other seeds:\n\n" + table(
         ("task", "program", "mean", "per seed"),
         [
-            (task, name, mean_and_error(np.array(values)), " ".join(f"{x:.2f}" for x in values))
+            (task, name, with_interval(np.array(values)), " ".join(f"{x:.2f}" for x in values))
             for task, row in ratios.items()
             for name, values in row.items()
         ],
@@ -141,21 +138,21 @@ def searches_summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
     for name in SEARCHES:
         for budget in dict.fromkeys((end, final_budget(runs, name))):
             best, validation = (metric_at(runs, name, w, np.array([budget]))[:, 0] for w in ("best", "validation"))
-            difference = "-" if name == EVOLUTION else mean_and_error(evolution - best)
+            difference = "-" if name == EVOLUTION else with_interval(evolution - best)
             per_seed = " ".join(f"{x:.3f}" for x in best)
             diverged = np.isinf(validation)
             described = (
-                f"{diverged.sum()} diverged, else {mean_and_error(validation[~diverged])}"
+                f"{diverged.sum()} diverged, else {with_interval(validation[~diverged])}"
                 if diverged.any()
-                else mean_and_error(validation)
+                else with_interval(validation)
             )
-            rows.append((name, f"{budget:,.0f}", mean_and_error(best), difference, per_seed, described))
+            rows.append((name, f"{budget:,.0f}", with_interval(best), difference, per_seed, described))
             finite = [float(x) if np.isfinite(x) else None for x in validation]  # minus infinity: diverged
             data[f"{name}, {budget:.0f} programs"] = {"fitness": best.tolist(), "validation": finite}
     header = ("search", "evaluated", "best fitness", "evolution minus this", "per seed", "meta-validation")
     points = np.linspace(0, end, 6)[1:]
     fractions = [
-        (label, *(mean_and_error(x, 2) for x in metric_at(runs, EVOLUTION, metric, points).T))
+        (label, *(with_interval(x, 2) for x in metric_at(runs, EVOLUTION, metric, points).T))
         for metric, label in STATISTICS.items()
     ]
     text = (
@@ -204,9 +201,14 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 
 
 def _band(axis: Any, x: np.ndarray, values: np.ndarray, color: str, label: str) -> None:
-    middle, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
-    axis.fill_between(x, middle - error, middle + error, color=color, alpha=0.25, linewidth=0)
-    axis.plot(x, middle, color=color, label=label)
+    finite = np.where(np.isfinite(values), values, np.nan)
+    if len(values) > 1:
+        ends = [student_interval(column) for column in finite.T if np.isfinite(column).all()]
+        inside = np.isfinite(finite).all(0)
+        axis.fill_between(
+            x[inside], [i.low for i in ends], [i.high for i in ends], color=color, alpha=0.25, linewidth=0
+        )
+    axis.plot(x, values.mean(0), color=color, label=label)
 
 
 def main() -> None:

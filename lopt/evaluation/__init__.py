@@ -15,6 +15,7 @@ from lopt.evaluation.statistics import (
     mean,
     paired_difference,
     performance_profile,
+    student_interval,
 )
 from lopt.evaluation.unfinished import join_notes, report_unfinished
 
@@ -42,6 +43,7 @@ __all__ = [
     "mean",
     "paired_difference",
     "performance_profile",
+    "student_interval",
     "plots",
     "table",
     "write_report",

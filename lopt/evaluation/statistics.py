@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 Statistic = Callable[..., Any]
 """From one array of scores, or from several, to a number."""
@@ -174,6 +175,23 @@ def bootstrap_samples(
     tail = 50 * (1 - confidence)
     low, high = np.nanpercentile(drawn, [tail, 100 - tail])
     return Interval(float(statistic(*(sample.values for sample in samples))), float(low), float(high))
+
+
+def student_interval(samples: np.ndarray, *, confidence: float = 0.95) -> Interval:
+    """The mean of independent samples `[n]` with Student's confidence interval, for the few samples of a few seeds.
+
+    mean +- t_{n-1} s / sqrt(n), with s the standard deviation of the sample; exact for normal samples, where the
+    percentile bootstrap is too narrow.
+
+    Raises:
+        ValueError: fewer than two samples, or one that is not finite.
+    """
+    values = Sample(samples, (Axis.NESTED,)).values
+    if values.size < 2:
+        raise ValueError(f"student_interval: expected at least two samples (got {values.size})")
+    half = float(stats.t.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / values.size**0.5)
+    middle = float(values.mean())
+    return Interval(middle, middle - half, middle + half)
 
 
 def performance_profile(

@@ -139,8 +139,9 @@ def draw(config: StudyConfig, results: Results, folder: RunFolder) -> None:
             for color, (reference, curve) in zip(plots.COLORS[1:], results.references[name].items(), strict=False):
                 axis.plot(positions, curve, color=color, linewidth=1, label=reference)
             accuracy = measurement.accuracy.mean(0)
-            error = 1.96 * np.sqrt(accuracy * (1 - accuracy) / len(measurement.accuracy))
-            axis.fill_between(positions, accuracy - error, accuracy + error, color=plots.COLORS[0], alpha=0.2, lw=0)
+            ends = [bootstrap(x.astype(float), mean, resamples=500) for x in measurement.accuracy.T]
+            low, high = [one.low for one in ends], [one.high for one in ends]
+            axis.fill_between(positions, low, high, color=plots.COLORS[0], alpha=0.2, lw=0)
             axis.plot(positions, accuracy, color=plots.COLORS[0], linewidth=2, label=config.model.name)
             axis.set(title=name, ylim=(0, 1.02))
         for axis in axes.flat[len(results.curves) :]:

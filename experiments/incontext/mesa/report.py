@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
 
 from experiments.incontext.mesa import pictures
 from experiments.incontext.mesa.config import MesaConfig
 from experiments.incontext.mesa.diagonal_unitary import Evaluation, Variant
-from lopt.evaluation import Interval, image, table, write_report, write_results
+from lopt.evaluation import Axis, Interval, bootstrap, image, student_interval, table, write_report, write_results
 from lopt.tasks import OneStep
 from lopt.training import RunFolder
 from lopt.types import Theta
@@ -85,18 +84,9 @@ class Results:
     systems: LinearSystemResults
 
 
-def interval(samples: np.ndarray) -> Interval:
-    """Mean and Student's 95 % confidence interval of independent samples `[n]`."""
-    samples = np.asarray(samples, np.float64)
-    half = stats.t.ppf(0.975, len(samples) - 1) * samples.std(ddof=1) / len(samples) ** 0.5
-    return Interval(float(samples.mean()), float(samples.mean() - half), float(samples.mean() + half))
-
-
 def ratio(samples: np.ndarray) -> Interval:
-    """Ratio of the sums of the two columns of `[n, 2]`, with a 95 % interval by the delta method."""
-    value = samples[:, 0].sum() / samples[:, 1].sum()
-    around = interval((samples[:, 0] - value * samples[:, 1]) / samples[:, 1].mean())
-    return Interval(value, value + around.low, value + around.high)
+    """Ratio of the sums of the two columns of `[n, 2]`, with a 95 % bootstrap interval over the rows."""
+    return bootstrap(samples, lambda x: x[:, 0].sum() / x[:, 1].sum(), axes=(Axis.CROSSED, Axis.FIXED))
 
 
 def write(config: MesaConfig, folder: RunFolder, results: Results) -> None:
@@ -176,9 +166,9 @@ def _diagonal_unitary(config: MesaConfig, results: Results) -> Iterator[Row]:
         flow_products, flow_differences = _invariants(variant, part.flow_end)
         for i, (a, b) in enumerate(config.diagonal_unitary.initial_weights):
             model = f"{name} from ({a:g}, {b:g})"
-            yield model, "ab", limit if covered else "-", float(flow_products[i]), interval(products[:, i])
+            yield model, "ab", limit if covered else "-", float(flow_products[i]), student_interval(products[:, i])
             delta = a * a - b * b if covered else "-"
-            yield model, "a^2 - b^2", delta, float(flow_differences[i]), interval(differences[:, i])
+            yield model, "a^2 - b^2", delta, float(flow_differences[i]), student_interval(differences[:, i])
         for j, quantity in enumerate(("largest off-diagonal entry, same blocks", "largest entry, other blocks")):
             thetas = _unstack(part.flow_end), _unstack(part.trained, 2)
             flow, trained = ([variant.largest_off_diagonal(theta)[j] for theta in group] for group in thetas)
@@ -187,10 +177,10 @@ def _diagonal_unitary(config: MesaConfig, results: Results) -> Iterator[Row]:
         yield name, "c* by regression on the one-step prediction", limit, "-", ratio(part.evaluation.slopes)
         evaluations = part.flow_evaluation, part.evaluation
         error = float(task.relative_error(limit)[-1]) if covered else "-"
-        of_flow, of_trained = (interval(x.errors[:, -1]) for x in evaluations)
+        of_flow, of_trained = (student_interval(x.errors[:, -1]) for x in evaluations)
         yield name, "relative error at t = T - 1", error, of_flow, of_trained
         mean_ratio = limit * variant.nonzero_second_moment if covered else "-"
-        of_flow, of_trained = (interval(x.ratios) for x in evaluations)
+        of_flow, of_trained = (student_interval(x.ratios) for x in evaluations)
         yield name, "prediction / target at t = T - 1", mean_ratio, of_flow, of_trained
 
 
@@ -211,7 +201,7 @@ def _invariants(variant: Variant, theta: Theta) -> tuple[np.ndarray, np.ndarray]
 def _few_shot(results: FewShotResults) -> Iterator[Row]:
     theory = results.theory
     yield "few-shot attention", "step size eta", theory.step_size, "-", results.step_size
-    yield "few-shot attention", "loss", theory.loss(theory.step_size), "-", interval(results.losses)
+    yield "few-shot attention", "loss", theory.loss(theory.step_size), "-", student_interval(results.losses)
 
 
 def _systems(results: LinearSystemResults) -> Iterator[Row]:
@@ -219,4 +209,10 @@ def _systems(results: LinearSystemResults) -> Iterator[Row]:
     for name in ("linear attention", "mesa-layer"):
         for quantity, t in (("last loss", -1), ("mean loss", slice(None))):
             losses, theory = (x[:, t].reshape(len(ridge), -1).mean(1) for x in (results.losses[name], ridge))
-            yield f"{name} on linear systems", f"{quantity} (theory: ridge)", interval(theory), "-", interval(losses)
+            yield (
+                f"{name} on linear systems",
+                f"{quantity} (theory: ridge)",
+                student_interval(theory),
+                "-",
+                student_interval(losses),
+            )
