@@ -13,7 +13,7 @@ import tyro
 from experiments.search.build import CONSTANTS, EVOLUTION, RANDOM
 from experiments.search.measure import BEST, BEST_RANDOM, CHOSEN, UNTUNED
 from experiments.search.report import STATISTICS
-from lopt.evaluation import plots, student_interval, table
+from lopt.evaluation import plots, t_interval, table
 from lopt.training import command_line, read_metrics, write_json, write_text
 
 SEARCHES = (EVOLUTION, CONSTANTS, RANDOM)
@@ -98,7 +98,7 @@ def with_interval(values: np.ndarray, digits: int = 3) -> str:
     """Mean over the runs with Student's 95 % interval, as text."""
     if len(values) < 2:
         return " ".join(f"{value:.{digits}f}" for value in values)
-    interval = student_interval(values)
+    interval = t_interval(values)
     return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
@@ -203,7 +203,7 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 def _band(axis: Any, x: np.ndarray, values: np.ndarray, color: str, label: str) -> None:
     finite = np.where(np.isfinite(values), values, np.nan)
     if len(values) > 1:
-        ends = [student_interval(column) for column in finite.T if np.isfinite(column).all()]
+        ends = [t_interval(column) for column in finite.T if np.isfinite(column).all()]
         inside = np.isfinite(finite).all(0)
         axis.fill_between(
             x[inside], [i.low for i in ends], [i.high for i in ends], color=color, alpha=0.25, linewidth=0

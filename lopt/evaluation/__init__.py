@@ -15,7 +15,7 @@ from lopt.evaluation.statistics import (
     mean,
     paired_difference,
     performance_profile,
-    student_interval,
+    t_interval,
 )
 from lopt.evaluation.unfinished import join_notes, report_unfinished
 
@@ -43,7 +43,7 @@ __all__ = [
     "mean",
     "paired_difference",
     "performance_profile",
-    "student_interval",
+    "t_interval",
     "plots",
     "table",
     "write_report",

@@ -177,7 +177,7 @@ def bootstrap_samples(
     return Interval(float(statistic(*(sample.values for sample in samples))), float(low), float(high))
 
 
-def student_interval(samples: np.ndarray, *, confidence: float = 0.95) -> Interval:
+def t_interval(samples: np.ndarray, *, confidence: float = 0.95) -> Interval:
     """The mean of independent samples `[n]` with Student's confidence interval, for the few samples of a few seeds.
 
     mean +- t_{n-1} s / sqrt(n), with s the standard deviation of the sample; exact for normal samples, where the
@@ -188,7 +188,7 @@ def student_interval(samples: np.ndarray, *, confidence: float = 0.95) -> Interv
     """
     values = Sample(samples, (Axis.NESTED,)).values
     if values.size < 2:
-        raise ValueError(f"student_interval: expected at least two samples (got {values.size})")
+        raise ValueError(f"t_interval: expected at least two samples (got {values.size})")
     half = float(stats.t.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / values.size**0.5)
     middle = float(values.mean())
     return Interval(middle, middle - half, middle + half)

@@ -13,7 +13,7 @@ from lopt.evaluation import (
     mean,
     paired_difference,
     performance_profile,
-    student_interval,
+    t_interval,
 )
 
 CROSSED, NESTED, FIXED = Axis.CROSSED, Axis.NESTED, Axis.FIXED
@@ -157,11 +157,11 @@ def test_crossed_axes_must_have_one_length():
         Sample(np.zeros((2, 3)), (CROSSED,))
 
 
-def test_students_interval_covers_and_is_exact_for_few_samples():
+def test_the_t_interval_covers_and_is_exact_for_few_samples():
     rng = np.random.default_rng(6)
-    covered = np.mean([(i := student_interval(rng.normal(size=3))).low <= 0 <= i.high for _ in range(2000)])
+    covered = np.mean([(i := t_interval(rng.normal(size=3))).low <= 0 <= i.high for _ in range(2000)])
     assert covered == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 2000))
-    one = student_interval(np.array([1.0, 3.0]))
+    one = t_interval(np.array([1.0, 3.0]))
     assert (one.value, one.low, one.high) == pytest.approx((2, 2 - 12.7062, 2 + 12.7062), abs=1e-3)
     with pytest.raises(ValueError, match="at least two samples .got 1"):
-        student_interval(np.array([1.0]))
+        t_interval(np.array([1.0]))

@@ -11,7 +11,7 @@ from experiments.incontext.mesa import diagonal_unitary
 from experiments.incontext.mesa.config import PRESETS, DiagonalUnitaryARConfig, FewShotConfig, MesaConfig, SystemsConfig
 from experiments.incontext.mesa.report import ratio
 from experiments.incontext.mesa.train import main
-from lopt.evaluation import student_interval
+from lopt.evaluation import t_interval
 from lopt.tasks import ConstantInitial, DiagonalUnitaryAR, GaussianInitial, SparseInitial
 from lopt.training import RunConfig
 
@@ -79,7 +79,7 @@ def test_off_diagonal_entries_grow_for_all_ones_without_masking():
 def test_intervals_have_nominal_coverage():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(500, 40))
-    coverage = np.mean([(i := student_interval(row)).low < 0 < i.high for row in x])
+    coverage = np.mean([(i := t_interval(row)).low < 0 < i.high for row in x])
     assert 0.92 < coverage < 0.98
     a = rng.gamma(2.0, size=(300, 50))
     pairs = np.stack([3 * a + rng.normal(size=a.shape), a], -1)

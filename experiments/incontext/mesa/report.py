@@ -10,7 +10,7 @@ import numpy as np
 from experiments.incontext.mesa import pictures
 from experiments.incontext.mesa.config import MesaConfig
 from experiments.incontext.mesa.diagonal_unitary import Evaluation, Variant
-from lopt.evaluation import Axis, Interval, bootstrap, image, student_interval, table, write_report, write_results
+from lopt.evaluation import Axis, Interval, bootstrap, image, t_interval, table, write_report, write_results
 from lopt.tasks import OneStep
 from lopt.training import RunFolder
 from lopt.types import Theta
@@ -166,9 +166,9 @@ def _diagonal_unitary(config: MesaConfig, results: Results) -> Iterator[Row]:
         flow_products, flow_differences = _invariants(variant, part.flow_end)
         for i, (a, b) in enumerate(config.diagonal_unitary.initial_weights):
             model = f"{name} from ({a:g}, {b:g})"
-            yield model, "ab", limit if covered else "-", float(flow_products[i]), student_interval(products[:, i])
+            yield model, "ab", limit if covered else "-", float(flow_products[i]), t_interval(products[:, i])
             delta = a * a - b * b if covered else "-"
-            yield model, "a^2 - b^2", delta, float(flow_differences[i]), student_interval(differences[:, i])
+            yield model, "a^2 - b^2", delta, float(flow_differences[i]), t_interval(differences[:, i])
         for j, quantity in enumerate(("largest off-diagonal entry, same blocks", "largest entry, other blocks")):
             thetas = _unstack(part.flow_end), _unstack(part.trained, 2)
             flow, trained = ([variant.largest_off_diagonal(theta)[j] for theta in group] for group in thetas)
@@ -177,10 +177,10 @@ def _diagonal_unitary(config: MesaConfig, results: Results) -> Iterator[Row]:
         yield name, "c* by regression on the one-step prediction", limit, "-", ratio(part.evaluation.slopes)
         evaluations = part.flow_evaluation, part.evaluation
         error = float(task.relative_error(limit)[-1]) if covered else "-"
-        of_flow, of_trained = (student_interval(x.errors[:, -1]) for x in evaluations)
+        of_flow, of_trained = (t_interval(x.errors[:, -1]) for x in evaluations)
         yield name, "relative error at t = T - 1", error, of_flow, of_trained
         mean_ratio = limit * variant.nonzero_second_moment if covered else "-"
-        of_flow, of_trained = (student_interval(x.ratios) for x in evaluations)
+        of_flow, of_trained = (t_interval(x.ratios) for x in evaluations)
         yield name, "prediction / target at t = T - 1", mean_ratio, of_flow, of_trained
 
 
@@ -201,7 +201,7 @@ def _invariants(variant: Variant, theta: Theta) -> tuple[np.ndarray, np.ndarray]
 def _few_shot(results: FewShotResults) -> Iterator[Row]:
     theory = results.theory
     yield "few-shot attention", "step size eta", theory.step_size, "-", results.step_size
-    yield "few-shot attention", "loss", theory.loss(theory.step_size), "-", student_interval(results.losses)
+    yield "few-shot attention", "loss", theory.loss(theory.step_size), "-", t_interval(results.losses)
 
 
 def _systems(results: LinearSystemResults) -> Iterator[Row]:
@@ -212,7 +212,7 @@ def _systems(results: LinearSystemResults) -> Iterator[Row]:
             yield (
                 f"{name} on linear systems",
                 f"{quantity} (theory: ridge)",
-                student_interval(theory),
+                t_interval(theory),
                 "-",
-                student_interval(losses),
+                t_interval(losses),
             )
