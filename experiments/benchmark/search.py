@@ -22,7 +22,7 @@ from experiments.cli.tasks import TASKS
 from experiments.search.build import proxy
 from lopt.search import Mutation, Program, canonical_hash, fingerprint, interpret, parse, prune_loop, published
 from lopt.search.population import Evaluator, Proxy, Skeleton, encode, layout_of, stack
-from lopt.search.population.training import init_learners, make_train
+from lopt.search.population.evaluate import init_learners, make_train
 from lopt.training import jit_repeated
 
 INTERPRETER, GRADIENTS, COMPILATION, NUMPY = "interpreter", "gradients only", "compiling each program", "eager numpy"

@@ -13,7 +13,7 @@ import optax
 from experiments.cli.checks import at_least, between, positive
 from experiments.cli.command_line import choose
 from lopt import meta
-from lopt.meta.shaping import Shaping
+from lopt.meta.es import Shaping
 from lopt.protocols import Lifetime
 from lopt.types import Key, Theta
 

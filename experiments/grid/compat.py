@@ -9,7 +9,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from lopt import returns, tree
-from lopt.curriculum.priority import Priority, Rank, draw
+from lopt.curriculum.replay import Priority, Rank, draw
 from lopt.objectives import A2C
 from lopt.objectives.a2c import A2CTargets
 from lopt.types import AgentOutput, Assignment, Key, Level, Metrics, Progress, Theta, Trajectory

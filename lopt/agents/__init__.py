@@ -6,9 +6,8 @@ from lopt.agents.defaults import default_lifetime, default_trainable, longest_ep
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator, episode_returns, train_learner
 from lopt.agents.fitness import FinalReturn, LifetimeReturn, MultiEnvLifetime
 from lopt.agents.lifetime import LearnerState, RLLifetime
-from lopt.agents.minibatches import MinibatchEpochs, linear_annealing, no_annealing
-from lopt.agents.ppo_lifetime import PPOLifetime, PPOState
-from lopt.agents.rollout import EnvBatch, reset, rollout
+from lopt.agents.ppo_lifetime import PPOLifetime, PPOState, linear_annealing, no_annealing
+from lopt.agents.rollout import EnvBatch, MinibatchEpochs, reset, rollout
 from lopt.agents.statistics import Moments, NormaliseObservations, RewardScaling, ScaleRewards
 from lopt.agents.trainable import Trainable, TrainableFactory, TrainableNet, TrainableState, TrainableTable
 

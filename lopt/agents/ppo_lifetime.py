@@ -14,8 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lopt import returns, tree
 from lopt.agents.actor_critic import ActorCritic, ActorCriticState, vmap_flat
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator
-from lopt.agents.minibatches import MinibatchEpochs, no_annealing
-from lopt.agents.rollout import EnvBatch, check_environment, num_outputs, reset, rollout_and_policy
+from lopt.agents.rollout import EnvBatch, MinibatchEpochs, check_environment, num_outputs, reset, rollout_and_policy
 from lopt.agents.statistics import NormaliseObservations, ScaleRewards
 from lopt.protocols import ContinuousEnvironment, Environment, Objective
 from lopt.types import (
@@ -31,6 +30,16 @@ from lopt.types import (
     UpdateInfo,
     check_lifetimes,
 )
+
+
+def no_annealing(progress: Progress) -> Float[Array, ""]:
+    """The constant factor 1."""
+    return jnp.ones(())
+
+
+def linear_annealing(progress: Progress) -> Float[Array, ""]:
+    """The factor 1 - n / N, from 1 in the first update to 1 / N in the last; constant within an update."""
+    return 1.0 - progress.fraction
 
 
 class PPOState(struct.PyTreeNode):

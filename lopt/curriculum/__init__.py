@@ -1,9 +1,8 @@
 """Curricula, which choose the levels of new lifetimes, and scores, the replay priorities of levels."""
 
 from lopt.curriculum.buffer import ACTIVE, EMPTY, SCORED, Buffer, Extremes, extremes
-from lopt.curriculum.priority import Priority, Proportional, Rank, TopK
 from lopt.curriculum.rate_bandit import RateBandit
-from lopt.curriculum.replay import Replay
+from lopt.curriculum.replay import Priority, Proportional, Rank, Replay, TopK
 from lopt.curriculum.sampling import DomainRandomisation, FrozenSet
 from lopt.curriculum.scores import (
     AlgorithmicRegret,

@@ -2,9 +2,17 @@
 
 from lopt.evaluation import plots
 from lopt.evaluation.meta_test import MetaTestScores, meta_test, normalised, random_returns
-from lopt.evaluation.meta_tester import MetaTester, MetaTestResult
-from lopt.evaluation.optimizer_tester import OptimizerResult, OptimizerTester
-from lopt.evaluation.report import curves, image, json_data, nonfinite_note, table, write_report, write_results
+from lopt.evaluation.report import (
+    curves,
+    image,
+    join_notes,
+    json_data,
+    nonfinite_note,
+    report_unfinished,
+    table,
+    write_report,
+    write_results,
+)
 from lopt.evaluation.statistics import (
     Axis,
     Interval,
@@ -17,7 +25,7 @@ from lopt.evaluation.statistics import (
     performance_profile,
     t_interval,
 )
-from lopt.evaluation.unfinished import join_notes, report_unfinished
+from lopt.evaluation.testers import MetaTester, MetaTestResult, OptimizerResult, OptimizerTester
 
 __all__ = [
     "MetaTestScores",

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lopt.agents import MeanReturn, RLLifetime, default_lifetime, episode_returns, longest_episode
-from lopt.evaluation.meta_tester import MetaTester
 from lopt.evaluation.statistics import Axis, Interval, Sample, bootstrap, bootstrap_samples, mean, paired_difference
+from lopt.evaluation.testers import MetaTester
 from lopt.meta import TrainedRule
 from lopt.training import jit_repeated
 from lopt.types import Key, Level

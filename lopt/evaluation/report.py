@@ -1,15 +1,16 @@
-"""Reports of studies: `report.md` in Markdown and `results.json` for programs."""
+"""Reports of studies: `report.md` in Markdown and `results.json` for programs; what a stopped run leaves behind."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lopt.evaluation import plots
 from lopt.evaluation.statistics import Interval
-from lopt.training.files import write_json, write_text
-from lopt.training.folder import RunFolder
+from lopt.training.folder import RunFolder, write_json, write_text
+from lopt.training.loop import Outcome
 from lopt.training.metrics_log import NONFINITE, read_metrics
 from lopt.training.run_config import identity, to_json
+from lopt.training.stopping import resume_line
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -104,3 +105,38 @@ def _flat(data: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(data, dict) and data:
         return [row for name, value in data.items() for row in _flat(value, f"{path}.{name}" if path else name)]
     return [(f"`{path}`", str(data))]
+
+
+def join_notes(description: str, note: str | None) -> str:
+    """The notes of a rule file: a description, and the step of the run if it was stopped."""
+    return description if note is None else f"{description}; {note}"
+
+
+def report_unfinished(
+    config: Any,
+    folder: RunFolder,
+    outcome: Outcome,
+    title: str,
+    curves: Callable[[], str],
+    export: Callable[[str], object] | None = None,
+) -> None:
+    """Write `report.md` of a stopped run, and print the command that resumes it.
+
+    Args:
+        config: the study's configuration.
+        folder: the run's folder.
+        outcome: the end of the run.
+        title: of the report of a finished run.
+        curves: plots the learning curves and returns the Markdown that shows them, empty without any.
+        export: writes the current rule with a note that the run is not finished; None for a study without a rule.
+    """
+    note, line = outcome.note, resume_line(folder.command)
+    text = f"**The run is not finished**: {note} ({outcome.reason}). To go on:\n\n```\n{line}\n```"
+    if export is not None:
+        export(note)
+        text += "\n\nThe rule file holds the current rule."
+    sections = {"Not finished": text}
+    if shown := curves():
+        sections["Learning curves"] = shown
+    write_report(folder, title, config, sections)
+    print(f"{note} ({outcome.reason}); to go on:\n  {line}", flush=True)

@@ -1,8 +1,7 @@
 """Rule files: meta-parameters or a program, with a card that describes the rule and its provenance."""
 
 from lopt.export.load import load
-from lopt.export.parts import card_of, describe, rebuild
-from lopt.export.program import load_program, save_program
+from lopt.export.parts import card_of, describe, load_program, rebuild, save_program
 from lopt.export.rule import Card, Rule, load_rule, save_rule
 
 __all__ = [

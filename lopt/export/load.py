@@ -6,8 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lopt.export.parts import from_description, rebuild
-from lopt.export.program import KIND, load_program
+from lopt.export.parts import PROGRAM, from_description, load_program, rebuild
 from lopt.export.rule import load_rule
 from lopt.incontext import Classifier
 from lopt.objectives import Drift, bind_drift
@@ -46,7 +45,7 @@ def load(path: str | Path) -> Any:
         ValueError: a file that is missing or damaged, or a rule that can only be used through an agent.
     """
     rule = load_rule(path)
-    if rule.card.kind == KIND:
+    if rule.card.kind == PROGRAM:
         return from_program(load_program(path))
     theta = jax.tree.map(jnp.asarray, rule.theta)
     if rule.card.kind == CLASSIFIER:

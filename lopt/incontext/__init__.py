@@ -1,14 +1,19 @@
 """In-context learners: sequence models that learn in the forward pass, from the examples in their context."""
 
+from lopt.incontext.blocks import Paired
 from lopt.incontext.classifier import Classifier
-from lopt.incontext.models.linear_attention import FastWeights, LinearAttention
-from lopt.incontext.models.paired import Paired
-from lopt.incontext.models.recurrent import GRU, LSTM, OuterProductLSTM
-from lopt.incontext.models.transformer import Transformer
-from lopt.incontext.models.vsml import VSML
-from lopt.incontext.theory.autoregression import AutoregressiveAttention
-from lopt.incontext.theory.mesa_layer import MesaLayer, least_squares_attention
-from lopt.incontext.theory.one_layer import FewShotAttention, OneStepAttention, merged_attention, paired_tokens
+from lopt.incontext.linear_attention import FastWeights, LinearAttention
+from lopt.incontext.mesa_layer import MesaLayer, least_squares_attention
+from lopt.incontext.one_layer import (
+    AutoregressiveAttention,
+    FewShotAttention,
+    OneStepAttention,
+    merged_attention,
+    paired_tokens,
+)
+from lopt.incontext.recurrent import GRU, LSTM, OuterProductLSTM
+from lopt.incontext.transformer import Transformer
+from lopt.incontext.vsml import VSML
 
 __all__ = [
     "GRU",

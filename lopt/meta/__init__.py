@@ -1,11 +1,10 @@
 """Meta-learning: estimators of the meta-gradient, and the outer loop's step."""
 
-from lopt.meta.es import ES
+from lopt.meta.es import ES, CentredRank, PairSign, Raw, ZScore
 from lopt.meta.evosax_es import EvosaxES
 from lopt.meta.gradient import MetaGradient
 from lopt.meta.learner import MetaLearner, TrainedRule
 from lopt.meta.pes import PES, Pair
-from lopt.meta.shaping import CentredRank, PairSign, Raw, ZScore
 
 __all__ = [
     "ES",

@@ -10,9 +10,8 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from lopt import tree
-from lopt.meta.es import in_packs, loss_summary, noise
+from lopt.meta.es import Raw, Shaping, in_packs, loss_summary, noise
 from lopt.meta.population import PopulationUnroll, ages, init_learners, repeat_learners, unroll_population
-from lopt.meta.shaping import Raw, Shaping
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Theta
 

@@ -1,11 +1,9 @@
 """RL objectives and drifts: learned ones, and the hand-designed baselines in the same form."""
 
 from lopt.objectives.a2c import A2C, A2CTargets
-from lopt.objectives.drift import DPO, Clip, Drift
+from lopt.objectives.drift import DPO, LPO, TALPO, Clip, Drift
 from lopt.objectives.lpg import LPG, LPGRegulariser, LPGTargets
-from lopt.objectives.lpo import LPO, TALPO
-from lopt.objectives.ppo import PPO, PPOTargets
-from lopt.objectives.ppo_loss import bind_drift, clip_drift, dpo_drift, ppo_loss
+from lopt.objectives.ppo import PPO, PPOTargets, bind_drift, clip_drift, dpo_drift, ppo_loss
 from lopt.objectives.time import Fraction, FractionAndLogNumUpdates, FrozenProgress, NoTime, RemainingFraction
 
 __all__ = [

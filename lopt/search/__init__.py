@@ -1,25 +1,14 @@
 """Symbolic search for optimizers: programs, their analysis, mutation and simplification, and their use in optax."""
 
 from lopt.search import published
-from lopt.search.distil import POINTWISE, Distillation, DriftValidity, ProgramDrift, expression
+from lopt.search.dataflow import prune, prune_loop, reads
+from lopt.search.distil import POINTWISE, Distillation, DriftValidity, Imitation, ProgramDrift, expression
 from lopt.search.from_program import ProgramState, constants_of, exposed, from_program
+from lopt.search.functions import FUNCTIONS, STRICT, Function, Type
 from lopt.search.hashing import canonical_hash, fingerprint, skeleton_hash
-from lopt.search.imitation import Imitation
-from lopt.search.liveness import prune, prune_loop, reads
 from lopt.search.mutate import Mutation, mutate_constant, normal, one, random_program, rescale
-from lopt.search.program import (
-    FUNCTIONS,
-    STRICT,
-    Function,
-    Program,
-    ProgramError,
-    Statement,
-    Type,
-    evaluator,
-    interpret,
-    parse,
-    types_of,
-)
+from lopt.search.parse import ProgramError, parse
+from lopt.search.program import Program, Statement, evaluator, interpret, types_of
 from lopt.search.simplify import pattern_search, shrink, simplify
 
 __all__ = [

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
-from lopt.search.graph import Graph, Rule
-from lopt.search.program import Type
-from lopt.search.program.functions import broadcast
+from lopt.search.dataflow import Graph, Rule
+from lopt.search.functions import Type, broadcast
 
 EVEN = ("abs", "square", "sqrt", "log", "log2", "log10", "cos", "cosh")
 """Even functions: f(-x) = f(x)."""

@@ -11,8 +11,9 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Int
 
 from lopt.optimizers.arguments import check_like, check_rate, untrained
-from lopt.search.liveness import prune_loop, reads
-from lopt.search.program import Program, evaluator, parse, types_of
+from lopt.search.dataflow import prune_loop, reads
+from lopt.search.parse import parse
+from lopt.search.program import Program, evaluator, types_of
 from lopt.types import Params, PyTree
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lopt.search.liveness import prune_loop
-from lopt.search.program import FUNCTIONS, Program, evaluator
+from lopt.search.dataflow import prune_loop
+from lopt.search.functions import FUNCTIONS
+from lopt.search.program import Program, evaluator
 
 _COMMUTATIVE = {name for name, function in FUNCTIONS.items() if function.commutative}
 

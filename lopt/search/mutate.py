@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lopt.search.program import FUNCTIONS, Program, Statement, Type
-from lopt.search.program.program import suggestion, types_before
+from lopt.search.functions import FUNCTIONS, Type
+from lopt.search.program import Program, Statement, suggestion, types_before
 
 MAX_CONSTANT = 1e10
 """Bound on the absolute value of a mutated constant."""

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from lopt.search.algebra import RULES
-from lopt.search.graph import Graph
+from lopt.search.dataflow import Graph, prune_loop
+from lopt.search.functions import Type
 from lopt.search.hashing import canonical_hash
-from lopt.search.liveness import prune_loop
 from lopt.search.mutate import MAX_CONSTANT
-from lopt.search.program import Program, Statement, Type, types_of
-from lopt.search.program.program import types_before
+from lopt.search.program import Program, Statement, types_before, types_of
 
 
 def simplify(program: Program) -> Program:

@@ -10,10 +10,17 @@ from lopt.tasks.incontext.autoregression import (
     SignInitial,
     SparseInitial,
 )
-from lopt.tasks.incontext.baselines import averaging, gradient_descent, least_squares, ridge
+from lopt.tasks.incontext.baselines import (
+    Prediction,
+    PriorPredictor,
+    averaging,
+    gradient_descent,
+    least_squares,
+    predict_from_pool,
+    ridge,
+)
 from lopt.tasks.incontext.closed_form import ClosedFormLoss, closed_form_loss
 from lopt.tasks.incontext.lifetime import InContextLearnerState, InContextLifetime, SequenceLevels
-from lopt.tasks.incontext.posteriors import Prediction, PriorPredictor, predict_from_pool
 from lopt.tasks.incontext.projected import ProjectedClassification, Projection, sample_without_replacement
 from lopt.tasks.incontext.regression import (
     Criterion,
@@ -38,12 +45,13 @@ from lopt.tasks.supervised.lifetime import (
     uniform_loss_weight,
 )
 from lopt.tasks.supervised.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_with_dormancy
-from lopt.tasks.supervised.rescaled import Rescaled, RescaledVariation
 from lopt.tasks.supervised.task import (
     VOCABULARY,
     DatasetTask,
     LanguageTask,
     Loss,
+    Rescaled,
+    RescaledVariation,
     cross_entropy,
     encode,
     squared_error,

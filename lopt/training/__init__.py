@@ -1,18 +1,32 @@
 """Training runs that stop and resume bit for bit: loop, run folder, checkpoints, metrics and progress display."""
 
 from lopt.training.checkpoint import Checkpoints
-from lopt.training.command import command_line, interpreter, program, resume_command, resume_line, runnable
 from lopt.training.compiling import enable_compilation_cache, jit_once, jit_repeated, no_garbage_collection
-from lopt.training.describe import describe
-from lopt.training.files import write_json, write_text
 from lopt.training.fit import FitResult, Learner, fit
-from lopt.training.folder import RunFolder, open_folder
+from lopt.training.folder import RunFolder, open_folder, write_json, write_text
 from lopt.training.host_loop import HostState, run_on_host
 from lopt.training.loop import Hook, Outcome, check_sizes, run, untrained
 from lopt.training.metrics_log import NONFINITE, JsonlLogger, Logger, read_metrics
 from lopt.training.progress import ProgressDisplay, status
-from lopt.training.run_config import RunConfig, differences, fingerprint, from_json, identity, run_config, to_json
-from lopt.training.stopping import StopRequest
+from lopt.training.run_config import (
+    RunConfig,
+    describe,
+    differences,
+    fingerprint,
+    from_json,
+    identity,
+    run_config,
+    to_json,
+)
+from lopt.training.stopping import (
+    StopRequest,
+    command_line,
+    interpreter,
+    program,
+    resume_command,
+    resume_line,
+    runnable,
+)
 
 __all__ = [
     "NONFINITE",

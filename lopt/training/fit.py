@@ -11,12 +11,11 @@ import jax
 import numpy as np
 
 from lopt.training.checkpoint import Checkpoints
-from lopt.training.command import command_line
-from lopt.training.describe import describe
 from lopt.training.folder import open_folder, recorded_identity
 from lopt.training.loop import Hook, run
 from lopt.training.metrics_log import read_metrics
-from lopt.training.run_config import RunConfig, differences, identity
+from lopt.training.run_config import RunConfig, describe, differences, identity
+from lopt.training.stopping import command_line
 from lopt.types import Key
 
 

@@ -1,4 +1,6 @@
-"""The folder of a run: its record, lock and files; it is never emptied without `--overwrite`."""
+"""The folder of a run: its record, lock and files, which are written atomically; it is never emptied without
+`--overwrite`.
+"""
 
 import importlib.metadata
 import json
@@ -10,9 +12,24 @@ from pathlib import Path
 from typing import IO, Any
 
 from lopt.training.checkpoint import Checkpoints
-from lopt.training.command import resume_line, runnable
-from lopt.training.files import write_json
 from lopt.training.run_config import differences, fingerprint, identity, run_config, to_json
+from lopt.training.stopping import resume_line, runnable
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: another process reads the old content or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON data atomically, indented."""
+    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
 
 FORMAT = "lopt-run-1"
 

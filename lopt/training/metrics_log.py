@@ -6,8 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from lopt.training.files import write_text
-from lopt.training.folder import RunFolder
+from lopt.training.folder import RunFolder, write_text
 from lopt.training.run_config import RunConfig
 
 NONFINITE = "frac_nonfinite"

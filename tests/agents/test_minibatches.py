@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lopt.agents import MinibatchEpochs
-from lopt.agents.minibatches import permutation
+from lopt.agents.rollout import permutation
 
 T, B, EPOCHS, MINIBATCHES = 6, 4, 3, 8
 A = np.arange(T * B, dtype=np.float32).reshape(T, B)

@@ -25,8 +25,8 @@ from lopt.agents import (
     rollout,
     train_learner,
 )
-from lopt.agents.minibatches import permutation
 from lopt.agents.ppo_lifetime import outputs
+from lopt.agents.rollout import permutation
 from lopt.nets import MLP, GaussianPolicy, Tabular
 from lopt.objectives import A2C, DPO, LPG, LPO, PPO, Clip
 from lopt.types import AgentOutput, Gaussian, Progress

@@ -10,7 +10,7 @@ from scipy import stats
 
 from lopt.curriculum import Proportional, Rank, Replay, TopK
 from lopt.curriculum.buffer import ACTIVE, EMPTY, SCORED, empty
-from lopt.curriculum.priority import draw
+from lopt.curriculum.replay import draw
 from lopt.types import Level
 
 SCORES = jnp.array([-3.0, 2.0, -1.0, 7.0, 0.5], jnp.float32)

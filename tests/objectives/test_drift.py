@@ -9,7 +9,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from lopt.objectives import DPO, LPO, TALPO, Clip, Drift, Fraction, FractionAndLogNumUpdates, bind_drift, ppo_loss
-from lopt.objectives.lpo import features
+from lopt.objectives.drift import features
 from lopt.search import ProgramDrift, parse
 from lopt.types import Progress
 from tests.reference import naive

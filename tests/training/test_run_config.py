@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lopt.training.files import write_json, write_text
+from lopt.training.folder import write_json, write_text
 from lopt.training.run_config import RunConfig, differences, fingerprint, from_json, identity, run_config, to_json
 from tests.training.toy import Task, ToyConfig
 

@@ -9,10 +9,10 @@ import optax
 from flax import struct
 
 from experiments.cli.command_line import Run, launch
-from lopt.training.command import command_line, resume_command
 from lopt.training.folder import open_folder
 from lopt.training.loop import Hook, Outcome, run
 from lopt.training.run_config import RunConfig
+from lopt.training.stopping import command_line, resume_command
 
 
 class ToyState(struct.PyTreeNode):

@@ -1,9 +1,8 @@
 """Evaluation of many programs at once, in one compiled computation."""
 
 from lopt.search.population.code import Code, Layout, encode, layout_of, stack
-from lopt.search.population.evaluate import Evaluation, Evaluator, Rung
+from lopt.search.population.evaluate import Evaluation, Evaluator, Proxy, Rung, cosine
 from lopt.search.population.interpret import Interpreter, Skeleton, interpret_sequential, interpret_vectorised
-from lopt.search.population.training import Proxy, cosine
 
 __all__ = [
     "Code",

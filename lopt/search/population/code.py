@@ -12,8 +12,8 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from lopt.search.program import FUNCTIONS, Program, Type
-from lopt.search.program.program import result_type
+from lopt.search.functions import FUNCTIONS, Type
+from lopt.search.program import Program, result_type
 from lopt.types import Params
 
 Operation = tuple[str, tuple[Type, ...]]

@@ -11,8 +11,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from lopt.search.functions import FUNCTIONS
 from lopt.search.population.code import Code, Layout, branches
-from lopt.search.program import FUNCTIONS, Program, evaluator
+from lopt.search.program import Program, evaluator
 
 
 @dataclass(frozen=True)

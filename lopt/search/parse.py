@@ -4,16 +4,8 @@ import ast
 import textwrap
 from typing import Any
 
-from lopt.search.program.functions import FUNCTIONS, INFIX, SHORT, Type
-from lopt.search.program.program import (
-    Program,
-    Statement,
-    check_outputs,
-    parameter_types,
-    result_type,
-    suggestion,
-    type_of,
-)
+from lopt.search.functions import FUNCTIONS, INFIX, SHORT, Type
+from lopt.search.program import Program, Statement, check_outputs, parameter_types, result_type, suggestion, type_of
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _FORM = "def train(w, g, <extra variables>, lr): ... return update, <extra variables>"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lopt.incontext.models.common import Blocks, check_positive, check_sequence, head_size
+from lopt.incontext.blocks import Blocks, check_positive, check_sequence, head_size
 from lopt.types import Key, Theta
 
 

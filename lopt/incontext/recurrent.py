@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lopt.incontext.models.common import check_positive, check_sequence
+from lopt.incontext.blocks import check_positive, check_sequence
 from lopt.types import Key, Theta
 
 

@@ -1,4 +1,7 @@
-"""LPG and GROOVE: an objective meta-trained by meta-gradients, on random levels or on levels of high regret."""
+"""Functions that put the parts of lopt together as papers do; what they return can be taken apart and changed.
+
+LPG and GROOVE: an objective meta-trained by meta-gradients, on random levels or on levels of high regret.
+"""
 
 from collections.abc import Callable
 from typing import Any

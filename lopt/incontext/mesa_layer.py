@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lopt.incontext.models.common import check_positive, check_sequence
-from lopt.incontext.theory.one_layer import paired_tokens
+from lopt.incontext.blocks import check_positive, check_sequence
+from lopt.incontext.one_layer import paired_tokens
 from lopt.types import Key, Theta
 
 

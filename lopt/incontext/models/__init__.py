@@ -1,1 +1,0 @@
-"""Sequence models that learn in context."""

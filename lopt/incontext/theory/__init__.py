@@ -1,1 +1,0 @@
-"""Single layers of attention with a known solution."""
