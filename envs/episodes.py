@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from lopt.tree import canonical
 from lopt.types import TimeStep
 
 
@@ -19,7 +20,7 @@ class EpisodeState(struct.PyTreeNode):
 
 def start_episode(obs: Float[Array, "..."], inner: Any) -> tuple[Float[Array, "..."], EpisodeState]:
     """`(obs, state)` at the first step of an episode."""
-    return obs, EpisodeState(inner=strip_weak_type(inner), time=jnp.zeros((), jnp.int32))
+    return obs, EpisodeState(inner=canonical(inner), time=jnp.zeros((), jnp.int32))
 
 
 def auto_reset(
@@ -38,7 +39,7 @@ def auto_reset(
     obs, inner = reached
     time = time + 1
     truncated = (time >= max_steps) & ~terminated
-    after = EpisodeState(inner=strip_weak_type(inner), time=time)
+    after = EpisodeState(inner=canonical(inner), time=time)
     (fresh_obs, start), ended = start_episode(*fresh), terminated | truncated
     # select, not where: a state that changes its type between reset and step is an error, not a conversion
     next_obs, next_state = jax.tree.map(lambda a, b: jax.lax.select(ended, a, b), (fresh_obs, start), (obs, after))
@@ -46,14 +47,3 @@ def auto_reset(
         obs=next_obs, reward=reward, discount=1 - terminated.astype(jnp.float32), truncated=truncated, final_obs=obs
     )
     return timestep, next_state
-
-
-def strip_weak_type(tree: Any) -> Any:
-    """A copy of the tree whose leaves are arrays without a weak type, so that a carried state compiles once."""
-
-    def strip(leaf: Any) -> jax.Array:
-        leaf = jnp.asarray(leaf)
-        keys = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return leaf if keys else jax.lax.convert_element_type(leaf, leaf.dtype)
-
-    return jax.tree.map(strip, tree)

@@ -29,7 +29,13 @@ def all_finite(tree: Any) -> Bool[Array, ""]:
 
 def canonical(tree: Any) -> Any:
     """The same values as arrays without weak types, so that a step that carries them is compiled once."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)
+
+    def strong(leaf: Any) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return leaf if is_key else jax.lax.convert_element_type(leaf, leaf.dtype)
+
+    return jax.tree.map(strong, tree)
 
 
 def masked_map(f: Callable[..., Any], mask: Bool[Array, " N"], init: Any, *args: Any, pack: int = 8) -> Any:

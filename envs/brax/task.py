@@ -13,8 +13,9 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from envs.draws import uniforms
-from envs.episodes import EpisodeState, auto_reset, start_episode, strip_weak_type
+from envs.episodes import EpisodeState, auto_reset, start_episode
 from envs.int_distributions import Fixed, IntDistribution
+from lopt.tree import canonical
 from lopt.types import Key, Level, TimeStep
 
 Options = tuple[tuple[str, Any], ...]
@@ -126,8 +127,8 @@ class Brax:
 
         def physics_step(carry: tuple[Any, Array], _: None) -> tuple[tuple[Any, Array], None]:
             before, total = carry
-            # Brax writes its metrics into the state it is given: `strip_weak_type` makes a copy
-            after = strip_weak_type(task.step(strip_weak_type(before), action))
+            # Brax writes its metrics into the state it is given: `canonical` makes a copy
+            after = canonical(task.step(canonical(before), action))
             terminated = before.done > 0
             kept = jax.tree.map(lambda a, b: jax.lax.select(terminated, a, b), before, after)
             return (kept, total + jnp.where(terminated, 0.0, after.reward)), None

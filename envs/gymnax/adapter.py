@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from envs.episodes import EpisodeState, auto_reset, start_episode, strip_weak_type
+from envs.episodes import EpisodeState, auto_reset, start_episode
+from lopt.tree import canonical
 from lopt.types import Key, TimeStep
 
 Options = tuple[tuple[str, Any], ...]
@@ -81,7 +82,7 @@ def build(factory: Callable[..., Any], options: Options) -> Adapter:
 
     with jax.ensure_compile_time_eval(), jax.numpy_rank_promotion("allow"):
         env = factory(**dict(options))
-        params = strip_weak_type(env.default_params)
+        params = canonical(env.default_params)
         actions, values = env.action_space(params), env.observation_space(params)
     discrete = isinstance(values, spaces.Discrete)
     if not discrete and not (isinstance(values, spaces.Box) and 1 <= len(values.shape) <= 3):

@@ -1,10 +1,12 @@
-"""Checks of the arguments of optimizers: hyper-parameters at construction, trees in `update`."""
+"""Checks and casts of the arguments of optimizers: hyper-parameters at construction, trees in `update`."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from lopt.protocols import Kernel
 from lopt.types import PyTree
@@ -80,6 +82,12 @@ def check_kernel(owner: str, kernel: Any) -> None:
 def untrained(gradient: Any) -> bool:
     """Whether a leaf has no gradient: JAX gives the type float0 to the gradient of an integer leaf."""
     return jnp.result_type(gradient) == jax.dtypes.float0
+
+
+def at_least_float32(x: ArrayLike) -> Array:
+    """x in float32, or in its own type if that is wider."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def check_like(owner: str, tree: PyTree, expected: PyTree) -> None:

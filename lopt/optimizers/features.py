@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
+
+from lopt.optimizers.arguments import at_least_float32
 
 DECAYS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 """Time scales from one to ten thousand updates."""
@@ -24,12 +25,6 @@ class Factored(struct.PyTreeNode):
 
     rows: Float[Array, "*rows k"]
     columns: Float[Array, "*columns k"]
-
-
-def at_least_float32(x: ArrayLike) -> Array:
-    """x in float32, or in its own type if that is wider."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def along_last_axis(values: Float[Array, " k"], like: Array) -> Array:

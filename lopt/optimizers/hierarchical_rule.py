@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from lopt.optimizers import features
-from lopt.optimizers.arguments import check_number
+from lopt.optimizers.arguments import at_least_float32, check_number
 from lopt.optimizers.mlp_rule import check_widths
 from lopt.optimizers.per_parameter import (
     apply,
@@ -159,7 +159,7 @@ def tensor_features(g: Array, p: Array, m: Array, v: Array, shared: Float[Array,
 
 def _shared_features(count: Int[Array, ""], extra: dict[str, Any]) -> Float[Array, " C"]:
     """Features shared by all tensors: sign and log-size of the loss, training progress, number of updates."""
-    value = jnp.nan_to_num(features.at_least_float32(extra.get("value", 0.0)))
+    value = jnp.nan_to_num(at_least_float32(extra.get("value", 0.0)))
     size = jnp.log1p(jnp.abs(value))
     progress: Progress | None = extra.get("progress")
     fraction = jnp.zeros(()) if progress is None else progress.fraction

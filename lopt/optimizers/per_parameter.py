@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from lopt.optimizers.arguments import check_like, untrained
-from lopt.optimizers.features import at_least_float32
+from lopt.optimizers.arguments import at_least_float32, check_like, untrained
 from lopt.types import Params, PyTree, Theta
 
 

@@ -23,6 +23,7 @@ from lopt.training.metrics_log import NONFINITE, Logger, check_logger, open_logg
 from lopt.training.progress import ProgressDisplay, status
 from lopt.training.run_config import RunConfig
 from lopt.training.stopping import StopRequest
+from lopt.tree import canonical
 
 WAIT_FOR_CHUNKS_LONGER_THAN = 0.5  # seconds; of shorter chunks, one is dispatched ahead
 
@@ -115,7 +116,7 @@ def run(
     check_logger(config)
     stop = StopRequest(config.max_minutes)
     key_init, key_steps, key_hooks = _keys(config, key)
-    initial = jit_once(lambda key: jax.tree.map(_strip_weak_type, init(key)))
+    initial = jit_once(lambda key: canonical(init(key)))
     lower = partial(_lower, step, chunk, key_steps, headline=tuple(headline), finite=tuple(finite))
     start = 0
     if folder.resumed:
@@ -190,14 +191,6 @@ def check_sizes(num_steps: int, chunk: int, hooks: Sequence[Hook] = ()) -> None:
                 f"loop: a hook must run every so many whole chunks (got every {hook.every} steps, chunk "
                 f"{chunk}); every {near_multiple} steps would do"
             )
-
-
-def _strip_weak_type(leaf: Any) -> jax.Array:
-    """The leaf as an array without a weak type, so that all chunks have the same types."""
-    leaf = jnp.asarray(leaf)
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return leaf
-    return jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
 def _lower(step: Callable, chunk: int, root: jax.Array, state: Any, *, headline: tuple, finite: tuple) -> Any:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from lopt.optimizers.arguments import check_number
-from lopt.optimizers.kernels.sums import absolute, at_least_float32, indicator, largest, leafwise, resolution, total
+from lopt.optimizers.arguments import at_least_float32, check_number
+from lopt.optimizers.kernels.sums import absolute, indicator, largest, leafwise, resolution, total
 from lopt.types import PyTree
 
 

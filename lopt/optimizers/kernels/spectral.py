@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-from lopt.optimizers.arguments import check_number
+from lopt.optimizers.arguments import at_least_float32, check_number
 from lopt.optimizers.kernels.groups import Group
-from lopt.optimizers.kernels.sums import at_least_float32, indicator, largest, total
+from lopt.optimizers.kernels.sums import indicator, largest, total
 from lopt.types import PyTree
 
 

@@ -12,13 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lopt.optimizers.arguments import at_least_float32
 from lopt.types import PyTree
-
-
-def at_least_float32(x: Any) -> Array:
-    """x in float32, or in its own type if that is wider."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def leafwise(f: Callable[[Array], Array], tree: PyTree) -> PyTree:
