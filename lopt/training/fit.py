@@ -155,6 +155,9 @@ def fit(
         finally:
             folder.close()
         metrics = read_metrics(folder.path / "metrics.jsonl")
+    if outcome.stopped:
+        how = "nothing was kept, give `out`" if out is None else f"the same call goes on from there, in {folder.path}"
+        print(f"{outcome.note} ({outcome.reason}); {how}", flush=True)
     return FitResult(learner, outcome.state, outcome.step, metrics, outcome.reason if outcome.stopped else None)
 
 

@@ -1,6 +1,8 @@
 """`fit`: one call that trains, resumes, and refuses another run's folder."""
 
 import json
+import os
+import signal
 from dataclasses import dataclass
 from functools import partial
 
@@ -70,6 +72,18 @@ def test_the_same_call_goes_on_bit_for_bit(tmp_path):
     chex.assert_trees_all_equal(parts.state, whole.state)
     rows = [[{k: v for k, v in row.items() if k in ("step", "loss")} for row in r.metrics] for r in (whole, parts)]
     assert rows[0] == rows[1]
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, capsys):
+    interrupt = Hook(20, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    stopped = quiet(Descent(), KEY, 60, out=tmp_path, hooks=[interrupt])
+    assert stopped.step < 60 and stopped.stopped == "SIGINT was received"
+    note = f"stopped at step {stopped.step} of 60, not finished (SIGINT was received)"
+    assert f"{note}; the same call goes on from there, in {tmp_path}\n" in capsys.readouterr().out
+    chex.assert_trees_all_equal(quiet(Descent(), KEY, 60, out=tmp_path).state, quiet(Descent(), KEY, 60).state)
+    assert "goes on" not in capsys.readouterr().out
+    quiet(Descent(), KEY, 60, hooks=[interrupt])
+    assert f"{note}; nothing was kept" in capsys.readouterr().out
 
 
 def test_a_finished_run_is_returned_or_prolonged(tmp_path):
