@@ -95,18 +95,6 @@ def json_data(value: Any) -> Any:
     return to_json(value.tolist() if type(value).__module__.split(".")[0] in ("numpy", "jaxlib") else value)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, float):
-        return str(value).replace("|", "\\|").replace("\n", " ")
-    return f"{value:.3g}"
-
-
-def _flat(data: Any, path: str = "") -> list[tuple[str, str]]:
-    if isinstance(data, dict) and data:
-        return [row for name, value in data.items() for row in _flat(value, f"{path}.{name}" if path else name)]
-    return [(f"`{path}`", str(data))]
-
-
 def join_notes(description: str, note: str | None) -> str:
     """The notes of a rule file: a description, and the step of the run if it was stopped."""
     return description if note is None else f"{description}; {note}"
@@ -140,3 +128,15 @@ def report_unfinished(
         sections["Learning curves"] = shown
     write_report(folder, title, config, sections)
     print(f"{note} ({outcome.reason}); to go on:\n  {line}", flush=True)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value).replace("|", "\\|").replace("\n", " ")
+    return f"{value:.3g}"
+
+
+def _flat(data: Any, path: str = "") -> list[tuple[str, str]]:
+    if isinstance(data, dict) and data:
+        return [row for name, value in data.items() for row in _flat(value, f"{path}.{name}" if path else name)]
+    return [(f"`{path}`", str(data))]

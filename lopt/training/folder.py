@@ -15,22 +15,6 @@ from lopt.training.checkpoint import Checkpoints
 from lopt.training.run_config import differences, fingerprint, identity, run_config, to_json
 from lopt.training.stopping import resume_line, runnable
 
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: another process reads the old content or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON data atomically, indented."""
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
-
-
 FORMAT = "lopt-run-1"
 
 
@@ -109,6 +93,21 @@ def recorded_identity(path: Path) -> dict[str, Any] | None:
     """The identity of the run that a folder holds; None where there is no run."""
     record = _record(path)
     return None if record is None else record["config"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: another process reads the old content or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON data atomically, indented."""
+    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
 def _new_record(config: Any, command: str) -> dict[str, Any]:
