@@ -10,8 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from lopt.optimizers import features
-from lopt.optimizers.arguments import check_number
-from lopt.optimizers.mlp_rule import check_widths
+from lopt.optimizers.arguments import check_number, check_widths
 from lopt.optimizers.per_parameter import (
     apply_to_all,
     bounded_step,

@@ -64,6 +64,16 @@ def _numeric(value: Any) -> bool:
     return isinstance(value, (int, float, np.number))
 
 
+def check_widths(owner: str, hidden: tuple[int, ...]) -> None:
+    """Check that all layer widths are at least one.
+
+    Raises:
+        ValueError: one of them is below one.
+    """
+    if not all(width >= 1 for width in hidden):
+        raise ValueError(f"{owner}: widths must be at least 1 (got {hidden})")
+
+
 def check_kernel(owner: str, kernel: Any) -> None:
     """Check that `kernel` implements `lopt.protocols.Kernel`.
 

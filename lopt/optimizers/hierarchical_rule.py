@@ -10,8 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from lopt.optimizers import features
-from lopt.optimizers.arguments import at_least_float32, check_number
-from lopt.optimizers.mlp_rule import check_widths
+from lopt.optimizers.arguments import at_least_float32, check_number, check_widths
 from lopt.optimizers.per_parameter import (
     apply,
     apply_to_all,

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Int
 
 from lopt.optimizers import features
-from lopt.optimizers.arguments import check_number
+from lopt.optimizers.arguments import check_number, check_widths
 from lopt.optimizers.per_parameter import (
     apply_to_all,
     bounded_step,
@@ -86,13 +86,3 @@ class MLPRule:
             return step, MLPState(optax.safe_increment(state.count), momenta)
 
         return transformation("MLPRule", init, update)
-
-
-def check_widths(owner: str, hidden: tuple[int, ...]) -> None:
-    """Check that all layer widths are at least one.
-
-    Raises:
-        ValueError: one of them is below one.
-    """
-    if not all(width >= 1 for width in hidden):
-        raise ValueError(f"{owner}: widths must be at least 1 (got {hidden})")
