@@ -8,7 +8,7 @@ import pytest
 
 from experiments.cli import command_line as cli
 from experiments.grid.config import StudyConfig
-from lopt.training import command
+from lopt.training import stopping
 from tests.training.toy import PRESETS, ToyConfig
 
 
@@ -87,15 +87,15 @@ def test_interrupt_exits_with_130():
 
 
 def test_command_line_leaves_out_resume_and_overwrite():
-    program = command.program()
-    assert command.command_line(["--lr", "1", "--overwrite", "--resume"]) == f"{program} --lr 1"
-    shell = program.replace("python", command.interpreter(), 1)
-    assert command.resume_command(["--out", "a b", "--overwrite"]) == f"{shell} --out 'a b' --resume"
+    program = stopping.program()
+    assert stopping.command_line(["--lr", "1", "--overwrite", "--resume"]) == f"{program} --lr 1"
+    shell = program.replace("python", stopping.interpreter(), 1)
+    assert stopping.resume_command(["--out", "a b", "--overwrite"]) == f"{shell} --out 'a b' --resume"
 
 
 def test_a_resume_line_leaves_out_the_time_limit():
     for option in ("--max-minutes 3", "--max-minutes=3", "--max_minutes 3"):
-        line = command.resume_line(f"somewhere/python -m toy {option} --out 'a b'")
+        line = stopping.resume_line(f"somewhere/python -m toy {option} --out 'a b'")
         assert line == "somewhere/python -m toy --out 'a b' --resume"
 
 
@@ -108,13 +108,13 @@ def test_a_printed_command_has_the_interpreter_of_this_process(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "other"))
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
-    assert command.resume_line("python -m toy") == ".venv/bin/python -m toy --resume"
+    assert stopping.resume_line("python -m toy") == ".venv/bin/python -m toy --resume"
     monkeypatch.chdir(tmp_path / "other")
-    assert command.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
+    assert stopping.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
     monkeypatch.setenv("PATH", str(tmp_path / ".venv" / "bin"))
-    assert command.runnable("python -m toy") == "python -m toy"
+    assert stopping.runnable("python -m toy") == "python -m toy"
     monkeypatch.setenv("PATH", "")
-    assert command.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
+    assert stopping.runnable("python -m toy") == f"{tmp_path}/.venv/bin/python -m toy"
 
 
 def test_the_printed_line_of_a_stopped_run_resumes_it(tmp_path):
