@@ -17,8 +17,8 @@ def gae(
     value: Float[Array, "T *b"],
     next_value: Float[Array, "T *b"],
     *,
-    gamma: float,
-    lam: float,
+    gamma: float | Float[Array, ""],
+    lam: float | Float[Array, ""],
 ) -> Float[Array, "T *b"]:
     """Generalised advantage estimates GAE(gamma, lam), as one reverse scan.
 

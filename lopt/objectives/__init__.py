@@ -4,6 +4,7 @@ from lopt.objectives.a2c import A2C, A2CTargets
 from lopt.objectives.drift import DPO, LPO, TALPO, Clip, Drift
 from lopt.objectives.lpg import LPG, LPGRegulariser, LPGTargets
 from lopt.objectives.ppo import PPO, PPOTargets, bind_drift, clip_drift, dpo_drift, ppo_loss
+from lopt.objectives.scheduled_a2c import ScheduledA2C
 from lopt.objectives.time import Fraction, FractionAndLogNumUpdates, FrozenProgress, NoTime, RemainingFraction
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "NoTime",
     "PPOTargets",
     "RemainingFraction",
+    "ScheduledA2C",
     "bind_drift",
     "clip_drift",
     "dpo_drift",

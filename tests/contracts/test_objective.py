@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lopt.nets import ReverseLSTM
-from lopt.objectives import A2C, DPO, LPO, PPO, TALPO, Clip, FractionAndLogNumUpdates
+from lopt.objectives import A2C, DPO, LPO, PPO, TALPO, Clip, FractionAndLogNumUpdates, ScheduledA2C
 from lopt.protocols import Objective
 from lopt.types import Progress
 from tests.reference.lifetimes import lpg, random_theta
@@ -22,6 +22,7 @@ OBJECTIVES = {
     "LPG, time": lpg(conditioning=FractionAndLogNumUpdates()),
     "LPG, inputs blocked": lpg(input_gradient=False),
     "A2C": A2C(),
+    "A2C, scheduled": ScheduledA2C(),
     "PPO": PPO(entropy_weight=0.1, value_clip=None),
     "DPO": PPO(drift=DPO(), normalise=False),
     "LPO": PPO(drift=LPO(hidden=8), normalise=False),

@@ -1,0 +1,121 @@
+"""A2C whose constants are functions of the learner's progress, and meta-parameters."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lopt import policies, returns
+from lopt.objectives.a2c import A2CTargets
+from lopt.types import AgentOutput, Key, Metrics, Progress, Theta, Trajectory
+
+SCALES = {
+    "log_step": 1.0,
+    "entropy_weight": 0.1,
+    "step_cost": 0.05,
+    "termination_cost": 0.1,
+    "gamma_logit": 1.0,
+    "lam_logit": 1.0,
+    "log_negative": 1.0,
+    "log_value_step": 1.0,
+}
+"""The schedules, and the factor between an entry of theta and the quantity, so that steps of one size in theta have
+effects of comparable size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduledA2C:
+    """A2C with schedules over the lifetime, theta: eight functions of the progress p = n / N, linear between knots.
+
+        r'_t = r_t - step_cost(p) - termination_cost(p) [s_{t+1} is terminal]
+        A    = GAE(gamma(p), lam(p)) of r' and V;  V_target = A + V;  then A is normalised if `normalise`
+        w_t  = exp(log_step(p)) A_t m_t,  m_t = 1 where A_t > 0, else exp(log_negative(p))
+        L    = - mean[ log pi(a_t) (w_t - c(p) (log pi(a_t) + H(pi))) ]
+               + exp(log_value_step(p)) mean[ (V - V_target)^2 ]
+
+    with the entropy weight c(p) = `entropy_weight` + the schedule's value. Its term is the score-function estimate of
+    the gradient of the entropy, and a constant for the agent. The logits of gamma and lam are shifted by the schedules'
+    values. At theta = 0 it is A2C, but for that estimate.
+
+    It serves two purposes: a baseline (A2C with every constant searched and annealed), and a rule that a learned
+    objective can be regressed on (`lopt.agents.imitate`): every term is a function of the inputs of a time-dependent
+    LPG, if `normalise` is off. V is a value function and not LPG's categorical prediction.
+
+    Attributes:
+        knots: number of points of each schedule, equally spaced over [0, 1].
+        gamma: discount factor at theta = 0, in (0, 1).
+        lam: GAE's lambda at theta = 0, in (0, 1).
+        entropy_weight: weight of the entropy at theta = 0, in nats.
+        normalise: whether advantages are normalised over the rollout.
+
+    Raises:
+        ValueError: fewer than two knots, or gamma or lam outside (0, 1).
+
+    Paper: none; A2C is arXiv 1602.01783, meta-learned constants of an actor-critic are arXiv 1805.09801.
+    """
+
+    knots: int = 3
+    gamma: float = 0.99
+    lam: float = 0.95
+    entropy_weight: float = 0.01
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        if self.knots < 2:
+            raise ValueError(f"ScheduledA2C: knots must be at least 2 (got {self.knots})")
+        for name in ("gamma", "lam"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"ScheduledA2C: {name} must be in (0, 1) (got {getattr(self, name)})")
+
+    @property
+    def prediction_size(self) -> int:
+        """1, for the value V."""
+        return 1
+
+    def init(self, key: Key) -> Theta:
+        """Zeros `[knots]` by schedule: A2C."""
+        return {name: jnp.zeros(self.knots) for name in SCALES}
+
+    def schedule(self, theta: Theta, fraction: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
+        """The quantities at a fraction n / N of the lifetime, by the names of `SCALES`."""
+        grid = jnp.linspace(0.0, 1.0, self.knots)
+        return {name: scale * jnp.interp(fraction, grid, theta[name]) for name, scale in SCALES.items()}
+
+    def targets(
+        self, theta: Theta, traj: Trajectory, out: AgentOutput, out_next: AgentOutput, progress: Progress
+    ) -> A2CTargets:
+        """The weights of log pi(a_t), with the entropy's term, and the value targets."""
+        at = self.schedule(theta, progress.fraction)
+        value, value_next = jax.lax.stop_gradient((out.prediction[..., 0], out_next.prediction[..., 0]))
+        terminated = (traj.discount == 0).astype(traj.reward.dtype)
+        advantage = returns.gae(
+            traj.reward - at["step_cost"] - at["termination_cost"] * terminated,
+            traj.discount,
+            traj.truncated,
+            value,
+            value_next,
+            gamma=_shifted(self.gamma, at["gamma_logit"]),
+            lam=_shifted(self.lam, at["lam_logit"]),
+        )
+        target = advantage + value
+        if self.normalise:
+            advantage = returns.normalise(advantage)
+        weight = jnp.exp(at["log_step"]) * advantage * jnp.where(advantage > 0, 1.0, jnp.exp(at["log_negative"]))
+        centred = jax.lax.stop_gradient(policies.log_prob(out.policy, traj.action) + policies.entropy(out.policy))
+        return A2CTargets(advantage=weight - (self.entropy_weight + at["entropy_weight"]) * centred, value=target)
+
+    def loss(
+        self, theta: Theta, out: AgentOutput, traj: Trajectory, targets: A2CTargets, progress: Progress
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """L, and the mean squared error of V as metric "critic_loss"."""
+        policy = -(policies.log_prob(out.policy, traj.action) * targets.advantage).mean()
+        value_loss = ((out.prediction[..., 0] - targets.value) ** 2).mean()
+        step = jnp.exp(self.schedule(theta, progress.fraction)["log_value_step"])
+        return policy + step * value_loss, {"critic_loss": value_loss}
+
+
+def _shifted(probability: float, shift: Float[Array, ""]) -> Float[Array, ""]:
+    """sigmoid(logit(probability) + shift)."""
+    return cast(jax.Array, jax.nn.sigmoid(jnp.log(probability / (1 - probability)) + shift))
