@@ -7,10 +7,8 @@ from types import FunctionType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from envs.gridworld import TabularView
 from envs.int_distributions import Fixed, LogUniform
 from experiments.cli.command_line import check_contract, choose
 from experiments.cli.conditioning import conditioning
@@ -19,6 +17,8 @@ from experiments.cli.levels import LEVELS
 from experiments.grid.compat import GrooveCompat, MeanAdvantageA2C, mean_over_time
 from experiments.grid.config import StudyConfig
 from experiments.grid.names import (
+    A2C_START,
+    FITNESS,
     FLAG_BUG,
     FROZEN_BASELINE,
     MEAN_ADVANTAGE,
@@ -32,21 +32,21 @@ from experiments.grid.names import (
     TOP_REPLAY,
     ScoreParts,
 )
+from experiments.grid.start import initial_theta, trainable
 from lopt import curriculum, nets
 from lopt.agents import (
     FinalReturn,
+    LifetimeReturn,
     MeanReturn,
     RLLifetime,
-    TrainableFactory,
     TrainableNet,
-    TrainableTable,
     ValueBaseline,
     longest_episode,
 )
 from lopt.export import load_rule, rebuild
 from lopt.meta import PES, MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGRegulariser
-from lopt.protocols import Estimator, Objective
+from lopt.protocols import Estimator, Lifetime, Objective
 from lopt.types import Key, MetaState, Theta
 
 
@@ -59,6 +59,7 @@ class Study:
         rule: the objective that is meta-trained.
         lifetime: an agent under the rule.
         antagonist: an A2C agent, for the regret and as baseline.
+        raw_a2c: the same without normalised advantages, at its own learning rate.
         learner: the outer loop.
         max_steps: bound on the length of an episode, in environment steps.
         theta: initial meta-parameters; None for random ones.
@@ -68,6 +69,7 @@ class Study:
     rule: Any
     lifetime: RLLifetime
     antagonist: RLLifetime
+    raw_a2c: RLLifetime
     learner: MetaLearner
     max_steps: int
     theta: Theta | None = None
@@ -92,34 +94,37 @@ def build(config: StudyConfig) -> Study:
     distribution = choose("level distribution", levels.distribution, LEVELS, extensible=True)(num_updates=num_updates)
     env = distribution.environment
     rule = _rule(config)
-    actor, critic = _trainable(config, env, agent.policy_rate), _trainable(config, env, agent.value_rate)
+    actor, critic = trainable(config, env, agent.policy_rate), trainable(config, env, agent.value_rate)
     sizes: dict[str, Any] = {"num_envs": agent.num_envs, "rollout_length": agent.rollout_length}
     frozen = partial(TrainableNet, net=partial(nets.Tabular, env.num_states), optimizer=optax.set_to_zero())
     value = (frozen if FROZEN_BASELINE in compat else critic)(features=1)
     baseline: ValueBaseline | None = ValueBaseline(critic=value, gamma=agent.gamma, lam=agent.lam)
     if meta.estimator in ("es", "pes") and config.score in ("alg_regret", "uniform", "optimal_regret", "random_regret"):
         baseline = None  # neither the fitness nor the score reads it
-    predictor = _trainable(config, env, agent.prediction_rate)
-    regulariser = LPGRegulariser(
-        policy_entropy=meta.policy_entropy,
-        prediction_entropy=meta.prediction_entropy,
-        pi_hat_l2=meta.pi_hat_l2,
-        y_hat_l2=meta.y_hat_l2,
-    )
+    predictor = trainable(config, env, agent.prediction_rate)
     lifetime = RLLifetime(
         env=env,
         objective=rule,
         policy=actor,
         prediction=predictor,
         baseline=baseline,
-        regulariser=regulariser if isinstance(rule, LPG) else None,
+        regulariser=_regulariser(config) if isinstance(rule, LPG) else None,
         **sizes,
     )
     a2c = A2C(gamma=agent.gamma, lam=agent.lam, entropy_weight=agent.entropy_weight)
     baseline_objective: Objective = a2c
     if MEAN_ADVANTAGE in compat:
         lifetime, baseline_objective = replace(lifetime, transform_advantage=mean_over_time), MeanAdvantageA2C(a2c)
-    antagonist = RLLifetime(env=env, objective=baseline_objective, policy=actor, prediction=critic, **sizes)
+    antagonist = RLLifetime(
+        env=env,
+        objective=baseline_objective,
+        policy=trainable(config, env, agent.a2c_rate),
+        prediction=critic,
+        **sizes,
+    )
+    raw_a2c = replace(
+        antagonist, objective=replace(a2c, normalise=False), policy=trainable(config, env, agent.raw_a2c_rate)
+    )
     max_steps = longest_episode(distribution)
     score = _score(config, lifetime, antagonist, max_steps)
     estimator, optimizer = _estimator(config, lifetime, max_steps)
@@ -132,31 +137,17 @@ def build(config: StudyConfig) -> Study:
         stagger=meta.estimator != "es",
         rule=rule,
     )
-    theta = None if config.rule.start is None else start_from(config.rule.start, rule)
-    study = Study(distribution, rule, lifetime, antagonist, learner, max_steps, theta)
+    theta = None if config.rule.start is None else initial_theta(config, rule, antagonist, distribution)
+    study = Study(distribution, rule, lifetime, antagonist, raw_a2c, learner, max_steps, theta)
     if own := [name for name in (config.rule.objective, config.score, levels.distribution) if "." in name]:
         check_contract(", ".join(own), study.init, learner.step)
     return study
 
 
-def start_from(path: str, rule: Any) -> Theta:
-    """The meta-parameters of a rule file, as arrays.
-
-    Raises:
-        ValueError: no such file, or meta-parameters of other shapes than those of `rule`.
-    """
-    theta = load_rule(path).theta
-    shapes = jax.tree.map(jnp.shape, theta)
-    expected = jax.tree.map(jnp.shape, jax.eval_shape(rule.init, jax.random.key(0)))
-    if shapes != expected:
-        raise ValueError(f"rule.start: {path} does not fit the rule options (got {shapes}, expected {expected})")
-    return jax.tree.map(jnp.asarray, theta)
-
-
 def _rule(config: StudyConfig) -> Any:
     """LPG with its options, or the objective of an import path: an object, or a class or function without arguments."""
     rule = config.rule
-    if rule.objective not in OBJECTIVES:
+    if rule.objective != "lpg":
         found = choose("objective", rule.objective, OBJECTIVES, extensible=True)
         return found() if isinstance(found, (type, FunctionType)) else found
     time = "raw" if RAW_TIME in config.reproduces and rule.time == "normalised" else rule.time
@@ -170,12 +161,26 @@ def _rule(config: StudyConfig) -> Any:
         conditioning=conditioning(TIMES[time], levels.shortest or levels.num_updates, levels.num_updates),
         time_init_scale=rule.time_init_scale,
         input_gradient=STOPPED_INPUTS not in config.reproduces,
+        normalise=rule.normalise,
     )
-    if rule.start is not None:  # its weights belong to the scale of the time inputs that it was trained with
+    if rule.start not in (
+        None,
+        A2C_START,
+    ):  # its weights belong to the scale of the time inputs that it was trained with
         start = rebuild(load_rule(rule.start).card)
         if isinstance(start, LPG) and type(start.conditioning) is type(lpg.conditioning):
             return replace(lpg, conditioning=start.conditioning)
     return lpg
+
+
+def _regulariser(config: StudyConfig) -> LPGRegulariser:
+    meta = config.meta
+    return LPGRegulariser(
+        policy_entropy=meta.policy_entropy,
+        prediction_entropy=meta.prediction_entropy,
+        pi_hat_l2=meta.pi_hat_l2,
+        y_hat_l2=meta.y_hat_l2,
+    )
 
 
 def _estimator(
@@ -192,26 +197,21 @@ def _estimator(
             lifetime_norm=meta.lifetime_norm,
         )
         return estimator, optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(rate))
-    evaluate = MeanReturn(env=lifetime.env, policy=lifetime.agent.act, num_episodes=es.episodes, max_steps=max_steps)
-    fitness = FinalReturn(lifetime=lifetime, evaluate=evaluate)
+    start = FITNESS[meta.fitness]
+    fitness: Lifetime
+    if start is None:
+        evaluate = MeanReturn(
+            env=lifetime.env, policy=lifetime.agent.act, num_episodes=es.episodes, max_steps=max_steps
+        )
+        fitness = FinalReturn(lifetime=lifetime, evaluate=evaluate)
+    else:
+        tracked = replace(lifetime, tracked_updates=config.levels.num_updates)
+        fitness = LifetimeReturn(tracked, start=start)
     if meta.estimator == "pes":
         shaping = SHAPINGS[es.shaping]()
         pes = PES(lifetime=fitness, num_updates=meta.num_updates, std=es.std, shaping=shaping, pack=es.pack)
         return pes, optax.adam(rate, b1=es.b1)
     return evolution(es, fitness, lifetime.objective.init, config.updates_per_step, rate)
-
-
-def _trainable(config: StudyConfig, env: Any, rate: float) -> TrainableFactory:
-    """Tables with SGD at `rate` where observations are indices, networks with Adam where they are planes."""
-    agent = config.agent
-    if isinstance(env.view, TabularView):
-        return partial(TrainableTable, num_states=env.num_states, learning_rate=rate, max_norm=agent.max_norm)
-    net = (
-        partial(nets.Conv, agent.net_channels, agent.net_hidden)
-        if agent.net_channels
-        else partial(nets.MLP, agent.net_hidden)
-    )
-    return partial(TrainableNet, net=net, optimizer=optax.adam(agent.net_rate))
 
 
 def _rate(config: StudyConfig) -> optax.Schedule:

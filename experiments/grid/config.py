@@ -6,7 +6,7 @@ from experiments.cli.checks import at_least, between, positive
 from experiments.cli.command_line import Run, choose
 from experiments.cli.evolution import ESConfig
 from experiments.cli.levels import LEVELS
-from experiments.grid.names import COMPATIBLE, ESTIMATORS, OBJECTIVES, PRIORITIES, RECURRENCES, SCORES, TIMES
+from experiments.grid.names import COMPATIBLE, ESTIMATORS, FITNESS, OBJECTIVES, PRIORITIES, RECURRENCES, SCORES, TIMES
 from lopt.training import RunConfig, check_sizes
 
 
@@ -30,8 +30,10 @@ class RuleConfig:
     """The rule that is meta-trained."""
 
     objective: str = "lpg"
-    """Objective that is meta-trained: lpg, to which the other options of this group belong, or the import path of an
-    object, a class or a function without arguments, for example mypackage.MyObjective."""
+    """Objective that is meta-trained: lpg, to which the other options of this group belong; scheduled_a2c (A2C with
+    annealed constants, which are the meta-parameters) and scheduled_a2c_raw (the same without normalised advantages),
+    which need es or pes; or the import path of an object, a class or a function without arguments, for example
+    mypackage.MyObjective."""
     hidden: int = 256
     """Width of the recurrent state (LPG and GROOVE: 256)."""
     prediction_size: int = 8
@@ -40,6 +42,9 @@ class RuleConfig:
     """Hidden width of the embedding of y (GROOVE: 16)."""
     alpha_y: float = 0.5
     """Weight of the prediction loss KL(y || y_hat) in the agent's loss (GROOVE: 0.5)."""
+    normalise: bool = False
+    """Whether pi_hat is normalised over the rollout, as advantages are in A2C, and multiplied by a learned step size.
+    GROOVE: no."""
     recurrence: str = "gru"
     """Recurrent network of the rule: gru (GROOVE) or lstm (LPG)."""
     time: str = "none"
@@ -48,8 +53,9 @@ class RuleConfig:
     time_init_scale: float = 1.0
     """Factor on the initial weights of the time inputs. At 0 the untrained rule does not depend on time."""
     start: str | None = None
-    """Rule file to start meta-training from (runs/<name>/rule), of the same architecture. By default theta is drawn at
-    random."""
+    """Start of meta-training: a2c, for a rule that imitates A2C (about a minute, before the first meta-step); a rule
+    file of scheduled_a2c or scheduled_a2c_raw (runs/<name>/rule), for one that imitates that; or a rule file of the
+    same architecture. By default theta is drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,11 @@ class AgentConfig:
     its gradient is a thousand times smaller than the policy's; the presets quick, small and ta use 100."""
     value_rate: float = 4.0
     """SGD learning rate of a tabular value function (groove's code: 4)."""
+    a2c_rate: float = 40.0
+    """SGD learning rate of the tabular policy of A2C, the baseline and antagonist (GROOVE: 40)."""
+    raw_a2c_rate: float = 320.0
+    """The same for A2C without normalised advantages, the second baseline of the report; 320 is its best rate on the
+    levels all with 50 updates."""
     max_norm: float = 0.5
     """Gradient norm at which the updates of a tabular agent are clipped (GROOVE: 0.5)."""
     net_rate: float = 1e-3
@@ -90,6 +101,9 @@ class MetaConfig:
     estimator: str = "meta_gradient"
     """Estimator of the gradient in theta: meta_gradient (through K updates; LPG, GROOVE), es (evolution strategies
     over whole lifetimes; TA-LPG, see the es options) or pes (persistent evolution strategies, K updates at a time)."""
+    fitness: str = "final"
+    """What es and pes maximise: final (mean return of fresh episodes at the end of the lifetime; TA-LPG), lifetime
+    (mean return over the lifetime, from its own episodes) or second_half (the same over its second half, with es)."""
     num_steps: int = 5000
     """Number of meta-steps (groove's README: 5,000)."""
     num_lifetimes: int = 64
@@ -156,11 +170,11 @@ class EvalConfig:
 
     every: int = 500
     """Number of meta-steps between points of the validation curve, a multiple of meta.steps-per-chunk."""
-    levels: int = 32
+    levels: int = 256
     """Number of held-out levels of the validation curve."""
-    final_levels: int = 64
+    final_levels: int = 1536
     """Number of held-out levels of the final table; they are not those of the validation curve."""
-    seeds: int = 4
+    seeds: int = 2
     """Number of agents per level in the final table."""
     episodes: int = 16
     """Number of episodes in which a trained agent is evaluated."""
@@ -204,6 +218,7 @@ class StudyConfig:
         choose("time conditioning", self.rule.time, TIMES)
         choose("priority", self.curriculum.priority, PRIORITIES)
         choose("estimator", self.meta.estimator, ESTIMATORS)
+        choose("fitness", self.meta.fitness, dict.fromkeys(FITNESS))
         if self.curriculum.rate_arms and self.score != "uniform":
             raise ValueError(
                 f"curriculum.rate-arms needs score uniform: the bandit learns from rewards, not from {self.score} "
@@ -224,7 +239,8 @@ class StudyConfig:
         at_least(0, self, "rule.alpha_y", "rule.time_init_scale", "agent.prediction_rate", "agent.value_rate")
         at_least(0, self, "agent.entropy_weight", "meta.policy_entropy", "meta.prediction_entropy")
         at_least(0, self, "meta.pi_hat_l2", "meta.y_hat_l2", "meta.final_rate")
-        positive(self, "agent.policy_rate", "agent.net_rate", "meta.learning_rate", "curriculum.temperature")
+        positive(self, "agent.policy_rate", "agent.a2c_rate", "agent.raw_a2c_rate", "agent.net_rate")
+        positive(self, "meta.learning_rate", "curriculum.temperature")
         positive(self, "curriculum.rate_arms", "curriculum.prediction_arms")
         positive(self, "agent.max_norm", "meta.max_norm", "meta.lifetime_norm", infinite=True)
         between(0, 1, self, "agent.gamma", "agent.lam", "curriculum.replay_probability", "curriculum.staleness")

@@ -26,7 +26,7 @@ QUICK = StudyConfig(
         chunk_size=None,
     ),
     curriculum=CurriculumConfig(buffer=500, episodes=16),
-    eval=EvalConfig(every=200, levels=64, seeds=2),
+    eval=EvalConfig(every=200),
 )
 
 SMALL = StudyConfig(
@@ -44,14 +44,14 @@ SMALL = StudyConfig(
         chunk_size=None,
     ),
     curriculum=CurriculumConfig(buffer=1000, episodes=32),
-    eval=EvalConfig(every=500, levels=32, seeds=4),
+    eval=EvalConfig(every=500),
 )
 
 PAPER = StudyConfig(
     run=RunConfig(out="runs/groove"),
     levels=LevelsConfig(num_updates=250),
     meta=MetaConfig(num_steps=5000, num_lifetimes=512),
-    eval=EvalConfig(every=200, final_levels=256, seeds=10, episodes=64),
+    eval=EvalConfig(every=200, seeds=10, episodes=64),
 )
 
 PRESETS = {"quick": QUICK, "small": SMALL, "paper": PAPER}

@@ -34,7 +34,7 @@ TA = StudyConfig(
     ),
     es=ESConfig(episodes=16, pack=16),
     curriculum=CurriculumConfig(episodes=16),
-    eval=EvalConfig(every=50, levels=64, seeds=2),
+    eval=EvalConfig(every=50),
 )
 
 TA_PAPER = StudyConfig(
@@ -44,7 +44,7 @@ TA_PAPER = StudyConfig(
     rule=RuleConfig(time="normalised"),
     meta=MetaConfig(estimator="es", num_steps=2500, num_lifetimes=512, learning_rate=1e-2, final_rate=0.08),
     es=ESConfig(pack=64),
-    eval=EvalConfig(every=100, final_levels=256, seeds=10, episodes=64),
+    eval=EvalConfig(every=100, seeds=10, episodes=64),
 )
 """Paper: arXiv 2402.05828. Differs: the learning rate decays by a cosine, to the value that a factor of 0.999 per
 meta-step reaches."""

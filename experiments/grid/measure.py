@@ -4,18 +4,33 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from envs.gridworld import TabularView, optimal_return, random_return
 from experiments.grid.build import Study
 from experiments.grid.config import StudyConfig
 from lopt.agents import MeanReturn, RLLifetime
-from lopt.evaluation import Axis, Interval, MetaTester, Sample, bootstrap_samples, normalised, random_returns
+from lopt.evaluation import (
+    Axis,
+    Interval,
+    MetaTester,
+    Sample,
+    bootstrap,
+    bootstrap_samples,
+    mean,
+    normalised,
+    random_returns,
+)
 from lopt.training import jit_once, jit_repeated
-from lopt.types import Key, Level, Theta
+from lopt.types import Key, Level, Rates, Theta
 
 HELD_OUT_CURVE, HELD_OUT_TABLE = 1, 3
 """Seeds of the held-out levels of the validation curve and of the final table. Meta-training uses neither."""
+
+TRAINED, FROZEN, UNTRAINED = "trained rule", "trained rule, prediction frozen", "untrained rule"
+RAW_A2C = "A2C, raw advantages"
+"""Names of methods in the final table."""
 
 
 def held_out(config: StudyConfig, study: Study, which: int, number: int) -> Level:
@@ -33,6 +48,12 @@ def meta_tester(study: Study, lifetime: RLLifetime, num_updates: int, episodes: 
 def returns(tester: MetaTester, key: Key, theta: Theta, levels: Level) -> np.ndarray:
     """Mean returns `[L]` of agents trained from scratch on the levels `[L]`."""
     return np.asarray(tester(jax.random.split(key, levels.num_updates.shape[0]), theta, levels).final)
+
+
+def with_prediction_rate(levels: Level, factor: float) -> Level:
+    """The levels with a factor on the learning rate of the agents' prediction; at 0 it keeps its initial value."""
+    ones = jnp.ones(levels.num_updates.shape)
+    return levels.replace(rates=Rates(policy=ones, prediction=factor * ones))
 
 
 def random(study: Study, key: Key, levels: Level, episodes: int) -> np.ndarray:
@@ -54,6 +75,43 @@ def optimal(study: Study, levels: Level) -> np.ndarray | None:
     return np.asarray(jit_repeated(partial(jax.lax.map, partial(optimal_return, env)))(levels.params))
 
 
+def per_level_interval(returns: np.ndarray, random: np.ndarray, optimal: np.ndarray) -> Interval:
+    """Mean over levels of (return - random) / (optimal - random), with a 95 % interval over levels and agent seeds.
+
+    Every level counts alike, where `normalised_interval` gives weight to levels with large returns. Levels on which no
+    policy is better than the random one are left out.
+
+    Args:
+        returns: `[seeds, levels]` of the method, or `[1, levels]`.
+        random: `[levels]` of the random policy.
+        optimal: `[levels]` of the optimal policy.
+    """
+    range_ = optimal - random
+    kept = range_ > 1e-3
+    scores = (returns[:, kept] - random[kept]) / range_[kept]
+    return bootstrap(scores, mean, axes=(Axis.NESTED, Axis.CROSSED))
+
+
+def difference(first: np.ndarray, second: np.ndarray, random: np.ndarray, a2c: np.ndarray) -> Interval:
+    """The difference of two A2C-normalised scores, paired by agent seed and level, with a 95 % interval over both.
+
+    Args:
+        first: `[seeds, levels]` returns of one method.
+        second: `[seeds, levels]` of the other.
+        random: `[levels]` of the random policy.
+        a2c: `[seeds, levels]` of A2C.
+    """
+    axes = (Axis.NESTED, Axis.CROSSED)
+    return bootstrap_samples(
+        lambda x, y, r, a: normalised(x, r, a) - normalised(y, r, a),
+        Sample(first, axes),
+        Sample(second, axes),
+        Sample(np.broadcast_to(random, first.shape), axes),
+        Sample(a2c, axes),
+        paired=True,
+    )
+
+
 def normalised_interval(returns: np.ndarray, random: np.ndarray, a2c: np.ndarray) -> Interval:
     """The A2C-normalised score (`lopt.evaluation.normalised`) with a 95 % interval over levels and agent seeds.
 
@@ -70,20 +128,31 @@ def normalised_interval(returns: np.ndarray, random: np.ndarray, a2c: np.ndarray
 def table(config: StudyConfig, study: Study, theta: Theta, untrained: Theta) -> dict[str, np.ndarray]:
     """Mean returns `[agent seeds, levels]` by method on the held-out levels of the final table.
 
-    The methods are the rule with `theta`, the rule with `untrained`, A2C, the random policy (one row), and where
-    levels are tabular the optimal policy (one row).
+    The methods are the rule with `theta`, the same with agents whose prediction keeps its initial value, the rule with
+    `untrained`, A2C, A2C whose critic keeps its initial value, A2C with raw advantages, the random policy (one row),
+    and where levels are tabular the optimal policy (one row).
     """
     levels = held_out(config, study, HELD_OUT_TABLE, config.eval.final_levels)
-    testers = [
+    live, frozen = with_prediction_rate(levels, 1.0), with_prediction_rate(levels, 0.0)
+    rule, a2c, raw_a2c = (
         meta_tester(study, lifetime, config.levels.num_updates, config.eval.episodes)
-        for lifetime in (study.lifetime, study.antagonist)
-    ]
-    methods = {"trained rule": (testers[0], theta), "untrained rule": (testers[0], untrained), "A2C": (testers[1], ())}
+        for lifetime in (study.lifetime, study.antagonist, study.raw_a2c)
+    )
+    methods: dict[str, tuple[MetaTester, Theta, Level]] = {
+        TRAINED: (rule, theta, live),
+        FROZEN: (rule, theta, frozen),
+        UNTRAINED: (rule, untrained, live),
+        "A2C": (a2c, (), live),
+        "A2C, critic frozen": (a2c, (), frozen),
+        RAW_A2C: (raw_a2c, (), live),
+    }
+    if not study.rule.prediction_size:
+        del methods[FROZEN]
     root = jax.random.key(20_231_003)
     keys = [jax.random.fold_in(root, seed) for seed in range(config.eval.seeds)]
     table = {
         name: np.stack([returns(tester, key, parameters, levels) for key in keys])
-        for name, (tester, parameters) in methods.items()
+        for name, (tester, parameters, levels) in methods.items()
     }
     table["random"] = random(study, jax.random.fold_in(root, 10_000), levels, config.eval.episodes)[None]
     best = optimal(study, levels)

@@ -26,12 +26,23 @@ ESTIMATORS = {
     "pes": "persistent evolution strategies on the returns after every K updates",
 }
 
+A2C_START = "a2c"
+"""Value of rule.start for the imitation of A2C."""
+
+FITNESS = {"lifetime": 0.0, "second_half": 0.5, "final": None}
+"""By name, the fraction of the lifetime from which its own returns count; None for fresh episodes at its end."""
+
 PRIORITIES: dict[str, Callable[[float], curriculum.Priority]] = {
     "rank": curriculum.Rank,
     "proportional": curriculum.Proportional,
 }
 
-OBJECTIVES: dict[str, Any] = {"lpg": objectives.LPG}
+OBJECTIVES: dict[str, Any] = {
+    "lpg": objectives.LPG,
+    "scheduled_a2c": objectives.ScheduledA2C(),
+    "scheduled_a2c_raw": objectives.ScheduledA2C(normalise=False),
+}
+"""Objectives that can be meta-trained; the options of `--rule` belong to lpg."""
 
 
 @dataclass(frozen=True)

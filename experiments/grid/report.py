@@ -13,6 +13,7 @@ NORMALISED, RETURN = "held-out levels: random = 0, A2C = 1", "held-out levels: r
 PANELS: dict[str, dict[str, str]] = {
     NORMALISED: {"held_out/a2c_normalised": "rule"},
     RETURN: {"held_out/return": "rule"},
+    "prediction frozen - not frozen, random = 0, A2C = 1": {"held_out/frozen_difference": "difference"},
     "training: reward per step": {"reward": "reward"},
     "meta-objective": {"objective": "meta-objective"},
     "final return, the better one of a pair": {"final_return": "final return"},
@@ -68,7 +69,12 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
     """
     scores = normalised_scores(returns)
     raw = {name: bootstrap(values, mean, axes=(Axis.NESTED, Axis.CROSSED)) for name, values in returns.items()}
-    rows = [(name, raw[name], scores[name]) for name in returns]
+    header = ["method", "return", "random = 0, A2C = 1"]
+    rows = [[name, raw[name], scores[name]] for name in returns]
+    if "optimal" in returns:
+        header.append("mean over levels, random = 0, optimum = 1")
+        for row, values in zip(rows, returns.values(), strict=True):
+            row.append(measure.per_level_interval(values, returns["random"][0], returns["optimal"][0]))
     text = (
         f"\n\nMean over {config.eval.final_levels} held-out levels and {config.eval.seeds} agent seeds, with 95 % "
         "bootstrap intervals over levels and seeds. Every agent is trained from scratch for "
@@ -76,9 +82,7 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
     )
     if "optimal" in returns:
         text += "'optimal' is the exact optimal return of a level. "
-    sections = {
-        "Held-out levels": table(("method", "return", "random = 0, A2C = 1"), rows) + text + comparison(returns)
-    }
+    sections = {"Held-out levels": table(header, rows) + text + comparison(returns)}
     plots.intervals({"": {name: scores[name] for name in returns}}, folder.file("table.png"), "random = 0, A2C = 1")
     sections["Held-out levels"] += "\n\n" + image("table.png", "Scores on held-out levels with 95 % intervals.")
     if drawn := learning_curves(config, folder):
@@ -102,25 +106,50 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
             "seed": config.run.seed,
             "returns": raw,
             "a2c_normalised": scores,
+            "differences": differences(returns),
             "per_level": {name: values.mean(0) for name, values in returns.items()},
         },
     )
     write_report(folder, title(config), config, sections)
 
 
-def comparison(returns: dict[str, np.ndarray]) -> str:
-    """Number of levels on which the rule has a higher return than A2C, and whether meta-training changed anything.
+def differences(returns: dict[str, np.ndarray]) -> dict[str, Interval]:
+    """Paired differences of A2C-normalised scores: the rule to both A2Cs, and what a learned prediction is worth."""
+    random, a2c = returns["random"][0], returns["A2C"]
+    pairs = {
+        "trained rule - A2C": (measure.TRAINED, "A2C"),
+        "trained rule - A2C with raw advantages": (measure.TRAINED, measure.RAW_A2C),
+        "trained rule, prediction frozen - not frozen": (measure.FROZEN, measure.TRAINED),
+        "A2C, critic frozen - not frozen": ("A2C, critic frozen", "A2C"),
+        "trained rule - untrained rule": (measure.TRAINED, measure.UNTRAINED),
+    }
+    return {
+        label: measure.difference(returns[first], returns[second], random, a2c)
+        for label, (first, second) in pairs.items()
+        if first in returns and second in returns
+    }
 
-    The mean return is dominated by the few levels with large returns, so that it can differ from this count.
+
+def comparison(returns: dict[str, np.ndarray]) -> str:
+    """How the rule compares with A2C, in words; whether it bootstraps, and whether meta-training changed anything.
+
+    The mean return is dominated by the few levels with large returns, so that it can differ from the count of levels.
     """
-    rule, a2c = returns["trained rule"].mean(0), returns["A2C"].mean(0)
+    gaps = differences(returns)
+    gap = min((gaps[label] for label in gaps if label.startswith("trained rule - A2C")), key=lambda gap: gap.value)
+    verdict = "better than" if gap.low > 0 else "worse than" if gap.high < 0 else "not distinguishable from"
+    rule, a2c = returns[measure.TRAINED].mean(0), returns["A2C"].mean(0)
     text = (
-        f"The return of the trained rule is higher than A2C's on {(rule > a2c).sum()} of {rule.size} levels and lower "
-        f"on {(rule < a2c).sum()}; its mean return is {'higher' if rule.mean() > a2c.mean() else 'not higher'}."
+        f"**The trained rule is {verdict} the better one of the two A2C baselines: difference {gap}.** Its return is "
+        f"higher than A2C's on {(rule > a2c).sum()} of {rule.size} levels and lower on {(rule < a2c).sum()}."
     )
-    if np.array_equal(returns["trained rule"], returns["untrained rule"]):
+    frozen = gaps.get("trained rule, prediction frozen - not frozen")
+    if frozen is not None:
+        uses = "uses" if frozen.high < 0 else "does not demonstrably use"
+        text += f" The rule {uses} its prediction: with the prediction frozen its score differs by {frozen}."
+    if np.array_equal(returns[measure.TRAINED], returns[measure.UNTRAINED]):
         text += " **Returns under the trained and the untrained rule are identical: meta-training had no effect.**"
-    return text
+    return text + "\n\n" + table(("paired difference of scores with random = 0, A2C = 1", ""), list(gaps.items()))
 
 
 def normalised_scores(returns: dict[str, np.ndarray]) -> dict[str, Interval]:

@@ -65,20 +65,26 @@ class Validation:
         self.baselines: dict[str, float] = {}
 
     def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
-        """Log the rule's mean return and A2C-normalised score, and the returns of the baselines."""
+        """Log the rule's return and A2C-normalised score, live and with its prediction frozen, and the baselines'."""
         theta, root = state.theta, jax.random.key(0)
         if self.reference is None:
             self.reference = self._prepare(root)
         returns = measure.returns(self.tester, root, theta, self.levels)
         score = normalised(returns, *self.reference)
         metrics = {"held_out/return": float(returns.mean()), "held_out/a2c_normalised": score}
+        text = f"meta-step {step}: held-out return {returns.mean():.3f}, A2C-normalised {score:.3f}"
+        if self.study.rule.prediction_size:
+            frozen = measure.returns(self.tester, root, theta, measure.with_prediction_rate(self.levels, 0.0))
+            metrics["held_out/frozen_difference"] = normalised(frozen, *self.reference) - score
+            text += f", with the prediction frozen {metrics['held_out/frozen_difference']:+.3f}"
         logger.log(step, metrics | self.baselines)
-        logger.message(f"meta-step {step}: held-out return {returns.mean():.3f}, A2C-normalised {score:.2f}")
+        logger.message(text)
 
     def _prepare(self, root: Key) -> tuple[np.ndarray, np.ndarray]:
         """Draw the levels and evaluate the baselines, once; returns the returns of the random policy and of A2C."""
         config, study = self.config, self.study
-        self.levels = measure.held_out(config, study, measure.HELD_OUT_CURVE, config.eval.levels)
+        levels = measure.held_out(config, study, measure.HELD_OUT_CURVE, config.eval.levels)
+        self.levels = measure.with_prediction_rate(levels, 1.0)
         sizes = config.levels.num_updates, config.eval.episodes
         self.tester = measure.meta_tester(study, study.lifetime, *sizes)
         a2c = measure.returns(measure.meta_tester(study, study.antagonist, *sizes), root, (), self.levels)

@@ -5,6 +5,7 @@ from lopt.agents.agent import Agent, AgentState, ValueBaseline, ValueEstimates
 from lopt.agents.defaults import default_lifetime, default_trainable, longest_episode
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator, episode_returns, train_learner
 from lopt.agents.fitness import FinalReturn, LifetimeReturn, MultiEnvLifetime
+from lopt.agents.imitation import Demonstrations, Imitation, ValueCode, demonstrations
 from lopt.agents.lifetime import LearnerState, RLLifetime
 from lopt.agents.ppo_lifetime import PPOLifetime, PPOState, linear_annealing, no_annealing
 from lopt.agents.rollout import EnvBatch, MinibatchEpochs, reset, rollout
@@ -16,8 +17,10 @@ __all__ = [
     "ActorCriticState",
     "Agent",
     "AgentState",
+    "Demonstrations",
     "EnvBatch",
     "FinalReturn",
+    "Imitation",
     "LearnerState",
     "LifetimeReturn",
     "MeanReturn",
@@ -37,7 +40,9 @@ __all__ = [
     "TrainableState",
     "TrainableTable",
     "ValueBaseline",
+    "ValueCode",
     "ValueEstimates",
+    "demonstrations",
     "episode_returns",
     "linear_annealing",
     "no_annealing",

@@ -172,6 +172,9 @@ class ReturnAccumulator(struct.PyTreeNode):
         mean = total / jnp.maximum(self.count, 1)
         return jnp.where(index < age, mean[latest], jnp.nan)
 
-    def mean(self, running_return: Float[Array, " B"], age: Int[Array, ""]) -> Float[Array, ""]:
-        """The mean of `curve` over the updates done; 0 before the first."""
-        return jnp.nan_to_num(jnp.nanmean(self.curve(running_return, age)), nan=0.0)
+    def mean(
+        self, running_return: Float[Array, " B"], age: Int[Array, ""], start: Int[Array, ""] | int = 0
+    ) -> Float[Array, ""]:
+        """The mean of `curve` over the updates done from `start` on; 0 before the first of them."""
+        curve = self.curve(running_return, age)
+        return jnp.nan_to_num(jnp.nanmean(jnp.where(jnp.arange(curve.shape[0]) < start, jnp.nan, curve)), nan=0.0)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lopt.agents.ppo_lifetime import PPOLifetime, PPOState
+from lopt.agents.lifetime import RLLifetime
+from lopt.agents.ppo_lifetime import PPOLifetime
 from lopt.protocols import Lifetime
 from lopt.types import Key, Level, Metrics, Theta, UpdateInfo
 
@@ -74,44 +75,49 @@ class LifetimeReturn:
     Attributes:
         lifetime: the lifetime; its `tracked_updates` is the largest number of updates of a lifetime.
         scale: F is divided by this, so that tasks with returns of different scale can be averaged.
+        start: F is the mean over the updates n >= `start` N of the lifetime's N updates; in [0, 1). With 0.5 it is the
+            return of agents in the second half of their lifetimes.
 
     Raises:
-        ValueError: a scale that is not positive, or a lifetime that does not track its returns.
+        ValueError: a scale that is not positive, a `start` outside [0, 1), or a lifetime that does not track its
+            returns.
     """
 
-    lifetime: PPOLifetime
+    lifetime: PPOLifetime | RLLifetime
     scale: float = 1.0
+    start: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
             raise ValueError(f"LifetimeReturn: scale must be positive (got {self.scale})")
-        if not isinstance(self.lifetime, PPOLifetime) or not self.lifetime.tracked_updates:
+        if not 0 <= self.start < 1:
+            raise ValueError(f"LifetimeReturn: start must be in [0, 1) (got {self.start})")
+        if not getattr(self.lifetime, "tracked_updates", 0):
             raise ValueError(
-                "LifetimeReturn: expected a PPOLifetime whose tracked_updates is the largest number of updates of a "
-                f"lifetime (got {self.lifetime})"
+                "LifetimeReturn: expected a PPOLifetime or an RLLifetime whose tracked_updates is the largest number "
+                f"of updates of a lifetime (got {self.lifetime})"
             )
 
-    def init(self, key: Key, theta: Theta, level: Level) -> PPOState:
+    def init(self, key: Key, theta: Theta, level: Level) -> Any:
         """An initial learner of `lifetime`."""
         return self.lifetime.init(key, theta, level)
 
-    def step(self, key: Key, theta: Theta, level: Level, state: PPOState) -> tuple[PPOState, UpdateInfo]:
+    def step(self, key: Key, theta: Theta, level: Level, state: Any) -> tuple[Any, UpdateInfo]:
         """One update of `lifetime`."""
         return self.lifetime.step(key, theta, level, state)
 
-    def meta_loss(
-        self, key: Key, theta: Theta, level: Level, state: PPOState
-    ) -> tuple[Float[Array, ""], PPOState, Metrics]:
+    def meta_loss(self, key: Key, theta: Theta, level: Level, state: Any) -> tuple[Float[Array, ""], Any, Metrics]:
         """- F / scale; the state is unchanged, and F is the metric "lifetime_return"."""
-        mean = state.returns.mean(state.running_return, state.age)
+        first = jnp.ceil(self.start * level.num_updates).astype(state.age.dtype)
+        mean = state.returns.mean(state.running_return, state.age, first)
         return -mean / self.scale, state, {"lifetime_return": mean}
 
     @property
     def score_type(self) -> type:
-        """What level scores can read of an update: as of `lifetime`."""
+        """What level scores can read of an update."""
         return self.lifetime.score_type
 
-    def age(self, state: PPOState) -> Int[Array, ""]:
+    def age(self, state: Any) -> Int[Array, ""]:
         """n, the inner updates done."""
         return self.lifetime.age(state)
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lopt import policies, returns, tree
 from lopt.agents.agent import Agent, AgentState, ValueBaseline
+from lopt.agents.evaluate import ReturnAccumulator
 from lopt.agents.rollout import EnvBatch, check_environment, num_outputs, reset, rollout
 from lopt.agents.trainable import TrainableFactory, apply_many
 from lopt.protocols import ContinuousEnvironment, Environment, Objective
@@ -38,6 +39,7 @@ class LearnerState(struct.PyTreeNode):
         baseline: the value baseline's state; `()` without one.
         env_batch: the B environments.
         running_return: the return so far of the episode in progress in each environment.
+        returns: the returns of the whole lifetime (`ReturnAccumulator`); `()` if they are not tracked.
         age: n, the updates done.
     """
 
@@ -45,6 +47,7 @@ class LearnerState(struct.PyTreeNode):
     baseline: Any
     env_batch: EnvBatch
     running_return: Float[Array, " B"]
+    returns: Any
     age: Int[Array, ""]
 
 
@@ -67,10 +70,12 @@ class RLLifetime:
         regulariser: from the outputs of the updated agent on its rollout, and the objective's targets, to an auxiliary
             loss of the rule (`UpdateInfo.aux_loss`); None for no such loss.
         transform_advantage: applied to the advantages `[T, B]` of the meta-loss.
+        tracked_updates: number of updates whose returns are kept in the state (`ReturnAccumulator`), for
+            `LifetimeReturn`; 0 for none.
 
     Raises:
-        ValueError: `num_envs` or `rollout_length` below one, an `env` that is not an environment, or one with real
-            actions; a level whose lifetime is known and below one (in `init`).
+        ValueError: `num_envs` or `rollout_length` below one, `tracked_updates` below zero, an `env` that is not an
+            environment, or one with real actions; a level whose lifetime is known and below one (in `init`).
 
     Paper: arXiv 2007.08794, algorithm 1 (inner loop); arXiv 2310.02782, appendix.
     """
@@ -84,12 +89,15 @@ class RLLifetime:
     baseline: ValueBaseline | None = None
     regulariser: Callable[[AgentOutput, Any], Float[Array, ""]] | None = None
     transform_advantage: Callable[[Float[Array, "T B"]], Float[Array, "T B"]] = returns.normalise
+    tracked_updates: int = 0
 
     def __post_init__(self) -> None:
         check_environment("RLLifetime", self.env)
         for name in ("num_envs", "rollout_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"RLLifetime: {name} must be at least 1 (got {getattr(self, name)})")
+        if self.tracked_updates < 0:
+            raise ValueError(f"RLLifetime: tracked_updates must not be negative (got {self.tracked_updates})")
         if isinstance(self.env, ContinuousEnvironment):
             raise ValueError(
                 "RLLifetime: actions must be discrete; PPOLifetime takes both (got an environment with real actions)"
@@ -112,6 +120,7 @@ class RLLifetime:
             baseline=self.baseline.init(key_baseline, obs) if self.baseline else (),
             env_batch=env_batch,
             running_return=jnp.zeros(self.num_envs),
+            returns=ReturnAccumulator.zeros(self.tracked_updates, self.num_envs) if self.tracked_updates else (),
             age=jnp.zeros((), jnp.int32),
         )
 
@@ -133,7 +142,7 @@ class RLLifetime:
         `RolloutScores`, or `ValueScores` with a baseline.
         """
         active = level.active(state.age)
-        env_batch, traj = self._rollout(key, level, state)
+        env_batch, traj = self.rollout(key, level, state)
         agent, metrics, aux_loss = self._update(theta, level, state, traj, active)
         running_return, sums = returns.running_returns(traj.reward, traj.last, state.running_return)
         reward, best_return = traj.reward.mean(), jnp.where(traj.last, sums, -jnp.inf).max()
@@ -149,13 +158,23 @@ class RLLifetime:
                 positive_advantage=jnp.maximum(estimates.advantage, 0.0).mean(),
                 absolute_advantage=jnp.abs(estimates.advantage).mean(),
             )
+        tracked = state.returns.add(state.age, traj.last, sums) if self.tracked_updates else ()
         # after the lifetime the modules' own updates are the identity: a selection here would copy their tables
-        env_batch, running_return = tree.where(
-            active, (env_batch, running_return), (state.env_batch, state.running_return)
+        env_batch, running_return, tracked = tree.where(
+            active, (env_batch, running_return, tracked), (state.env_batch, state.running_return, state.returns)
         )
         age = state.age + active.astype(state.age.dtype)
-        after = LearnerState(agent, baseline, env_batch, running_return, age)
+        after = LearnerState(agent, baseline, env_batch, running_return, tracked, age)
         return after, UpdateInfo(metrics, aux_loss, scores)
+
+    def rollout(self, key: Key, level: Level, state: LearnerState) -> tuple[EnvBatch, Trajectory]:
+        """The environments T steps later, and the rollout that `step` samples with the same arguments."""
+        behaviour = jax.lax.stop_gradient(state.agent)
+        env_batch, traj = rollout(
+            key, self.env, level.params, lambda o: self.agent.act(behaviour, o), state.env_batch, self.rollout_length
+        )
+        # stored for the backward pass: a trajectory of indices is small, and sampling it again would double the cost
+        return jax.tree.map(lambda x: checkpoint_name(x, "keep"), (env_batch, traj))
 
     def meta_loss(
         self, key: Key, theta: Theta, level: Level, state: LearnerState
@@ -166,11 +185,14 @@ class RLLifetime:
         advanced by T steps and the baseline has made one update; the agent is unchanged.
 
         Raises:
-            ValueError: the lifetime was built without a baseline.
+            ValueError: the lifetime was built without a baseline, or tracks its returns, in which this rollout would be
+                missing.
         """
+        if self.tracked_updates:
+            raise ValueError("RLLifetime: the meta-loss needs tracked_updates=0; LifetimeReturn has a loss of its own")
         if self.baseline is None:
             raise ValueError("RLLifetime: the meta-loss needs a value baseline (got baseline=None)")
-        env_batch, traj = self._rollout(key, level, state)
+        env_batch, traj = self.rollout(key, level, state)
         baseline, estimates = self.baseline.update(state.baseline, traj, jnp.array(True))
         advantage = self.transform_advantage(estimates.advantage)
         policy = apply_many(self.agent.policy, state.agent.policy.params, traj.obs)
@@ -178,14 +200,6 @@ class RLLifetime:
         running_return, _ = returns.running_returns(traj.reward, traj.last, state.running_return)
         after = state.replace(env_batch=env_batch, running_return=running_return, baseline=baseline)
         return loss, after, {"meta_value_loss": estimates.loss}
-
-    def _rollout(self, key: Key, level: Level, state: LearnerState) -> tuple[EnvBatch, Trajectory]:
-        behaviour = jax.lax.stop_gradient(state.agent)
-        env_batch, traj = rollout(
-            key, self.env, level.params, lambda o: self.agent.act(behaviour, o), state.env_batch, self.rollout_length
-        )
-        # stored for the backward pass: a trajectory of indices is small, and sampling it again would double the cost
-        return jax.tree.map(lambda x: checkpoint_name(x, "keep"), (env_batch, traj))
 
     def _update(
         self, theta: Theta, level: Level, state: LearnerState, traj: Trajectory, active: Bool[Array, ""]

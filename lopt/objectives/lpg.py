@@ -19,6 +19,9 @@ from lopt.types import AgentOutput, Gaussian, Key, Metrics, Progress, Theta, Tra
 NUM_STEP_INPUTS = 3
 """Number of inputs per step before the time features: r_t, terminated_t and pi(a_t | s_t)."""
 
+EPSILON = 1e-8
+"""Added to the variance of pi_hat in its normalisation."""
+
 
 class LPGTargets(struct.PyTreeNode):
     """LPG's targets: `pi_hat`, the weights of log pi(a_t), and `y_hat`, the logits of the target predictions."""
@@ -35,12 +38,14 @@ class LPGNet(nn.Module):
         hidden: width of the recurrent state.
         embedding: width of the hidden layer of the embedding phi.
         recurrence: factory from `hidden` to a module, `ReverseGRU` or `ReverseLSTM`.
+        normalise: whether pi_hat is normalised over the rollout, see `LPG`.
     """
 
     prediction_size: int
     hidden: int
     embedding: int
     recurrence: Callable[..., nn.Module]
+    normalise: bool = False
 
     @nn.compact
     def __call__(
@@ -65,6 +70,11 @@ class LPGNet(nn.Module):
         x = jnp.concatenate([inputs, embed(y), after], axis=-1)
         h = nn.relu(self.recurrence(self.hidden, name="recurrence")(x, last))
         pi_hat = nn.Dense(1, name="pi_hat")(h)[..., 0]
+        if self.normalise:
+            log_step = nn.Dense(1, name="log_step", kernel_init=nn.initializers.zeros)(h)
+            centred = pi_hat - pi_hat.mean()
+            # the epsilon within the root keeps the derivative finite where all pi_hat are equal
+            pi_hat = jnp.exp(log_step.mean()) * centred * jax.lax.rsqrt((centred**2).mean() + EPSILON)
         return LPGTargets(pi_hat=pi_hat, y_hat=nn.Dense(self.prediction_size, name="y_hat")(h))
 
 
@@ -77,6 +87,13 @@ class LPG:
     and outputs pi_hat_t and y_hat_t. The agent minimises
 
         L = - mean[ log pi(a_t | s_t) pi_hat_t ]  +  alpha_y mean[ KL(y(s_t) || y_hat_t) ].
+
+    With `normalise`, pi_hat is
+
+        pi_hat_t = exp(mean_t[ g_t ]) (p_t - mean_t[ p_t ]) / std_t[ p_t ],
+
+    of two outputs p and g of the network, with means over the rollout `[T, B]`: the size of the agent's step is an
+    output of its own, as in A2C with normalised advantages, and does not depend on the scale of rewards by itself.
 
     The targets are constants for the agent's own gradient. The meta-gradient flows through them and through the inputs:
     y_hat changes y, and y is an input of later updates. This is the only path by which theta learns what to predict and
@@ -93,6 +110,7 @@ class LPG:
             time.
         input_gradient: whether the meta-gradient flows through the inputs. False reproduces EmptyJackson/groove, whose
             stop-gradient blocks it: y_hat then learns from its regularisers alone, and y stays uniform.
+        normalise: whether pi_hat is normalised over the rollout. At initialisation g is zero.
 
     Raises:
         ValueError: a width below one, or an `alpha_y` or `time_init_scale` that is negative or not finite.
@@ -100,7 +118,8 @@ class LPG:
     Paper: arXiv 2007.08794, eq. 2-3 and section 3.2; GRU, M = 8 and the inputs as in arXiv 2310.02782.
     Differs: the paper has an LSTM, M = 30 and the discount factor as an input. EmptyJackson/groove minimises
         + log pi pi_hat (pi_hat has the other sign), adds 1e-8 inside its logarithms, and treats a time limit as a
-        termination. Here a truncation resets the recurrent state, but y(s_{t+1}) remains an input.
+        termination. Here a truncation resets the recurrent state, but y(s_{t+1}) remains an input. Neither normalises
+        pi_hat.
     """
 
     prediction_size: int = 8
@@ -111,6 +130,7 @@ class LPG:
     conditioning: Any = NoTime()
     time_init_scale: float = 1.0
     input_gradient: bool = True
+    normalise: bool = False
 
     def __post_init__(self) -> None:
         for name in ("prediction_size", "hidden", "embedding"):
@@ -122,7 +142,7 @@ class LPG:
 
     @property
     def _net(self) -> LPGNet:
-        return LPGNet(self.prediction_size, self.hidden, self.embedding, self.recurrence)
+        return LPGNet(self.prediction_size, self.hidden, self.embedding, self.recurrence, self.normalise)
 
     def init(self, key: Key) -> Theta:
         """Initial meta-parameters: a dictionary of arrays, LeCun normal and (recurrent weights) orthogonal."""

@@ -40,8 +40,8 @@ class ScheduledA2C:
     values. At theta = 0 it is A2C, but for that estimate.
 
     It serves two purposes: a baseline (A2C with every constant searched and annealed), and a rule that a learned
-    objective can be regressed on (`lopt.agents.imitate`): every term is a function of the inputs of a time-dependent
-    LPG, if `normalise` is off. V is a value function and not LPG's categorical prediction.
+    objective can be regressed on (`lopt.agents.Imitation`): every term is a function of the inputs of a time-dependent
+    LPG. V is a value function and not LPG's categorical prediction.
 
     Attributes:
         knots: number of points of each schedule, equally spaced over [0, 1].

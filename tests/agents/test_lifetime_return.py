@@ -1,14 +1,16 @@
 """The return over a whole lifetime, with unfinished episodes included."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lopt.agents import LifetimeReturn, ReturnAccumulator
+from lopt.objectives import A2C
 from lopt.returns import running_returns
 from tests.reference import pair
-from tests.reference.lifetimes import ppo
+from tests.reference.lifetimes import ppo, random_theta, rl_lifetime
 
 KEY = jax.random.key(0)
 N, T, B = 6, 7, 3
@@ -85,7 +87,38 @@ def test_the_meta_loss_is_minus_the_mean_and_constant_after_the_lifetime():
     np.testing.assert_array_equal(np.isnan(curve), [False] * 3 + [True] * 2)
 
 
+def test_a_grid_agents_return_of_the_second_half():
+    """The fitness is the mean of the learning curve from the first update n >= N / 2 on."""
+    lifetime = LifetimeReturn(rl_lifetime(A2C(), baseline=None, tracked_updates=6), start=0.5)
+    level = pair.level(num_updates=5)
+    state = jax.jit(lifetime.init)(KEY, (), level)
+    for i in range(6):
+        state, _ = jax.jit(lifetime.step)(jax.random.fold_in(KEY, i), (), level, state)
+    curve = np.asarray(state.returns.curve(state.running_return, state.age))
+    assert np.isnan(curve[5]) and len(set(curve[:5])) > 1
+    loss, _, metrics = jax.jit(lifetime.meta_loss)(KEY, (), level, state)
+    np.testing.assert_allclose(metrics["lifetime_return"], curve[3:5].mean(), rtol=1e-6)
+    np.testing.assert_allclose(loss, -metrics["lifetime_return"])
+
+
+def test_tracking_returns_changes_nothing_else_in_an_update():
+    tracked, plain = rl_lifetime(tracked_updates=2), rl_lifetime()
+    theta, level = random_theta(plain.objective, 0), pair.level(num_updates=2)
+    states = [jax.jit(lifetime.init)(KEY, theta, level) for lifetime in (tracked, plain)]
+    (after, info), (expected, plain_info) = (
+        jax.jit(lifetime.step)(KEY, theta, level, state)
+        for lifetime, state in zip((tracked, plain), states, strict=True)
+    )
+    chex.assert_trees_all_close((after.replace(returns=()), info), (expected, plain_info), rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match="the meta-loss needs tracked_updates=0"):
+        tracked.meta_loss(KEY, theta, level, after)
+
+
 def test_bad_values():
+    with pytest.raises(ValueError, match=r"start must be in \[0, 1\) \(got 1.0\)"):
+        LifetimeReturn(ppo(tracked_updates=5), start=1.0)
+    with pytest.raises(ValueError, match=r"RLLifetime: tracked_updates must not be negative \(got -1\)"):
+        rl_lifetime(tracked_updates=-1)
     with pytest.raises(ValueError, match="scale must be positive"):
         LifetimeReturn(ppo(tracked_updates=5), scale=0.0)
     with pytest.raises(ValueError, match="tracked_updates is the largest number of updates"):

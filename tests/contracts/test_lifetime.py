@@ -33,6 +33,7 @@ LIFETIMES = {
     "LPG with time, tables": lambda: rl_lifetime(lpg(conditioning=FractionAndLogNumUpdates())),
     "A2C, networks, Lion with weight decay": lambda: rl_lifetime(A2C(), lion()),
     "LPG, final return": lambda: FinalReturn(lifetime=rl_lifetime(lpg()), evaluate=confidence),
+    "LPG, lifetime return": lambda: LifetimeReturn(rl_lifetime(lpg(), tracked_updates=max(LENGTHS))),
     "LPO, tables": lambda: ppo(PPO(drift=LPO(hidden=4, base_drift=Clip()))),
     "TA-LPO, continuous actions, Lion with weight decay, all normalised": lambda: ppo_on_aim(
         PPO(drift=TALPO(hidden=4))
@@ -43,7 +44,7 @@ LIFETIMES = {
     **supervised.LIFETIMES,
     "in context": in_context.lifetime,
 }
-STATE_UNCHANGED = ("LPO", "TA-LPO", "LPG, final", *supervised.LIFETIMES, "in context")
+STATE_UNCHANGED = ("LPO", "TA-LPO", "LPG, final", "LPG, lifetime return", *supervised.LIFETIMES, "in context")
 """Lifetimes whose meta-loss returns the learner state unchanged."""
 NO_INNER_LEARNING = ("in context",)
 """Lifetimes whose updates change nothing but the age: theta acts in their meta-loss alone; updates have no metrics."""

@@ -20,6 +20,7 @@ OBJECTIVES = {
     "LPG": lpg(),
     "LPG, LSTM": lpg(recurrence=ReverseLSTM),
     "LPG, time": lpg(conditioning=FractionAndLogNumUpdates()),
+    "LPG, normalised": lpg(normalise=True),
     "LPG, inputs blocked": lpg(input_gradient=False),
     "A2C": A2C(),
     "A2C, scheduled": ScheduledA2C(),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 from experiments.cli.command_line import parse
 from experiments.cli.evolution import ESConfig
 from experiments.cli.levels import LEVELS
-from experiments.grid import measure, response
+from experiments.grid import measure, response, start
 from experiments.grid.build import build
 from experiments.grid.compat import GrooveCompat, MeanAdvantageA2C, RawTime, mean_over_time
 from experiments.grid.config import (
@@ -29,9 +30,10 @@ from experiments.grid.names import COMPATIBLE, SCORES
 from experiments.grid.report import NORMALISED, PANELS, RETURN, comparison, lifetimes, references
 from experiments.grid.train import Validation, main
 from lopt import curriculum
+from lopt.agents import Imitation
 from lopt.evaluation import normalised
 from lopt.export import card_of, load_rule, rebuild, save_rule
-from lopt.objectives import LPG, FractionAndLogNumUpdates, RemainingFraction
+from lopt.objectives import LPG, Fraction, FractionAndLogNumUpdates, RemainingFraction, ScheduledA2C
 from lopt.training import RunConfig, StopRequest
 from lopt.types import Progress
 
@@ -194,13 +196,69 @@ def metrics(folder):
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
 
 
-def test_comparison_text_agrees_with_the_returns():
-    rule, a2c = np.array([[3.0, 0.0, 1.0]]), np.array([[1.0, 1.0, 1.0]])
-    text = comparison({"trained rule": rule, "untrained rule": 0 * rule, "A2C": a2c})
-    assert "higher than A2C's on 1 of 3 levels and lower on 1; its mean return is higher" in text
-    text = comparison({"trained rule": 0 * rule, "untrained rule": 0 * rule, "A2C": a2c})
-    assert "its mean return is not higher" in text and "meta-training had no effect" in text
+def test_a_rule_may_start_as_an_imitation_of_a2c_or_of_a_trained_schedule(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "NUM_LEVELS", 2)
+    monkeypatch.setattr(start, "Imitation", partial(Imitation, num_steps=2, batch_size=2))
+    imitating = change(TINY, rule=change(TINY.rule, start="a2c", normalise=True, time="fraction"))
+    of_a2c, again = build(imitating), build(imitating)
+    assert of_a2c.rule.normalise and of_a2c.rule.conditioning == Fraction()
+    assert jax.tree.all(jax.tree.map(np.array_equal, of_a2c.theta, again.theta))
+    assert not jax.tree.all(jax.tree.map(np.array_equal, of_a2c.theta, of_a2c.rule.init(jax.random.key(0))))
+
+    schedules = ScheduledA2C(normalise=False)
+    theta = jax.tree.map(lambda x: x + 1, schedules.init(jax.random.key(0)))
+    save_rule(tmp_path / "schedules", theta, card_of(schedules, command="", seed=0, meta_steps=1))
+    from_file = change(imitating, rule=change(imitating.rule, start=str(tmp_path / "schedules")))
+    different = jax.tree.map(lambda x, y: np.abs(x - y).max() > 0, build(from_file).theta, of_a2c.theta)
+    assert any(jax.tree.leaves(different))
+    with pytest.raises(ValueError, match="only lpg imitates"):
+        build(change(from_file, rule=change(from_file.rule, objective="lopt.objectives.A2C")))
+
+
+def test_schedules_are_meta_trained_by_evolution_strategies_on_the_second_half(key):
+    """The prediction is a critic, which starts at zero weights of time and is frozen where its rate is zero."""
+    es = MetaConfig(
+        estimator="es", fitness="second_half", num_steps=2, num_lifetimes=2, chunk_size=None, steps_per_chunk=2
+    )
+    config = change(TINY, score="uniform", rule=change(TINY.rule, objective="scheduled_a2c_raw"), meta=es)
+    study = build(change(config, es=ESConfig(strategy="CMA_ES", population=4)))
+    state = jax.jit(study.init)(key)
+    after, metrics = jax.jit(study.learner.step)(key, state)
+    assert np.isfinite(metrics["meta_loss"]) and np.isfinite(metrics["lifetime_return"])
+    assert set(after.theta) == set(study.rule.init(key))
+    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(after.theta))
+
+
+def test_the_comparison_is_with_the_better_one_of_the_two_baselines():
+    """32 levels with A2C at 1, raw A2C at 1.5 and the random policy at 0."""
+    ones = np.ones((2, 32))
+    returns = {measure.UNTRAINED: 0 * ones, "A2C": ones, measure.RAW_A2C: 1.5 * ones, "random": 0 * ones[:1]}
+    text = comparison(returns | {measure.TRAINED: 1.2 * ones, measure.FROZEN: ones})
+    assert "worse than the better one of the two A2C baselines: difference -0.3 " in text
+    assert "higher than A2C's on 32 of 32 levels and lower on 0" in text
+    assert "uses its prediction: with the prediction frozen its score differs by -0.2 " in text
+    text = comparison(returns | {measure.TRAINED: 2 * ones, measure.FROZEN: 2 * ones})
+    assert "better than the better one of the two A2C baselines" in text and "does not demonstrably use" in text
+    text = comparison(returns | {measure.TRAINED: 0 * ones})
+    assert "meta-training had no effect" in text and "frozen" not in text
+    noisy = 1.5 + np.random.default_rng(0).normal(size=(2, 32))
+    assert "not distinguishable from" in comparison(returns | {measure.TRAINED: noisy})
     assert lifetimes(LPG_PRESETS["ta"]) == "10 to 50" and lifetimes(TINY) == "4"
+
+
+def test_differences_are_those_of_the_scores_and_pairs_cancel_what_they_share():
+    rng = np.random.default_rng(0)
+    random, a2c = rng.normal(size=64), rng.normal(size=(2, 64)) + 3
+    first = rng.normal(size=(2, 64)) + 2
+    gap = measure.difference(first, first - 0.5, random, a2c)
+    assert np.isclose(gap.value, 0.5 / (a2c.mean() - random.mean()))
+    assert gap.high - gap.low < 0.3 * gap.value  # only the denominator varies
+
+
+def test_a_level_counts_by_its_own_range_and_not_where_nothing_can_be_learned():
+    random, optimal = np.array([0.0, 1.0, 5.0]), np.array([1.0, 11.0, 5.0])
+    returns = np.array([[0.5, 6.0, 5.0], [0.5, 6.0, 4.0]])
+    assert measure.per_level_interval(returns, random, optimal).value == 0.5
 
 
 def test_a_stopped_run_leaves_a_report_with_learning_curves(tmp_path, monkeypatch):
@@ -238,7 +296,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_writes_its_report(tmp_pat
     ):
         assert (tmp_path / "whole" / name).stat().st_size > 0, name
     assert load_rule(tmp_path / "whole" / "rule").card.meta_steps == 4
-    names = {"trained rule", "untrained rule", "A2C", "random", "optimal"}
+    names = {measure.TRAINED, measure.FROZEN, measure.UNTRAINED, "A2C", "A2C, critic frozen", measure.RAW_A2C}
+    names |= {"random", "optimal"}
     results = json.loads((tmp_path / "whole" / "results.json").read_text())
     assert set(results["returns"]) == names
     assert results["a2c_normalised"]["A2C"]["value"] == 1 and results["a2c_normalised"]["random"]["value"] == 0

@@ -33,6 +33,7 @@ RULES = {
     "lstm": LPG(**SIZES, recurrence=ReverseLSTM),
     "gru, no input gradient": LPG(**SIZES, input_gradient=False),
     "gru with time": LPG(**SIZES, conditioning=FractionAndLogNumUpdates()),
+    "gru, normalised": LPG(**SIZES, normalise=True),
     "lstm with raw time": LPG(**SIZES, recurrence=ReverseLSTM, conditioning=RawTime()),
 }
 NAIVE = {ReverseGRU: naive.reverse_gru, ReverseLSTM: naive.reverse_lstm}
@@ -50,7 +51,7 @@ def data(dtype=np.float32):
     return trajectory(3, **sizes), output(1, **sizes, width=M), output(2, **sizes, width=M)
 
 
-@pytest.mark.parametrize("name", ["gru", "lstm", "gru with time", "lstm with raw time"])
+@pytest.mark.parametrize("name", ["gru", "lstm", "gru with time", "lstm with raw time", "gru, normalised"])
 def test_targets_equal_a_numpy_forward_pass(name):
     rule, theta, _ = parts(name)
     theta = jax.tree.map(np.float64, theta)
@@ -62,9 +63,26 @@ def test_targets_equal_a_numpy_forward_pass(name):
     assert traj.truncated.any() and (traj.discount == 0).any()
     pi_hat, y_hat = naive.lpg(theta, NAIVE[rule.recurrence], traj, out, out_next, time)
     # time features are computed in single precision
+    # and the normalisation adds 1e-8 to the variance
     tolerance = {"rtol": 1e-9} if rule.conditioning == NoTime() else {"rtol": 1e-4, "atol": 1e-5}
+    if rule.normalise:
+        tolerance = {"rtol": 1e-5, "atol": 1e-7}
     np.testing.assert_allclose(targets.pi_hat, pi_hat, **tolerance)
     np.testing.assert_allclose(targets.y_hat, y_hat, **tolerance)
+
+
+def test_normalised_targets_have_the_size_of_the_step_and_finite_derivatives_where_all_are_equal():
+    rule = RULES["gru, normalised"]
+    theta = jax.jit(rule.init)(jax.random.key(0))
+    np.testing.assert_array_equal(theta["log_step"]["kernel"], np.zeros((5, 1)))
+    theta = theta | {"log_step": theta["log_step"] | {"bias": jnp.array([0.5])}}
+    traj, out, out_next = data()
+    pi_hat = np.asarray(jax.jit(rule.targets)(theta, traj, out, out_next, PROGRESS).pi_hat)
+    # the epsilon is 1e-8 of a variance that is larger than 1e-4
+    np.testing.assert_allclose([pi_hat.mean(), pi_hat.std()], [0, np.exp(0.5)], rtol=1e-4, atol=1e-6)
+    constant = theta | {"pi_hat": {"kernel": jnp.zeros((5, 1)), "bias": jnp.ones(1)}}
+    loss = jax.jit(jax.grad(lambda t: (rule.targets(t, traj, out, out_next, PROGRESS).pi_hat * traj.reward).sum()))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(loss(constant)))
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "lstm"])

@@ -90,7 +90,10 @@ def lpg(theta, recurrence, traj, out, out_next, time):
     columns += [phi(out.prediction), np.where(terminated[..., None], 0, phi(out_next.prediction))]
     h = recurrence(theta["recurrence"], np.concatenate(columns, -1), terminated | traj.truncated)
     h = np.maximum(h, 0)
-    return dense(theta["pi_hat"], h)[..., 0], dense(theta["y_hat"], h)
+    pi_hat = dense(theta["pi_hat"], h)[..., 0]
+    if "log_step" in theta:
+        pi_hat = np.exp(dense(theta["log_step"], h).mean()) * (pi_hat - pi_hat.mean()) / pi_hat.std()
+    return pi_hat, dense(theta["y_hat"], h)
 
 
 def lpo(theta, r, advantage, time):
