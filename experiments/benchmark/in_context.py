@@ -38,7 +38,7 @@ def step_flops(model: Transformer, length: int, batch: int) -> float:
 def training(study: Study) -> Callable[[], None]:
     """A function that makes one compiled meta-step and keeps the new state."""
     key = jax.random.key(0)
-    carry = [jit_once(study.init)(key), 0]
+    carry = [jit_once(study.learner.init)(key), 0]
     step = jit_repeated(study.learner.step, donate_argnums=1).lower(key, carry[0]).compile()
 
     def advance() -> None:

@@ -93,7 +93,7 @@ def training(estimator: str, repeats: int) -> dict[str, Any]:
 def _meta_steps(study: Study) -> Callable[[], None]:
     key = jax.random.key(0)
     step = jit_repeated(study.learner.step, donate_argnums=1)
-    carry = [jax.jit(study.init)(key)]
+    carry = [jax.jit(study.learner.init)(key)]
 
     def advance() -> None:
         carry[0], metrics = step(key, carry[0])

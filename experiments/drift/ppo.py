@@ -13,13 +13,14 @@ import numpy as np
 from envs.names import unknown_name
 from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.environments import reference
+from experiments.cli.study import StudyRun, run_study
 from experiments.drift.build import EnvSetup, env_setup
 from experiments.drift.ppo_config import PPOConfig
 from lopt.agents import PPOLifetime
-from lopt.evaluation import bootstrap, curves, mean, report_unfinished, table, write_report, write_results
+from lopt.evaluation import bootstrap, curves, mean, table, write_report, write_results
 from lopt.export import load_rule, rebuild
 from lopt.objectives import Drift
-from lopt.training import RunFolder, command_line, jit_repeated, open_folder, run, status
+from lopt.training import Outcome, RunFolder, jit_repeated, run, status
 from lopt.types import Key, Metrics, Theta
 
 
@@ -59,33 +60,37 @@ def main(config: PPOConfig) -> None:
             metrics |= _summary(m.name, info.metrics)
         return after, metrics
 
-    folder = open_folder(config, command_line())
-    num_updates = setup.settings.num_updates
-    chunk = max(d for d in range(1, config.updates_per_chunk + 1) if num_updates % d == 0)
-    outcome = run(
-        config.run,
-        folder,
-        init=init,
-        step=step,
-        num_steps=num_updates,
-        chunk=chunk,
-        headline=tuple(f"{m.name}/return" for m in methods),
-        finite=tuple(f"{m.name}/loss" for m in methods),
-        unit="update",
-    )
-    if outcome.stopped:
-        names = [m.name for m in methods]
-        report_unfinished(config, folder, outcome, f"Agents in {config.env}", partial(learning_curves, folder, names))
-        return
-    returns = {}
-    with status("evaluating the agents", config.run.progress):
-        keys = jax.random.split(jax.random.key(7), config.seeds)
-        for m in methods:
-            evaluate = setup.evaluator(m.lifetime, config.episodes)
-            many = jit_repeated(jax.vmap(lambda k, s, evaluate=evaluate: evaluate(k, level, s)))
-            returns[m.name] = np.asarray(many(keys, outcome.state[m.name]))
-    write(config, folder, setup, returns)
-    print(f"report: {folder.path / 'report.md'}")
+    def train(folder: RunFolder) -> Outcome:
+        num_updates = setup.settings.num_updates
+        return run(
+            config.run,
+            folder,
+            init=init,
+            step=step,
+            num_steps=num_updates,
+            chunk=max(d for d in range(1, config.updates_per_chunk + 1) if num_updates % d == 0),
+            headline=tuple(f"{m.name}/return" for m in methods),
+            finite=tuple(f"{m.name}/loss" for m in methods),
+            unit="update",
+        )
+
+    def report(folder: RunFolder, outcome: Outcome) -> None:
+        returns = {}
+        with status("evaluating the agents", config.run.progress):
+            keys = jax.random.split(jax.random.key(7), config.seeds)
+            for m in methods:
+                evaluate = setup.evaluator(m.lifetime, config.episodes)
+                many = jit_repeated(jax.vmap(lambda k, s, evaluate=evaluate: evaluate(k, level, s)))
+                returns[m.name] = np.asarray(many(keys, outcome.state[m.name]))
+        write(config, folder, setup, returns)
+
+    shown = partial(learning_curves, names=[m.name for m in methods])
+    run_study(StudyRun(config=config, title=title(config), train=train, curves=shown, report=report))
+
+
+def title(config: PPOConfig) -> str:
+    """Title of the report."""
+    return f"Agents in {config.env}"
 
 
 def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
@@ -156,4 +161,4 @@ def write(config: PPOConfig, folder: RunFolder, setup: EnvSetup, returns: dict[s
     if drawn := learning_curves(folder, list(returns)):
         sections["Learning curves"] = drawn
     write_results(folder, {"seed": config.run.seed, "returns": returns, "settings": vars(setup.settings)})
-    write_report(folder, f"Agents in {config.env}", config, sections)
+    write_report(folder, title(config), config, sections)

@@ -11,18 +11,17 @@ import optax
 from experiments.cli import drift_surface as surface
 from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.evolution import evolution
+from experiments.cli.study import StudyRun, export_rule, meta_train, run_study
 from experiments.drift import agents
 from experiments.drift.build import EnvSetup, env_setup
 from experiments.drift.config import DriftStudyConfig
 from experiments.drift.report import learning_curves, title, write
 from lopt.agents import FinalReturn, LifetimeReturn, MultiEnvLifetime
 from lopt.curriculum import DomainRandomisation, Uniform
-from lopt.evaluation import join_notes, report_unfinished
-from lopt.export import card_of, save_rule
 from lopt.meta import MetaLearner
 from lopt.objectives import LPO, FrozenProgress, NoTime
 from lopt.protocols import Lifetime
-from lopt.training import Hook, Logger, RunFolder, command_line, open_folder, run, status, untrained
+from lopt.training import Hook, Logger, Outcome, RunFolder, status, untrained
 from lopt.types import Key, Level, MetaState, Theta
 
 
@@ -39,11 +38,6 @@ class Study:
     env_setups: tuple[EnvSetup, ...]
     drift: LPO
     learner: MetaLearner
-
-    def init(self, key: Key) -> MetaState:
-        """The state before the first meta-step, with the initial theta of the drift."""
-        key_rule, key_learner = jax.random.split(key)
-        return self.learner.init(key_learner, self.drift.init(key_rule))
 
 
 def build(config: DriftStudyConfig) -> Study:
@@ -87,6 +81,7 @@ def build(config: DriftStudyConfig) -> Study:
         optimizer=optimizer,
         num_lifetimes=config.meta.num_lifetimes,
         stagger=False,
+        rule=drift,
     )
     return Study(env_setups, drift, learner)
 
@@ -95,28 +90,37 @@ def main(config: DriftStudyConfig) -> None:
     """Meta-train the drift, then meta-test it beside PPO and DPO."""
     study = build(config)
     test_setups = [env_setup(name, config.inner.settings(name)) for name in config.test_envs]
-    folder = open_folder(config, command_line())
-    outcome = run(
-        config.run,
-        folder,
-        init=study.init,
-        step=study.learner.step,
-        num_steps=config.meta.num_steps,
-        chunk=config.meta.steps_per_chunk,
-        hooks=[Hook(config.eval.every, Validation(config, study), at_start=True)],
-        headline=("meta_loss",),
-        finite=("meta_loss",),
-        unit="meta-step",
+
+    def train(folder: RunFolder) -> Outcome:
+        hook = Hook(config.eval.every, Validation(config, study), at_start=True)
+        return meta_train(config, study.learner, folder, [hook])
+
+    run_study(
+        StudyRun(
+            config=config,
+            title=title(config),
+            train=train,
+            curves=partial(learning_curves, config),
+            report=partial(meta_test, config, study, test_setups),
+            export=partial(export, config, study),
+        )
     )
+
+
+def export(config: DriftStudyConfig, study: Study, folder: RunFolder, outcome: Outcome) -> Path:
+    """Write the drift with its current meta-parameters as a rule file."""
+    notes = f"drift of PPO, meta-trained on {', '.join(config.envs)}"
+    return export_rule(config, folder, outcome, study.drift, outcome.state.theta, notes)
+
+
+def meta_test(
+    config: DriftStudyConfig, study: Study, test_setups: list[EnvSetup], folder: RunFolder, outcome: Outcome
+) -> None:
+    """Train agents under the drift and its baselines in all environments, and write the report."""
     theta = jax.device_get(outcome.state.theta)
-    save = partial(export, config, study, folder, theta, outcome.step)
-    if outcome.stopped:
-        report_unfinished(config, folder, outcome, title(config), partial(learning_curves, config, folder), save)
-        return
-    save()
     surface.draw(study.drift, theta, folder.file("drift.png"))
     env_setups = {setup.name: setup for setup in (*study.env_setups, *test_setups)}
-    initial_theta = untrained(config.run, study.init)
+    initial_theta = untrained(config.run, study.learner.init)
     with status("training agents under the drift, PPO and DPO", config.run.progress):
         results = {
             name: compare(config, setup, study.drift, theta, initial_theta) for name, setup in env_setups.items()
@@ -125,30 +129,6 @@ def main(config: DriftStudyConfig) -> None:
         for setup in study.env_setups:
             results[setup.name] |= with_frozen_progress(config, setup, study.drift, theta)
     write(config, folder, results, env_setups)
-    print(f"report: {folder.path / 'report.md'}")
-
-
-def export(
-    config: DriftStudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int, note: str | None = None
-) -> Path:
-    """Write `rule.npz` and `rule.json`.
-
-    Args:
-        config: of the study.
-        study: of the configuration.
-        folder: of the run.
-        theta: meta-parameters of the drift.
-        steps: meta-steps that were made.
-        note: where the run was stopped; None if it is finished.
-    """
-    card = card_of(
-        study.drift,
-        command=folder.command,
-        seed=config.run.seed,
-        meta_steps=steps,
-        notes=join_notes(f"drift of PPO, meta-trained on {', '.join(config.envs)}", note),
-    )
-    return save_rule(folder.file("rule"), theta, card)
 
 
 def compare(

@@ -26,7 +26,8 @@ def main(config: StudyConfig) -> None:
     theta = jax.device_get(outcome.state.theta)
     save = partial(export, config, study, folder, theta, outcome.step)
     if outcome.stopped:
-        report_unfinished(config, folder, outcome, title(config), partial(learning_curves, config, folder), save)
+        save(outcome.note)
+        report_unfinished(config, folder, outcome, title(config), learning_curves(config, folder), has_rule=True)
         return
     save()
     with status("meta-testing on held-out levels", config.run.progress):

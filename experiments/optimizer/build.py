@@ -18,7 +18,7 @@ from lopt.meta import ES, PES, MetaGradient, MetaLearner
 from lopt.optimizers import FromOptax
 from lopt.protocols import Curriculum, Estimator, LearnedOptimizer, Score
 from lopt.tasks import PowerLossWeight, Rescaled, SupervisedLifetime, Variations
-from lopt.types import Key, Level, MetaState
+from lopt.types import Key, Level
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,6 @@ class Study:
     rule: LearnedOptimizer
     lifetime: SupervisedLifetime
     learner: MetaLearner
-
-    def init(self, key: Key) -> MetaState:
-        """The state before the first meta-step, with the initial theta of the rule."""
-        key_rule, key_learner = jax.random.split(key)
-        return self.learner.init(key_learner, self.rule.init(key_rule))
 
 
 def build(config: StudyConfig) -> Study:
@@ -62,10 +57,9 @@ def build(config: StudyConfig) -> Study:
         num_lifetimes=meta.num_lifetimes,
         rule=rule,
     )
-    study = Study(rule, lifetime, learner)
     if own := [name for name in (config.rule.name, training.task) if "." in name]:
-        check_contract(", ".join(own), study.init, learner.step)
-    return study
+        check_contract(", ".join(own), learner.init, learner.step)
+    return Study(rule, lifetime, learner)
 
 
 def _rule(config: StudyConfig) -> LearnedOptimizer:

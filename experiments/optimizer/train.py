@@ -6,51 +6,51 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from experiments.cli.study import StudyRun, export_rule, meta_train, run_study
 from experiments.cli.tasks import CURVE, make_task
 from experiments.optimizer import measure
 from experiments.optimizer.build import Study, build
 from experiments.optimizer.config import StudyConfig
 from experiments.optimizer.report import learning_curves, title, write
-from lopt.evaluation import OptimizerTester, join_notes, report_unfinished
-from lopt.export import card_of, save_rule
-from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, run, status, untrained
-from lopt.types import Key, MetaState, Theta
+from lopt.evaluation import OptimizerTester
+from lopt.training import Hook, Logger, Outcome, RunFolder, status, untrained
+from lopt.types import Key, MetaState
 
 
 def main(config: StudyConfig) -> None:
     """Meta-train the optimizer, then compare it with tuned baselines on the task of meta-training and on others."""
     study = build(config)
-    folder = open_folder(config, command_line())
-    outcome = train(config, study, folder)
-    theta = jax.device_get(outcome.state.theta)
-    save = partial(export, config, study, folder, theta, outcome.step)
-    if outcome.stopped:
-        report_unfinished(config, folder, outcome, title(config), partial(learning_curves, folder), save)
-        return
-    save()
-    thetas = {"learned": theta, "untrained": untrained(config.run, study.init)}
+
+    def train(folder: RunFolder) -> Outcome:
+        hook = Hook(config.eval.every, Validation(config, study), at_start=True)
+        return meta_train(config, study.learner, folder, [hook])
+
+    run_study(
+        StudyRun(
+            config=config,
+            title=title(config),
+            train=train,
+            curves=learning_curves,
+            report=partial(meta_test, config, study),
+            export=partial(export, config, study),
+        )
+    )
+
+
+def export(config: StudyConfig, study: Study, folder: RunFolder, outcome: Outcome) -> Path:
+    """Write the optimizer with its current meta-parameters as a rule file."""
+    notes = f"trained on {config.training.task}, lifetimes of {config.training.num_updates} updates"
+    return export_rule(config, folder, outcome, study.rule, outcome.state.theta, notes)
+
+
+def meta_test(config: StudyConfig, study: Study, folder: RunFolder, outcome: Outcome) -> None:
+    """Compare the optimizer with its untrained self and tuned baselines on every task, and write the report."""
+    thetas = {"learned": jax.device_get(outcome.state.theta), "untrained": untrained(config.run, study.learner.init)}
     results = {}
     for name in dict.fromkeys((config.training.task, *config.eval.tasks)):
         with status(f"meta-testing on {name}, and tuning the baselines", config.run.progress):
             results[name] = measure.compare(config, study.rule, thetas, name)
     write(config, folder, results)
-    print(f"report: {folder.path / 'report.md'}")
-
-
-def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
-    """Run the outer loop, with validation as a hook."""
-    return run(
-        config.run,
-        folder,
-        init=study.init,
-        step=study.learner.step,
-        num_steps=config.meta.num_steps,
-        chunk=config.meta.steps_per_chunk,
-        hooks=[Hook(config.eval.every, Validation(config, study), at_start=True)],
-        headline=("meta_loss",),
-        finite=("meta_loss",),
-        unit="meta-step",
-    )
 
 
 class Validation:
@@ -70,27 +70,3 @@ class Validation:
         metrics = {"validation/final_loss": float(losses.mean()), "validation/mean_loss": float(np.nanmean(curves))}
         logger.log(step, metrics)
         logger.message(f"meta-step {step}: held-out loss {losses.mean():.3f} after the last update")
-
-
-def export(
-    config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int, note: str | None = None
-) -> Path:
-    """Write `rule.npz` and `rule.json`.
-
-    Args:
-        config: of the study.
-        study: of the configuration.
-        folder: of the run.
-        theta: meta-parameters of the rule.
-        steps: meta-steps that were made.
-        note: where the run was stopped; None if it is finished.
-    """
-    about = f"trained on {config.training.task}, lifetimes of {config.training.num_updates} updates"
-    card = card_of(
-        study.rule,
-        command=folder.command,
-        seed=config.run.seed,
-        meta_steps=steps,
-        notes=join_notes(about, note),
-    )
-    return save_rule(folder.file("rule"), theta, card)

@@ -1,20 +1,19 @@
 """The run of a study: search, selection, meta-test and report."""
 
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from experiments.cli.study import StudyRun, run_study
 from experiments.search import measure
 from experiments.search.build import CONSTANTS, EVOLUTION, evaluator, searches, validator
 from experiments.search.config import StudyConfig
 from experiments.search.report import search_curves, title, write
-from lopt.evaluation import report_unfinished
+from lopt.evaluation import join_notes
 from lopt.export import save_program
 from lopt.search import prune_loop
 from lopt.search.evolution import Search
-from lopt.training import RunFolder, command_line, open_folder, run_on_host, status
+from lopt.training import Outcome, RunFolder, run_on_host, status
 
 MAX_SEARCH_STEPS = 6
 """Maximum number of search steps that fill a batch of the budget; with few uncached proposals, the batch stays
@@ -23,22 +22,31 @@ incomplete."""
 
 def main(config: StudyConfig) -> None:
     """Search, choose a program, and compare it with tuned optimizers on the tasks of the meta-test."""
-    folder = open_folder(config, command_line())
     comparison = SearchComparison(config)
     headline = (f"{EVOLUTION}/best", f"{CONSTANTS}/best", f"{EVOLUTION}/frac_cached", "time/programs_per_second")
-    outcome = run_on_host(config.run, folder, comparison, comparison.step, config.search.steps, headline)
-    if outcome.stopped:
-        curves = partial(search_curves, folder, comparison.states)
-        report_unfinished(config, folder, outcome, title(config), curves, comparison.export(folder))
-        return
-    with status("funnel selection", config.run.progress):
-        selection = measure.select(config, comparison.states)
-    results = {}
-    for name in dict.fromkeys((config.proxy.task, *config.eval.tasks)):
-        with status(f"meta-test on {name}", config.run.progress):
-            results[name] = measure.compare(config, selection, name)
-    write(config, folder, comparison.states, selection, results)
-    print(f"report: {folder.path / 'report.md'}")
+
+    def train(folder: RunFolder) -> Outcome:
+        return run_on_host(config.run, folder, comparison, comparison.step, config.search.steps, headline)
+
+    def report(folder: RunFolder, outcome: Outcome) -> None:
+        with status("funnel selection", config.run.progress):
+            selection = measure.select(config, comparison.states)
+        results = {}
+        for name in dict.fromkeys((config.proxy.task, *config.eval.tasks)):
+            with status(f"meta-test on {name}", config.run.progress):
+                results[name] = measure.compare(config, selection, name)
+        write(config, folder, comparison.states, selection, results)
+
+    run_study(
+        StudyRun(
+            config=config,
+            title=title(config),
+            train=train,
+            curves=lambda folder: search_curves(folder, comparison.states),
+            report=report,
+            export=comparison.export,
+        )
+    )
 
 
 class SearchComparison:
@@ -91,14 +99,14 @@ class SearchComparison:
             self.validation |= {text: float(value) for text, value in zip(new, values, strict=True)}
         return {f"{name}/validation": self.validation[text] for name, text in texts.items()}
 
-    def export(self, folder: RunFolder) -> Callable[[str], Path] | None:
-        """A function `note -> path` that saves evolution's best program as the rule; None before the first step."""
+    def export(self, folder: RunFolder, outcome: Outcome) -> Path | None:
+        """Save evolution's best program as the rule; None before the first step."""
         state = self.states[EVOLUTION]
         if not state.records:
             return None
-        best, path = prune_loop(state.best.program), folder.file("rule")
-        command, seed = folder.command, self.config.run.seed
-        return lambda note: save_program(path, best, command=command, seed=seed, notes=f"best on the proxy; {note}")
+        notes = join_notes("best on the proxy", outcome.note if outcome.stopped else None)
+        best, seed = prune_loop(state.best.program), self.config.run.seed
+        return save_program(folder.file("rule"), best, command=folder.command, seed=seed, notes=notes)
 
     def state_dict(self) -> dict[str, Any]:
         """The searches' states and the validation fitness, as JSON data."""

@@ -1,7 +1,7 @@
 """Reports of studies: `report.md` in Markdown and `results.json` for programs; what a stopped run leaves behind."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lopt.evaluation import plots
@@ -101,12 +101,7 @@ def join_notes(description: str, note: str | None) -> str:
 
 
 def report_unfinished(
-    config: Any,
-    folder: RunFolder,
-    outcome: Outcome,
-    title: str,
-    curves: Callable[[], str],
-    export: Callable[[str], object] | None = None,
+    config: Any, folder: RunFolder, outcome: Outcome, title: str, curves: str, has_rule: bool = False
 ) -> None:
     """Write `report.md` of a stopped run, and print the command that resumes it.
 
@@ -115,17 +110,16 @@ def report_unfinished(
         folder: the run's folder.
         outcome: the end of the run.
         title: of the report of a finished run.
-        curves: plots the learning curves and returns the Markdown that shows them, empty without any.
-        export: writes the current rule with a note that the run is not finished; None for a study without a rule.
+        curves: Markdown that shows the learning curves, empty without any.
+        has_rule: whether the current rule was written.
     """
     note, line = outcome.note, resume_line(folder.command)
     text = f"**The run is not finished**: {note} ({outcome.reason}). To go on:\n\n```\n{line}\n```"
-    if export is not None:
-        export(note)
+    if has_rule:
         text += "\n\nThe rule file holds the current rule."
     sections = {"Not finished": text}
-    if shown := curves():
-        sections["Learning curves"] = shown
+    if curves:
+        sections["Learning curves"] = curves
     write_report(folder, title, config, sections)
     print(f"{note} ({outcome.reason}); to go on:\n  {line}", flush=True)
 

@@ -76,7 +76,7 @@ def test_missing_brax_raises_a_message_with_the_installation_command():
 @pytest.mark.parametrize("name", ["quick", "ta"])
 def test_a_meta_step_of_a_preset_keeps_the_type_of_the_state(name):
     study = build(PRESETS[name])
-    state = jax.eval_shape(study.init, jax.random.key(0))
+    state = jax.eval_shape(study.learner.init, jax.random.key(0))
     after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert {"meta_loss", "CartPole-v1/lifetime_return", "frac_nonfinite"} <= set(metrics)
@@ -87,7 +87,7 @@ def test_a_meta_step_of_a_preset_keeps_the_type_of_the_state(name):
 def test_returns_of_several_environments_are_divided_by_their_reference_returns():
     both = change(TINY, envs=("CartPole-v1", "Breakout-MinAtar"))
     study = build(both)
-    state = jax.eval_shape(study.init, jax.random.key(0))
+    state = jax.eval_shape(study.learner.init, jax.random.key(0))
     _, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
     assert {"CartPole-v1/final_return", "Breakout-MinAtar/final_return"} <= set(metrics)
     assert [lifetime.scale for lifetime in study.learner.estimator.lifetime.lifetimes] == [

@@ -125,7 +125,7 @@ def test_after_400_meta_steps_the_loss_is_below_that_of_tuned_adam_on_the_task_o
         def body(state, i):
             return study.learner.step(jax.random.fold_in(key, i), state)[0], None
 
-        return jax.lax.scan(body, study.init(key), np.arange(steps))[0].theta
+        return jax.lax.scan(body, study.learner.init(key), np.arange(steps))[0].theta
 
     tester = OptimizerTester(task=TASKS["digits"](), num_updates=config.training.num_updates, batch_size=8)
     learned = tester.losses(study.rule)(train(jax.random.key(0)), TABLE, 32)[0]

@@ -163,7 +163,7 @@ def test_learned_optimizers_take_any_estimator_and_curriculum(meta, curriculum, 
     study = build_optimizer(config)
     assert isinstance(study.learner.estimator, kind)
     assert isinstance(study.learner.score, AlgorithmicRegret) == bool(curriculum)
-    state = jax.jit(study.init)(jax.random.key(0))
+    state = jax.jit(study.learner.init)(jax.random.key(0))
     after, metrics = jax.jit(study.learner.step)(jax.random.key(1), state)
     assert np.isfinite(metrics["meta_loss"])
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (after.theta, state.theta)), strict=True))

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, replace
 
-import jax
 import numpy as np
 import optax
 
@@ -13,7 +12,6 @@ from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.protocols import SequenceModel
 from lopt.tasks import Dataset, Examples, InContextLifetime, ProjectedClassification, SequenceLevels
-from lopt.types import Key, MetaState
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,6 @@ class Study:
     tasks: ProjectedClassification
     model: SequenceModel
     learner: MetaLearner
-
-    def init(self, key: Key) -> MetaState:
-        """The initial state of meta-training, with random meta-parameters."""
-        key_model, key_learner = jax.random.split(key)
-        return self.learner.init(key_learner, self.model.init(key_model))
 
     @property
     def seen(self) -> ProjectedClassification:
@@ -91,5 +84,6 @@ def build(config: StudyConfig) -> Study:
         num_lifetimes=meta.batch_size,
         stagger=False,
         pack=meta.batch_size,
+        rule=model,
     )
     return Study(task, model, learner)

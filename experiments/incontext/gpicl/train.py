@@ -1,18 +1,21 @@
 """Meta-trains an in-context learner and evaluates it."""
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from experiments.cli.study import StudyRun, export_rule, meta_train, run_study
 from experiments.incontext.gpicl import measure, sweep
 from experiments.incontext.gpicl.build import Study, build
 from experiments.incontext.gpicl.config import StudyConfig
 from experiments.incontext.gpicl.report import UNSEEN, Results, curve_positions, learning_curves, title, write
-from lopt.evaluation import join_notes, report_unfinished
-from lopt.export import Card, describe, save_rule
-from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, read_metrics, run, status
-from lopt.types import Key, MetaState, Theta
+from lopt.export import Card, describe
+from lopt.training import Hook, Logger, Outcome, RunFolder, read_metrics, status
+from lopt.types import Key, MetaState
 
 
 def main(config: StudyConfig) -> None:
@@ -24,26 +27,51 @@ def main(config: StudyConfig) -> None:
 
 
 def single_run(config: StudyConfig) -> Outcome:
-    """Make one run: open its folder, meta-train, evaluate, export the rule and write the report."""
+    """Make one run: meta-train, evaluate, export the rule and write the report."""
     study = build(config)
-    folder = open_folder(config, command_line())
-    try:
-        return _train_and_evaluate(config, study, folder)
-    finally:
-        folder.close()
-
-
-def _train_and_evaluate(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
     testers = measure.meta_testers(study, config.eval.datasets)
-    outcome = train(config, study, folder)
-    theta = jax.device_get(outcome.state.theta)
-    export_theta = partial(export, config, study, folder, theta, outcome.step)
-    if outcome.stopped:
-        report_unfinished(
-            config, folder, outcome, title(config), partial(learning_curves, config, folder), export_theta
+
+    def train(folder: RunFolder) -> Outcome:
+        hook = Hook(config.eval.every, Validation(config, study), at_start=True)
+        return meta_train(config, study.learner, folder, [hook], headline=("meta_loss", "accuracy_last"))
+
+    return run_study(
+        StudyRun(
+            config=config,
+            title=title(config),
+            train=train,
+            curves=partial(learning_curves, config),
+            report=partial(evaluate, config, study, testers),
+            export=partial(export, config, study),
         )
-        return outcome
-    number = config.eval.final_sequences
+    )
+
+
+def export(
+    config: StudyConfig, study: Study, folder: RunFolder, outcome: Outcome, unseen: dict[str, Any] | None = None
+) -> Path:
+    """Write the model with its current meta-parameters as a rule file, which `lopt.load` reads.
+
+    `unseen` is `Measurement.summary` on unseen tasks, for the card's metrics.
+    """
+    notes = f"trained on random projections of {config.tasks.dataset}"
+    metrics = {}
+    if unseen is not None:
+        metrics = {name: float(np.round(unseen[name], 4)) for name in ("first", "last")}
+        notes += "; metrics are accuracies on unseen tasks"
+    classifier = Card("lopt.incontext.Classifier", {"model": describe(study.model), "length": config.tasks.length})
+    return export_rule(config, folder, outcome, classifier, outcome.state.theta, notes, metrics=metrics)
+
+
+def evaluate(
+    config: StudyConfig,
+    study: Study,
+    testers: Mapping[str, measure.SequenceTester],
+    folder: RunFolder,
+    outcome: Outcome,
+) -> None:
+    """Evaluate the model on seen tasks, unseen tasks and other data sets, and write the report."""
+    theta, number = jax.device_get(outcome.state.theta), config.eval.final_sequences
     curves, references = {}, {}
     for name, tester in testers.items():
         with status(f"evaluating {name}", config.run.progress):
@@ -52,26 +80,8 @@ def _train_and_evaluate(config: StudyConfig, study: Study, folder: RunFolder) ->
     plateau = measure.plateau(read_metrics(folder.file("metrics.jsonl")), config.tasks.slots)
     parameters = sum(x.size for x in jax.tree.leaves(theta))
     results = Results(curves, references, plateau, study.model.state_size(config.tasks.length), parameters)
-    export_theta(results=results)
+    export(config, study, folder, outcome, results.curves[UNSEEN].summary())
     write(config, folder, results)
-    print(f"report: {folder.path / 'report.md'}")
-    return outcome
-
-
-def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
-    """Meta-train for `meta.num_steps` meta-steps, with a `Validation` every `eval.every`."""
-    return run(
-        config.run,
-        folder,
-        init=study.init,
-        step=study.learner.step,
-        num_steps=config.meta.num_steps,
-        chunk=config.meta.steps_per_chunk,
-        hooks=[Hook(config.eval.every, Validation(config, study), at_start=True)],
-        headline=("meta_loss", "accuracy_last"),
-        finite=("meta_loss",),
-        unit="meta-step",
-    )
 
 
 class Validation:
@@ -97,41 +107,3 @@ class Validation:
         logger.message(
             f"meta-step {step}: unseen tasks, accuracy {first:.2f} at the first position, {last:.2f} at the last"
         )
-
-
-def export(
-    config: StudyConfig,
-    study: Study,
-    folder: RunFolder,
-    theta: Theta,
-    steps: int,
-    note: str | None = None,
-    results: Results | None = None,
-) -> None:
-    """Write `rule.npz` and `rule.json`, which `lopt.load` reads.
-
-    Args:
-        config: configuration of the run.
-        study: its parts.
-        folder: its folder.
-        theta: meta-parameters.
-        steps: meta-steps done.
-        note: progress of a stopped run, for the card.
-        results: results of a finished run, for the card's metrics.
-    """
-    model, notes = study.model, f"trained on random projections of {config.tasks.dataset}"
-    metrics = {}
-    if results is not None:
-        unseen = results.curves[UNSEEN].summary()
-        metrics = {name: float(np.round(unseen[name], 4)) for name in ("first", "last")}
-        notes += "; metrics are accuracies on unseen tasks"
-    card = Card(
-        kind="lopt.incontext.Classifier",
-        config={"model": describe(model), "length": config.tasks.length},
-        command=folder.command,
-        seed=config.run.seed,
-        meta_steps=steps,
-        metrics=metrics,
-        notes=join_notes(notes, note),
-    )
-    save_rule(folder.file("rule"), theta, card)

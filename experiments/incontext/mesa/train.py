@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.cli.study import StudyRun, run_study
 from experiments.incontext.mesa import diagonal_unitary, layers, pictures
 from experiments.incontext.mesa.config import MesaConfig
 from experiments.incontext.mesa.report import (
@@ -17,8 +18,7 @@ from experiments.incontext.mesa.report import (
     Results,
     write,
 )
-from lopt.evaluation import report_unfinished
-from lopt.training import Outcome, RunFolder, command_line, open_folder, run, status
+from lopt.training import Outcome, RunFolder, run, status
 from lopt.types import Key, Metrics
 
 TEST_SEED = 1
@@ -76,22 +76,20 @@ class Study:
 def main(config: MesaConfig) -> None:
     """Train all models, integrate the exact gradient flow, evaluate, and write the report."""
     study = Study(config)
-    folder = open_folder(config, command_line())
-    outcome = train(study, folder)
-    if outcome.stopped:
-        report_unfinished(config, folder, outcome, TITLE, partial(pictures.training, config, folder, study.variants))
-        return
-    with status("integrating the exact gradient flow, and evaluating", config.run.progress):
-        results = evaluate(study, jax.device_get(outcome.state))
-    write(config, folder, results)
-    print(f"report: {folder.path / 'report.md'}")
+
+    def report(folder: RunFolder, outcome: Outcome) -> None:
+        with status("integrating the exact gradient flow, and evaluating", config.run.progress):
+            results = evaluate(study, jax.device_get(outcome.state))
+        write(config, folder, results)
+
+    curves = partial(pictures.training, config, variants=study.variants)
+    run_study(StudyRun(config=config, title=TITLE, train=partial(train, study), curves=curves, report=report))
 
 
 def train(study: Study, folder: RunFolder) -> Outcome:
     """Train all models for `num_steps` steps."""
     config = study.config
     names = [variant.name for variant in study.variants] + [layer.name for layer in study.layers]
-    losses = [f"{name}/loss" for name in names]
     return run(
         config.run,
         folder,
@@ -100,7 +98,7 @@ def train(study: Study, folder: RunFolder) -> Outcome:
         num_steps=config.num_steps,
         chunk=config.steps_per_chunk,
         headline=("few-shot/loss", "mesa-layer/loss"),
-        finite=losses,
+        finite=[f"{name}/loss" for name in names],
     )
 
 

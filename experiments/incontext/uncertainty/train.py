@@ -1,40 +1,49 @@
 """Trains Transformers on in-context regression, and compares them with exact references."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from experiments.cli.study import StudyRun, export_rule, run_study
 from experiments.incontext.uncertainty import measure
 from experiments.incontext.uncertainty.build import TRAINING, Study
 from experiments.incontext.uncertainty.config import StudyConfig
 from experiments.incontext.uncertainty.report import OWN_POOL, RANDOM, TITLE, Results, learning_curves, write
-from lopt.evaluation import join_notes, report_unfinished
-from lopt.export import Card, save_rule
 from lopt.incontext import Paired
-from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, run, status
+from lopt.training import Hook, Logger, Outcome, RunFolder, run, status
 from lopt.types import Key, Theta
 
 
 def main(config: StudyConfig) -> None:
     """Train one model per pool size, compare all models with the references, and write the report."""
     study = Study(config)
-    folder = open_folder(config, command_line())
-    outcome = train(study, folder)
-    thetas = {name: state[0] for name, state in jax.device_get(outcome.state).items()}
-    export_models = partial(export, study, folder, thetas, outcome.step)
-    if outcome.stopped:
-        names, exact = list(study.tasks), next(iter(measure.references(study)))
-        report_unfinished(
-            config, folder, outcome, TITLE, partial(learning_curves, config, folder, names, exact), export_models
+
+    def curves(folder: RunFolder) -> str:
+        return learning_curves(config, folder, list(study.tasks), next(iter(measure.references(study))))
+
+    def report(folder: RunFolder, outcome: Outcome) -> None:
+        with status("evaluating", config.run.progress):
+            results = compare(study, _thetas(outcome))
+        write(config, folder, results)
+
+    run_study(
+        StudyRun(
+            config=config,
+            title=TITLE,
+            train=partial(train, study),
+            curves=curves,
+            report=report,
+            export=partial(export, study),
         )
-        return
-    export_models()
-    with status("evaluating", config.run.progress):
-        results = compare(study, thetas)
-    write(config, folder, results)
-    print(f"report: {folder.path / 'report.md'}")
+    )
+
+
+def _thetas(outcome: Outcome) -> dict[str, Theta]:
+    """The weights by model."""
+    return {name: state[0] for name, state in jax.device_get(outcome.state).items()}
 
 
 def train(study: Study, folder: RunFolder) -> Outcome:
@@ -79,30 +88,17 @@ class Validation:
         logger.log(step, metrics)
 
 
-def export(study: Study, folder: RunFolder, thetas: dict[str, Theta], steps: int, note: str | None = None) -> None:
-    """Write every model as a rule file: `rule.npz` for a single model, `rule-<name>.npz` for several.
-
-    Args:
-        study: the parts of the run.
-        folder: its folder.
-        thetas: weights by model.
-        steps: training steps done.
-        note: progress of a stopped run, for the cards.
-    """
+def export(study: Study, folder: RunFolder, outcome: Outcome) -> Path:
+    """Write every model as a rule file, `rule` for a single model, `rule-<name>` for several; returns the last path."""
     model: Any = study.model
     notes = f"in-context linear regression, objective {study.config.task.objective}"
     if isinstance(model, Paired):
         model, notes = model.model, f"{notes}, inputs (x_t, x_(t-1)) of lopt.incontext.Paired"
-    for name, theta in thetas.items():
-        card = Card(
-            kind="lopt.incontext.Transformer",
-            config={field: getattr(model, field) for field in type(model).__dataclass_fields__},
-            command=folder.command,
-            seed=study.config.run.seed,
-            meta_steps=steps,
-            notes=join_notes(f"{notes}, {name}", note),
-        )
-        save_rule(folder.file("rule" if len(thetas) == 1 else f"rule-{name.replace(' ', '-')}"), theta, card)
+    thetas = _thetas(outcome)
+    for model_name, theta in thetas.items():
+        name = "rule" if len(thetas) == 1 else f"rule-{model_name.replace(' ', '-')}"
+        path = export_rule(study.config, folder, outcome, model, theta, f"{notes}, {model_name}", name)
+    return path
 
 
 def compare(study: Study, thetas: dict[str, Theta]) -> Results:

@@ -84,7 +84,16 @@ def front_section(target: Target, choice: Choice, front: list[dict[str, float]],
 
 def searches_section(searches: Sequence[SearchState], folder: RunFolder) -> str:
     """The table and the figure of the independent searches."""
+    header = ("search", "best fitness", "evaluated", "proposed")
+    lines = [(i, search.best.fitness, search.evaluated, search.proposed) for i, search in enumerate(searches)]
+    return f"{table(header, lines)}\n\n{search_curves(searches, folder)}"
+
+
+def search_curves(searches: Sequence[SearchState], folder: RunFolder) -> str:
+    """Plot the searches so far; returns the Markdown of the figure, empty before the first step."""
     rows = read_metrics(folder.file("metrics.jsonl"))
+    if not rows:
+        return ""
     with plots.figure(folder.file("search.png"), size=(4.2, 3.0)) as (_, axes):
         for number in range(len(searches)):
             finite = [row for row in rows if row[f"{number}/best"] > -float("inf")]
@@ -92,6 +101,4 @@ def searches_section(searches: Sequence[SearchState], folder: RunFolder) -> str:
             axes[0, 0].step(x, cost, where="post", label=f"search {number}")
         axes[0, 0].set(yscale="log", xlabel="evaluated programs", ylabel="minus the best fitness")
         axes[0, 0].legend()
-    header = ("search", "best fitness", "evaluated", "proposed")
-    lines = [(i, search.best.fitness, search.evaluated, search.proposed) for i, search in enumerate(searches)]
-    return f"{table(header, lines)}\n\n" + image("search.png", "Best fitness so far of each search.")
+    return image("search.png", "Best fitness so far of each search.")

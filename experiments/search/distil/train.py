@@ -1,43 +1,46 @@
 """The run of a distillation: searches, selection of the formula, and report."""
 
 import time
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.cli.study import StudyRun, run_study
 from experiments.search.distil.build import Target, load_target, searches
 from experiments.search.distil.choose import choose
 from experiments.search.distil.config import DistilConfig
-from experiments.search.distil.report import searches_section, title, write
-from lopt.evaluation import report_unfinished
+from experiments.search.distil.report import search_curves, title, write
+from lopt.evaluation import join_notes
 from lopt.search import prune_loop
 from lopt.search.evolution import Individual
-from lopt.training import RunFolder, command_line, open_folder, run_on_host, status
+from lopt.training import Outcome, RunFolder, run_on_host, status
 
 
 def main(config: DistilConfig) -> None:
     """Search, choose the formula, and write it with a report."""
     target = load_target(config)
-    folder = open_folder(config, command_line())
     restarts = Restarts(config, target)
     headline = ("best", "cost", "statements", "time/programs_per_second")
-    outcome = run_on_host(config.run, folder, restarts, restarts.step, config.search.steps, headline)
-    if outcome.stopped:
-        has_steps = outcome.step > 0
-        report_unfinished(
-            config,
-            folder,
-            outcome,
-            title(target),
-            lambda: searches_section(restarts.states, folder) if has_steps else "",
-            partial(restarts.export, folder) if has_steps else None,
+
+    def train(folder: RunFolder) -> Outcome:
+        return run_on_host(config.run, folder, restarts, restarts.step, config.search.steps, headline)
+
+    def report(folder: RunFolder, outcome: Outcome) -> None:
+        with status("pattern search and selection", config.run.progress):
+            choice = choose(config, target, restarts.states)
+        write(config, folder, target, restarts.states, choice)
+
+    run_study(
+        StudyRun(
+            config=config,
+            title=title(target),
+            train=train,
+            curves=lambda folder: search_curves(restarts.states, folder),
+            report=report,
+            export=restarts.export,
         )
-        return
-    with status("pattern search and selection", config.run.progress):
-        choice = choose(config, target, restarts.states)
-    write(config, folder, target, restarts.states, choice)
-    print(f"report: {folder.path / 'report.md'}")
+    )
 
 
 class Restarts:
@@ -79,10 +82,14 @@ class Restarts:
         """The individual with the highest fitness in all searches."""
         return max((state.best for state in self.states), key=lambda one: one.fitness)
 
-    def export(self, folder: RunFolder, note: str) -> None:
-        """Save the best program as a rule file, with a note."""
-        program, notes = prune_loop(self.best.program), f"best of the searches; {note}"
-        self.target.save(folder.file("rule"), program, command=folder.command, seed=self.config.run.seed, notes=notes)
+    def export(self, folder: RunFolder, outcome: Outcome) -> Path | None:
+        """Save the best program as a rule file; None before the first step."""
+        if outcome.step == 0:
+            return None
+        notes = join_notes("best of the searches", outcome.note if outcome.stopped else None)
+        path, program, seed = folder.file("rule"), prune_loop(self.best.program), self.config.run.seed
+        self.target.save(path, program, command=folder.command, seed=seed, notes=notes)
+        return path
 
     def state_dict(self) -> dict[str, Any]:
         """The searches' states as JSON data."""
