@@ -10,6 +10,7 @@ import linecache
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -38,15 +39,46 @@ def imported(kind: str, path: str) -> Any:
         ) from error
 
 
-def check_contract(name: str, init: Callable[..., Any], step: Callable[..., Any]) -> None:
-    """Trace the first state and one step, without computing anything, so that a part that does not fit ends here.
+def is_import_path(name: str) -> bool:
+    """Whether a name has the form `package.module.name`."""
+    return "." in name and all(word.isidentifier() for word in name.split("."))
+
+
+def instantiate(found: Any, **arguments: Any) -> Any:
+    """What an import path stands for: an object, or a class or function that is called with the arguments.
 
     Raises:
-        ValueError: a part of `name` fails, or changes the structure of the state; the error says how.
+        ValueError: it does not take these arguments.
+    """
+    if not isinstance(found, (type, FunctionType)):
+        return found
+    try:
+        return found(**arguments)
+    except TypeError as error:
+        call = f"{found.__module__}.{found.__qualname__}({', '.join(arguments)})"
+        raise ValueError(f"{call} cannot be called: {error}") from error
+
+
+def check_contract(name: str, init: Callable[..., Any], step: Callable[..., Any], rule: Any = None) -> None:
+    """Trace the first state and one step, without computing anything, so that a part that does not fit ends here.
+
+    Args:
+        name: of the parts of another package.
+        init: `key -> state`.
+        step: `(key, state) -> (state, metrics)`.
+        rule: what a rule file of the run will describe.
+
+    Raises:
+        ValueError: a part of `name` fails, or changes the structure of the state, or cannot be described in a rule
+            file; the error says how.
     """
     import jax
 
+    from lopt.export import card_of
+
     key = jax.random.key(0)
+    if rule is not None:
+        card_of(rule)
     try:
         state = jax.eval_shape(init, key)
         after, _ = jax.eval_shape(step, key, state)

@@ -143,3 +143,19 @@ def evolution(
     return meta.EvosaxES(
         lifetime=lifetime, algorithm=strategy, num_updates=num_updates, params=params, **common
     ), optax.sgd(1.0)
+
+
+def persistent_evolution(
+    config: ESConfig, lifetime: Lifetime, num_updates: int, rate: optax.Schedule
+) -> tuple[meta.PES, optax.GradientTransformation]:
+    """The estimator and the optimizer of theta for persistent evolution strategies, which change theta in a lifetime.
+
+    Args:
+        config: the options; the strategy is antithetic pairs with common random numbers.
+        lifetime: whose negative meta-loss after every `num_updates` updates is the fitness.
+        num_updates: K, updates per meta-step.
+        rate: Adam's learning rate by meta-step.
+    """
+    shaping = SHAPINGS[config.shaping]()
+    pes = meta.PES(lifetime=lifetime, num_updates=num_updates, std=config.std, shaping=shaping, pack=config.pack)
+    return pes, optax.adam(rate, b1=config.b1)

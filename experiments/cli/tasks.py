@@ -1,10 +1,9 @@
 """Supervised tasks by their names on the command line, and the seeds of the models that are trained on them."""
 
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any
 
-from experiments.cli.command_line import choose
+from experiments.cli.command_line import choose, instantiate
 from lopt import tasks
 from lopt.protocols import Task
 from lopt.tasks import ConvNet, DatasetTask, LanguageTask, Perceptron, Recurrent, Transformer
@@ -53,4 +52,4 @@ def make_task(name: str) -> Task:
         ValueError: an unknown name, or a path that cannot be imported.
     """
     found: Any = choose("task", name, TASKS, extensible=True)
-    return found() if name in TASKS or isinstance(found, (type, FunctionType)) else found
+    return found() if name in TASKS else instantiate(found)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.cli.checks import at_least
-from experiments.cli.command_line import choose
+from experiments.cli.command_line import choose, imported, instantiate
 from experiments.cli.conditioning import conditioning
 from experiments.cli.environments import environment, reference
 from experiments.drift.settings import Settings
@@ -31,6 +31,9 @@ from lopt.types import Key, Level
 BASE_DRIFTS: dict[str, Drift | None] = {"ppo": Clip(), "none": None}
 """Drifts to which the network of a learned drift is added."""
 
+LEARNED = {"lpo": LPO}
+"""Classes of learned drifts."""
+
 TIMES = {
     "none": objectives.NoTime,
     "fraction": objectives.Fraction,
@@ -41,12 +44,15 @@ TIMES = {
 
 @dataclass(frozen=True)
 class DriftConfig:
-    """The learned drift f(r, A) = ReLU(f_0(r, A) + network(r, A) - xi).
+    """The learned drift; that of LPO is f(r, A) = ReLU(f_0(r, A) + network(r, A) - xi).
 
     Raises:
         ValueError: an unknown name, or a number out of range.
     """
 
+    name: str = "lpo"
+    """Learned drift: lpo, to which the other options of the drift belong; or the import path of an object or class, for
+    example mypackage.MyDrift (its contract is lopt.objectives.Drift)."""
     base_drift: str = "ppo"
     """Base drift f_0 to which the network is added: ppo (theta = 0 is PPO up to xi) or none (f_0 = 0, LPO-Zero)."""
     time: str = "none"
@@ -62,13 +68,20 @@ class DriftConfig:
     antithetic pairs around theta = 0 have equal fitness."""
 
     def __post_init__(self) -> None:
+        choose("drift", self.name, LEARNED, extensible=True)
         choose("base drift", self.base_drift, BASE_DRIFTS)
         choose("time conditioning", self.time, TIMES)
         at_least(1, self, "hidden", prefix="drift.")
         at_least(0, self, "xi", "init_scale", prefix="drift.")
 
-    def drift(self, lifetimes: Sequence[int]) -> LPO:
-        """The drift for agents with these numbers of updates in a lifetime, which set the scale of log N."""
+    def drift(self, lifetimes: Sequence[int]) -> Drift:
+        """The drift for agents with these numbers of updates in a lifetime, which set the scale of log N.
+
+        Raises:
+            ValueError: an import path of something else than a drift.
+        """
+        if self.name not in LEARNED:
+            return imported_drift(self.name)
         time = conditioning(TIMES[self.time], min(lifetimes), max(lifetimes))
         return LPO(
             hidden=self.hidden,
@@ -77,6 +90,21 @@ class DriftConfig:
             conditioning=time,
             init_scale=self.init_scale,
         )
+
+
+def imported_drift(path: str) -> Drift:
+    """The drift of an import path: an object, or a class or function without arguments.
+
+    Raises:
+        ValueError: a path that cannot be imported, or something else than a drift.
+    """
+    drift = instantiate(imported("drift", path))
+    if not isinstance(drift, Drift):
+        raise ValueError(
+            f"drift: {path} is no drift (got {drift!r}; a drift has time_aware, init and __call__, as "
+            "lopt.objectives.Drift says)"
+        )
+    return drift
 
 
 @dataclass(frozen=True)

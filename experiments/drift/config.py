@@ -4,18 +4,24 @@ from dataclasses import dataclass, field
 
 from experiments.cli.checks import at_least, positive
 from experiments.cli.command_line import Run, choose
-from experiments.cli.evolution import ESConfig
+from experiments.cli.evolution import PAIRS, ESConfig
 from experiments.drift.build import DriftConfig
 from experiments.drift.settings import InnerConfig
 from lopt.training import RunConfig, check_sizes
 
 FITNESS = ("final", "lifetime")
+ESTIMATORS = ("es", "pes")
 
 
 @dataclass(frozen=True)
 class MetaConfig:
     """The outer loop."""
 
+    estimator: str = "es"
+    """Estimator of the gradient in theta: es (evolution strategies over whole lifetimes) or pes (persistent evolution
+    strategies, by pairs: the fitness is measured, and theta changes, after every meta.num-updates updates)."""
+    num_updates: int = 10
+    """Number K of the agents' updates per meta-step; not used by es, whose meta-steps last a lifetime."""
     num_steps: int = 1024
     """Number of meta-steps, also called generations (LPO: 1025; arXiv 2507.17668: 800)."""
     num_lifetimes: int = 16
@@ -67,6 +73,9 @@ class DriftStudyConfig:
         if not self.envs:
             raise ValueError("envs must name at least one environment (got none)")
         choose("fitness", self.meta.fitness, dict.fromkeys(FITNESS))
+        choose("estimator", self.meta.estimator, dict.fromkeys(ESTIMATORS))
+        if self.meta.estimator == "pes" and self.es.strategy != PAIRS:
+            raise ValueError(f"es.strategy must be {PAIRS} with meta.estimator pes (got {self.es.strategy})")
         self.es.check(self.meta.num_lifetimes)
         check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
         if self.eval.every < 1 or self.eval.every % self.meta.steps_per_chunk:
@@ -74,6 +83,6 @@ class DriftStudyConfig:
                 f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
                 f"{self.meta.steps_per_chunk})"
             )
-        at_least(1, self, "meta.num_lifetimes", "eval.seeds", "eval.episodes")
+        at_least(1, self, "meta.num_lifetimes", "meta.num_updates", "eval.seeds", "eval.episodes")
         positive(self, "meta.learning_rate")
         at_least(0, self, "meta.final_rate")

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.names import unknown_name
+from experiments.cli.command_line import check_contract, is_import_path
 from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.environments import reference
 from experiments.cli.study import StudyRun, run_study
-from experiments.drift.build import EnvSetup, env_setup
+from experiments.drift.build import EnvSetup, env_setup, imported_drift
 from experiments.drift.ppo_config import PPOConfig
 from lopt.agents import PPOLifetime
 from lopt.evaluation import bootstrap, curves, mean, table, write_report, write_results
@@ -60,6 +61,9 @@ def main(config: PPOConfig) -> None:
             metrics |= _summary(m.name, info.metrics)
         return after, metrics
 
+    if own := [name for name in config.drifts if is_import_path(name)]:
+        check_contract(", ".join(own), init, step)
+
     def train(folder: RunFolder) -> Outcome:
         num_updates = setup.settings.num_updates
         return run(
@@ -97,7 +101,7 @@ def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
     """Name, drift and meta-parameters of every entry of `config.drifts`.
 
     Raises:
-        ValueError: an unknown name that is no rule file either, or a rule that is no drift.
+        ValueError: an unknown name that is neither a rule file nor an import path, or something else than a drift.
     """
     entries: list[tuple[str, Drift, Theta]] = []
     for name in config.drifts:
@@ -105,6 +109,11 @@ def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
             entries.append((name, DRIFTS[name], ()))
             continue
         if not Path(name).with_suffix(".json").exists():
+            if is_import_path(name):
+                drift = imported_drift(name)
+                theta = drift.init(jax.random.key(config.run.seed))
+                entries.append((name.rpartition(".")[2], drift, theta))
+                continue
             raise unknown_name("drift (nor is there a rule file of this name)", name, DRIFTS)
         rule = load_rule(name)
         drift = rebuild(rule.card)

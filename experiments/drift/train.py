@@ -9,8 +9,9 @@ import numpy as np
 import optax
 
 from experiments.cli import drift_surface as surface
+from experiments.cli.command_line import check_contract, is_import_path
 from experiments.cli.drift_surface import DRIFTS
-from experiments.cli.evolution import evolution
+from experiments.cli.evolution import evolution, persistent_evolution
 from experiments.cli.study import StudyRun, export_rule, meta_train, run_study
 from experiments.drift import agents
 from experiments.drift.build import EnvSetup, env_setup
@@ -19,7 +20,7 @@ from experiments.drift.report import learning_curves, title, write
 from lopt.agents import FinalReturn, LifetimeReturn, MultiEnvLifetime
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.meta import MetaLearner
-from lopt.objectives import LPO, FrozenProgress, NoTime
+from lopt.objectives import LPO, Drift, FrozenProgress, NoTime
 from lopt.protocols import Lifetime
 from lopt.training import Hook, Logger, Outcome, RunFolder, status, untrained
 from lopt.types import Key, Level, MetaState, Theta
@@ -36,7 +37,7 @@ class Study:
     """
 
     env_setups: tuple[EnvSetup, ...]
-    drift: LPO
+    drift: Drift
     learner: MetaLearner
 
 
@@ -71,18 +72,25 @@ def build(config: DriftStudyConfig) -> Study:
         keys = jax.random.split(key, len(env_setups))
         return combined.level(tuple(setup.levels(k) for setup, k in zip(env_setups, keys, strict=True)))
 
+    meta, persistent = config.meta, config.meta.estimator == "pes"
+    rate = optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, meta.final_rate)
     longest = max(setup.settings.num_updates for setup in env_setups)
-    rate = optax.cosine_decay_schedule(config.meta.learning_rate, config.meta.num_steps, config.meta.final_rate)
-    estimator, optimizer = evolution(config.es, combined, drift.init, longest, rate)
+    estimator, optimizer = (
+        persistent_evolution(config.es, combined, meta.num_updates, rate)
+        if persistent
+        else evolution(config.es, combined, drift.init, longest, rate)
+    )
     learner = MetaLearner(
         estimator=estimator,
         curriculum=DomainRandomisation(levels),
         score=Uniform(),
         optimizer=optimizer,
-        num_lifetimes=config.meta.num_lifetimes,
-        stagger=False,
+        num_lifetimes=meta.num_lifetimes,
+        stagger=persistent,
         rule=drift,
     )
+    if is_import_path(config.drift.name):
+        check_contract(config.drift.name, learner.init, learner.step, drift)
     return Study(env_setups, drift, learner)
 
 
@@ -132,7 +140,7 @@ def meta_test(
 
 
 def compare(
-    config: DriftStudyConfig, env_setup: EnvSetup, drift: LPO, theta: Theta, initial_theta: Theta
+    config: DriftStudyConfig, env_setup: EnvSetup, drift: Drift, theta: Theta, initial_theta: Theta
 ) -> dict[str, agents.MetaTestResult]:
     """Meta-test the drift with `theta` and with `initial_theta`, and the drifts without meta-parameters.
 
@@ -147,14 +155,16 @@ def compare(
 
 
 def with_frozen_progress(
-    config: DriftStudyConfig, env_setup: EnvSetup, drift: LPO, theta: Theta
+    config: DriftStudyConfig, env_setup: EnvSetup, drift: Drift, theta: Theta
 ) -> dict[str, agents.MetaTestResult]:
-    """Meta-test the drift with its time inputs frozen at some n / N (an ablation); empty without time inputs.
+    """Meta-test LPO with its time inputs frozen at some n / N (an ablation); empty without time inputs.
 
     The agents have the keys of `compare`.
     """
-    results = {}
-    for fraction in () if isinstance(drift.conditioning, NoTime) else surface.FRACTIONS:
+    results: dict[str, agents.MetaTestResult] = {}
+    if not isinstance(drift, LPO) or isinstance(drift.conditioning, NoTime):
+        return results
+    for fraction in surface.FRACTIONS:
         frozen = replace(drift, conditioning=FrozenProgress(drift.conditioning, fraction))
         meta_test = agents.meta_tester(env_setup, frozen, config.eval.episodes)
         results[f"learned drift, frozen n/N = {fraction:g}"] = meta_test(agent_keys(config), theta)

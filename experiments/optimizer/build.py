@@ -1,14 +1,13 @@
 """Construction of the rule, the lifetime and the meta-learner from a configuration."""
 
 from dataclasses import dataclass, replace
-from types import FunctionType
 from typing import Any
 
 import jax
 import optax
 
 from envs import LogUniform
-from experiments.cli.command_line import check_contract, choose
+from experiments.cli.command_line import check_contract, choose, instantiate
 from experiments.cli.evolution import SHAPINGS, ESConfig, evolution
 from experiments.cli.tasks import make_task
 from experiments.optimizer.config import StudyConfig
@@ -58,7 +57,7 @@ def build(config: StudyConfig) -> Study:
         rule=rule,
     )
     if own := [name for name in (config.rule.name, training.task) if "." in name]:
-        check_contract(", ".join(own), learner.init, learner.step)
+        check_contract(", ".join(own), learner.init, learner.step, rule)
     return Study(rule, lifetime, learner)
 
 
@@ -68,7 +67,7 @@ def _rule(config: StudyConfig) -> LearnedOptimizer:
     found: Any = choose("rule", name, RULES, extensible=True)
     if name in SIZED:
         return found(step_size=config.rule.step_size, exponent=config.rule.exponent)
-    return found() if name in RULES or isinstance(found, (type, FunctionType)) else found
+    return found() if name in RULES else instantiate(found)
 
 
 def _estimator(config: StudyConfig, lifetime: SupervisedLifetime) -> tuple[Estimator, optax.GradientTransformation]:

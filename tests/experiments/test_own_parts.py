@@ -1,20 +1,31 @@
-"""Parts of another package on the command line: objectives, scores, levels, optimizers and tasks, by import path."""
+"""Parts of another package on the command line: objectives, scores, levels, optimizers, tasks, drifts and models."""
 
 import dataclasses
+import json
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+from experiments.cli.evolution import ESConfig
+from experiments.drift import ppo
+from experiments.drift import train as drift
+from experiments.drift.build import DriftConfig
+from experiments.drift.ppo_config import PPOConfig
 from experiments.grid import train as grid
 from experiments.grid.build import build as build_grid
+from experiments.incontext.gpicl import train as gpicl
+from experiments.incontext.gpicl.build import build as build_gpicl
+from experiments.incontext.gpicl.config import ModelConfig
 from experiments.optimizer import train as optimizer
 from experiments.optimizer.build import build as build_optimizer
 from lopt.curriculum import AlgorithmicRegret
-from lopt.export import load_rule, rebuild
+from lopt.export import load, load_rule, rebuild
 from lopt.meta import PES, EvosaxES, MetaGradient
-from tests.experiments import test_gridworld, test_learned_optimizer
+from lopt.training import Outcome, open_folder
+from tests.experiments import test_drift, test_gpicl, test_gridworld, test_learned_optimizer
 
 PACKAGE = '''
 from dataclasses import dataclass
@@ -79,6 +90,51 @@ class LearnedRate:
 
 def small_quadratic():
     return tasks.Quadratic(dimensions=2)
+
+
+@dataclass(frozen=True)
+class SquareDrift:
+    """f(r, A) = scale^2 (r - 1)^2."""
+
+    time_aware = False
+
+    def init(self, key):
+        return {"scale": jnp.float32(0.5)}
+
+    def __call__(self, theta, log_ratio, advantage, progress):
+        return jnp.square(theta["scale"] * jnp.expm1(log_ratio)) + 0 * advantage
+
+
+class NoDrift:
+    def init(self, key):
+        return ()
+
+
+class UnsavedDrift(SquareDrift):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelCounts:
+    """Logits proportional to how often a label occurred."""
+
+    inputs: int
+    targets: int
+    outputs: int
+
+    def init(self, key):
+        return {"scale": jnp.float32(1.0)}
+
+    def apply(self, theta, xs, ys_prev):
+        return theta["scale"] * jnp.cumsum(ys_prev, 0)
+
+    def state_size(self, length):
+        return self.targets
+
+
+class ShortOutputs(LabelCounts):
+    def apply(self, theta, xs, ys_prev):
+        return ys_prev[:, :1]
 '''
 
 
@@ -176,3 +232,102 @@ def test_grid_worlds_take_persistent_evolution_strategies(tmp_path):
         study.learner.step, jax.random.key(1), jax.eval_shape(study.init, jax.random.key(0))
     )
     assert {"meta_loss", "final_return"} <= set(metrics)
+
+
+def test_a_drift_of_another_package_is_meta_trained_saved_and_compared(tmp_path):
+    tiny = test_drift.TINY
+    config = dataclasses.replace(
+        tiny,
+        run=dataclasses.replace(tiny.run, out=str(tmp_path / "lpo")),
+        drift=DriftConfig(name="ownparts.SquareDrift"),
+    )
+    study = drift.build(config)
+    state = jax.eval_shape(study.learner.init, jax.random.key(0))
+    assert set(state.theta) == {"scale"}
+    folder = open_folder(config, "python -m experiments.lpo")
+    drift.export(config, study, folder, Outcome(SimpleNamespace(theta=study.drift.init(jax.random.key(0))), 0, False))
+    assert load_rule(tmp_path / "lpo" / "rule").card.kind == "ownparts.SquareDrift"
+    names = ("ownparts.SquareDrift", str(tmp_path / "lpo" / "rule"))
+    agents = PPOConfig(
+        run=dataclasses.replace(tiny.run, out=str(tmp_path / "ppo")),
+        drifts=names,
+        inner=tiny.inner,
+        seeds=2,
+        episodes=2,
+    )
+    ppo.main(agents)
+    results = json.loads((tmp_path / "ppo" / "results.json").read_text())["returns"]
+    assert results["SquareDrift"] == results["lpo"]  # the same drift with the same meta-parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ownparts.NoDrift", "ownparts.NoDrift is no drift"),
+        ("ownparts.Missing", "drift: cannot import 'ownparts.Missing'"),
+        ("pop", "unknown drift 'pop'"),
+    ],
+)
+def test_drifts_that_do_not_fit(name, message):
+    with pytest.raises(ValueError, match=message):
+        drift.build(dataclasses.replace(test_drift.TINY, drift=DriftConfig(name=name)))
+    with pytest.raises(ValueError, match=message.replace("unknown drift", "unknown drift .*")):
+        ppo.drifts(PPOConfig(drifts=(name,)))
+
+
+@pytest.mark.parametrize("fitness", ["final", "lifetime"])
+def test_drifts_take_persistent_evolution_strategies(fitness):
+    config = dataclasses.replace(
+        test_drift.TINY,
+        inner=dataclasses.replace(test_drift.INNER, total_steps=32, learning_rate=0.3, epochs=4),
+        meta=dataclasses.replace(test_drift.TINY.meta, estimator="pes", num_updates=2, fitness=fitness),
+        es=ESConfig(std=1.0, shaping="raw", episodes=2),
+    )
+    study = drift.build(config)
+    assert isinstance(study.learner.estimator, PES) and study.learner.stagger
+    if fitness == "final":  # compiled and run only with the fitness that is faster to compile
+        shape = jax.eval_shape(study.learner.init, jax.random.key(0))
+        _, metrics = jax.eval_shape(study.learner.step, jax.random.key(1), shape)
+        assert {"meta_loss", "CartPole-v1/final_return"} <= set(metrics)
+        return
+    state = jax.jit(study.learner.init)(jax.random.key(0))
+    step = jax.jit(study.learner.step)
+    first, finished = state.theta, 0
+    for i in range(5):  # lifetimes of four updates end in between
+        state, metrics = step(jax.random.key(i), state)
+        assert np.isfinite(metrics["meta_loss"]) and metrics["frac_nonfinite"] == 0
+        finished += int(metrics["finished"])
+    assert finished >= 4
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (first, state.theta)), strict=True))
+
+
+def test_persistent_evolution_strategies_refuse_an_algorithm_of_evosax():
+    meta = dataclasses.replace(test_drift.TINY.meta, estimator="pes")
+    with pytest.raises(ValueError, match="es.strategy must be pairs"):
+        dataclasses.replace(test_drift.TINY, meta=meta, es=ESConfig(strategy="SNES"))
+
+
+def test_a_sequence_model_of_another_package_is_meta_trained_and_saved(tmp_path):
+    tiny = test_gpicl.TINY
+    run = dataclasses.replace(tiny.run, out=str(tmp_path / "run"))
+    gpicl.main(dataclasses.replace(tiny, run=run, model=ModelConfig(name="ownparts.LabelCounts")))
+    card = load_rule(tmp_path / "run" / "rule").card
+    assert card.config["model"] == {
+        "kind": "ownparts.LabelCounts",
+        "config": {"inputs": 3, "targets": 3, "outputs": 3},
+    }
+    probabilities = load(tmp_path / "run" / "rule").predict(np.eye(3), np.array([0, 0, 1]), np.eye(3)[0])
+    assert probabilities[0, 0] > probabilities[0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ownparts.ShortOutputs", "ownparts.ShortOutputs does not fulfil its contract"),
+        ("ownparts.tiny", r"ownparts.tiny.inputs, targets, outputs. cannot be called"),
+        ("ownparts.Missing", "model: cannot import 'ownparts.Missing'"),
+    ],
+)
+def test_models_that_do_not_fit(name, message):
+    with pytest.raises(ValueError, match=message):
+        build_gpicl(dataclasses.replace(test_gpicl.TINY, model=ModelConfig(name=name)))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import optax
 
+from experiments.cli.command_line import check_contract, is_import_path
 from experiments.incontext.gpicl.config import StudyConfig
-from experiments.incontext.gpicl.names import MODELS, REPEATED, dataset
+from experiments.incontext.gpicl.names import REPEATED, check_outputs, dataset, make_model
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.protocols import SequenceModel
@@ -71,7 +72,7 @@ def build(config: StudyConfig) -> Study:
         distinct=options.dataset not in REPEATED,
     )
     sizes = {"inputs": task.features, "targets": task.slots, "outputs": task.slots}
-    model = MODELS[config.model.name](config.model, sizes, task.length)
+    model = make_model(config.model, sizes, task.length)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, meta.learning_rate, meta.warmup, meta.num_steps, 0.1 * meta.learning_rate
     )
@@ -86,4 +87,7 @@ def build(config: StudyConfig) -> Study:
         pack=meta.batch_size,
         rule=model,
     )
+    if is_import_path(config.model.name):
+        check_contract(config.model.name, learner.init, learner.step, model)
+        check_outputs(config.model.name, model, sizes, task.length)
     return Study(task, model, learner)

@@ -39,7 +39,8 @@ class ModelConfig:
     """The sequence model that learns in context."""
 
     name: str = "transformer"
-    """Architecture: transformer, linear_attention, fast_weights, lstm, gru, outer_product_lstm or vsml."""
+    """Architecture: transformer, linear_attention, fast_weights, lstm, gru, outer_product_lstm or vsml; or the import
+    path of a class, for example mypackage.MyModel, which is called with the widths inputs, targets and outputs."""
     width: int = 64
     """Width of the residual stream, or of the recurrent state (GPICL: 256); vsml ignores it."""
     layers: int = 2
@@ -115,7 +116,7 @@ class StudyConfig:
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
-        choose("model", self.model.name, MODELS)
+        choose("model", self.model.name, MODELS, extensible=True)
         for name in (self.tasks.dataset, *self.eval.datasets):
             kind, colon, _ = name.partition(":")
             choose("kind of files" if colon else "data set", kind if colon else name, FILES if colon else DATASETS)

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 
-from experiments.cli.command_line import choose
+from experiments.cli.command_line import choose, instantiate
 from lopt import incontext, tasks
 from lopt.protocols import SequenceModel
 from lopt.tasks import Dataset, Examples
@@ -77,3 +78,33 @@ MODELS: dict[str, Callable[["ModelConfig", dict[str, int], int], SequenceModel]]
     "vsml": lambda config, sizes, length: incontext.VSML(**sizes),
 }
 """Constructors of the models, from the options, the widths `inputs`, `targets` and `outputs`, and the length."""
+
+
+def make_model(config: "ModelConfig", sizes: dict[str, int], length: int) -> SequenceModel:
+    """The sequence model of the options, for these widths of `inputs`, `targets` and `outputs`.
+
+    Raises:
+        ValueError: an unknown name, a path that cannot be imported, or something else than a sequence model.
+    """
+    if config.name in MODELS:
+        return MODELS[config.name](config, sizes, length)
+    model = instantiate(choose("model", config.name, MODELS, extensible=True), **sizes)
+    if not isinstance(model, SequenceModel):
+        raise ValueError(
+            f"model: {config.name} is no sequence model (got {model!r}; one has init, apply and state_size, as "
+            "lopt.protocols.SequenceModel says)"
+        )
+    return model
+
+
+def check_outputs(name: str, model: SequenceModel, sizes: dict[str, int], length: int) -> None:
+    """Trace the model on one sequence, and check the shape of its outputs.
+
+    Raises:
+        ValueError: another shape than `[length, outputs]`.
+    """
+    theta = jax.eval_shape(model.init, jax.random.key(0))
+    xs, ys_prev = (jax.ShapeDtypeStruct((length, sizes[part]), np.float32) for part in ("inputs", "targets"))
+    got, expected = jax.eval_shape(model.apply, theta, xs, ys_prev).shape, (length, sizes["outputs"])
+    if got != expected:
+        raise ValueError(f"{name} does not fulfil its contract: its outputs have the shape {got}, not {expected}")
