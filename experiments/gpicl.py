@@ -6,8 +6,7 @@ if __name__ == "__main__":
     restart_with_huge_pages()
 
 from experiments.cli.command_line import launch
-from experiments.incontext.gpicl.config import StudyConfig
-from experiments.incontext.gpicl.presets import PRESETS
+from experiments.incontext.gpicl.config import PRESETS, StudyConfig
 from experiments.incontext.gpicl.train import main
 
 if __name__ == "__main__":

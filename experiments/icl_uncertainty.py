@@ -6,8 +6,7 @@ if __name__ == "__main__":
     restart_with_huge_pages()
 
 from experiments.cli.command_line import launch
-from experiments.incontext.uncertainty.config import StudyConfig
-from experiments.incontext.uncertainty.presets import PRESETS
+from experiments.incontext.uncertainty.config import PRESETS, StudyConfig
 from experiments.incontext.uncertainty.train import main
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ if __name__ == "__main__":
     restart_with_huge_pages()
 
 from experiments.cli.command_line import launch
-from experiments.optimizer.config import StudyConfig
-from experiments.optimizer.presets import PRESETS
+from experiments.optimizer.config import PRESETS, StudyConfig
 from experiments.optimizer.train import main
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ if __name__ == "__main__":
     restart_with_huge_pages()
 
 from experiments.cli.command_line import launch
-from experiments.search.config import StudyConfig
-from experiments.search.presets import PRESETS
+from experiments.search.config import PRESETS, StudyConfig
 from experiments.search.train import main
 
 if __name__ == "__main__":

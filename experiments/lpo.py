@@ -6,8 +6,7 @@ if __name__ == "__main__":
     restart_with_huge_pages()
 
 from experiments.cli.command_line import launch
-from experiments.drift.config import DriftStudyConfig
-from experiments.drift.presets import PRESETS
+from experiments.drift.config import PRESETS, DriftStudyConfig
 from experiments.drift.train import main
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ if __name__ == "__main__":
     restart_with_huge_pages()
 
 from experiments.cli.command_line import launch
+from experiments.drift.config import PPO_PRESETS, PPOConfig
 from experiments.drift.ppo import main
-from experiments.drift.ppo_config import PRESETS, PPOConfig
 
 if __name__ == "__main__":
-    launch(main, PPOConfig, PRESETS)
+    launch(main, PPOConfig, PPO_PRESETS)

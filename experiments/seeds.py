@@ -3,7 +3,6 @@
 python -m experiments.seeds RUN RUN [RUN ...] [--against RUN ...] [--out FOLDER]
 """
 
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -15,8 +14,18 @@ import numpy as np
 import tyro
 
 from experiments.cli.command_line import report_errors
-from lopt.evaluation import Interval, bootstrap, json_data, mean, paired_difference, table
-from lopt.training import command_line, differences, write_json, write_text
+from lopt.evaluation import (
+    Interval,
+    bootstrap,
+    check_same_configuration,
+    json_data,
+    mean,
+    paired_difference,
+    read_run,
+    table,
+    write_summary,
+)
+from lopt.training import command_line
 
 USAGE = "python -m experiments.seeds RUN RUN [RUN ...] [--against RUN ...] [--out FOLDER]"
 MEASURES = {
@@ -77,30 +86,21 @@ def load(folders: tuple[str, ...]) -> Runs:
         ValueError: a folder without a finished run, results that cannot be summarised, two runs of one seed, or runs
             of different configurations.
     """
-    runs: dict[int, tuple[str, dict[str, dict[str, float]]]] = {}
-    first: dict[str, Any] | None = None
-    for folder in folders:
-        config, command, results = _read(folder)
-        values = {name: dict(numbers(results[name], name == "returns")) for name in MEASURES if name in results}
-        values = {name: rows for name, rows in values.items() if rows}
-        seed = results.get("seed")
-        if not isinstance(seed, int) or not values:
+    runs, values = [read_run(folder) for folder in folders], {}
+    for run in runs:
+        results, seed = run.results, run.seed
+        found = {name: dict(numbers(results[name], name == "returns")) for name in MEASURES if name in results}
+        found = {name: rows for name, rows in found.items() if rows}
+        if not isinstance(seed, int) or not found:
             raise ValueError(
-                f"{folder}: its results cannot be summarised over seeds (results.json holds {', '.join(results)}; "
+                f"{run.folder}: its results cannot be summarised over seeds (results.json holds {', '.join(results)}; "
                 f"expected seed, and numbers or intervals in one of {', '.join(MEASURES)})"
             )
-        if first is not None and config != first:
-            lines = differences(first, config, where=(f"in {folders[0]}", f"in {folder}"))
-            raise ValueError(
-                f"{folders[0]} and {folder} are runs of different configurations; they differ in\n  "
-                + "\n  ".join(lines[:5] + (["..."] if len(lines) > 5 else []))
-            )
-        if seed in runs:
-            raise ValueError(f"{folder}: seed {seed} is given twice; give runs of different seeds")
-        first = config
-        runs[seed] = command, values
-    seeds = sorted(runs)
-    return Runs(first or {}, [runs[seed][0] for seed in seeds], _stacked([runs[seed][1] for seed in seeds]), seeds)
+        values[seed] = found
+    check_same_configuration(runs)
+    runs.sort(key=lambda run: run.seed)
+    seeds = [run.seed for run in runs]
+    return Runs(runs[0].config, [run.command for run in runs], _stacked([values[seed] for seed in seeds]), seeds)
 
 
 def numbers(results: Any, lists: bool, row: str = "") -> Iterator[tuple[str, float]]:
@@ -148,19 +148,6 @@ def summary(config: SeedsConfig) -> tuple[str, dict[str, Any]]:
     return f"{text}\n```\n{lines}\n```\n", json_data(data)
 
 
-def _read(folder: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """The configuration without the seed, the command and the results of a finished run."""
-    try:
-        record = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        results = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
-        config, command = dict(record["config"]), str(record["command"])
-        if not isinstance(results, dict):
-            raise ValueError("results.json holds no JSON object")
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder} holds no finished run ({error})") from error
-    return {name: value for name, value in config.items() if name != "seed"}, command, results
-
-
 def _stacked(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, np.ndarray]]:
     """Values `[seeds]` by measure and row; NaN where a run lacks the row."""
     return {
@@ -197,10 +184,7 @@ def main() -> None:
     text, data = summary(config)
     print(text)
     if config.out:
-        folder = Path(config.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "summary.md", f"# {folder.name}\n\n{text}")
-        write_json(folder / "summary.json", data)
+        write_summary(Path(config.out), text, data)
 
 
 if __name__ == "__main__":

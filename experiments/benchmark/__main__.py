@@ -14,7 +14,7 @@ import tyro
 
 from experiments.cli.command_line import choose, report_errors
 from experiments.cli.memory import low_fault_memory
-from experiments.optimizer.names import ESTIMATORS
+from experiments.optimizer.config import ESTIMATORS
 from lopt.evaluation import table
 from lopt.training import write_json
 

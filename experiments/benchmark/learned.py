@@ -18,8 +18,7 @@ import optax
 from experiments.benchmark.optimizers import Advance, advancing
 from experiments.cli.tasks import TASKS
 from experiments.optimizer.build import Study, build
-from experiments.optimizer.config import StudyConfig
-from experiments.optimizer.names import RULES
+from experiments.optimizer.config import RULES, StudyConfig
 from lopt.optimizers import FromOptax
 from lopt.tasks import SupervisedLifetime
 from lopt.training import jit_repeated

@@ -1,6 +1,6 @@
 """Configuration of meta-training drifts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from experiments.cli.checks import at_least, positive
 from experiments.cli.command_line import Run, choose
@@ -86,3 +86,65 @@ class DriftStudyConfig:
         at_least(1, self, "meta.num_lifetimes", "meta.num_updates", "eval.seeds", "eval.episodes")
         positive(self, "meta.learning_rate")
         at_least(0, self, "meta.final_rate")
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Trains agents in an environment under one or several drifts, and evaluates them.
+
+    Raises:
+        ValueError: no drift, or a number out of range.
+    """
+
+    run: Run = RunConfig(out="runs/ppo")
+    env: str = "CartPole-v1"
+    """Environment: a gymnax name, brax/<task> or grid/<level distribution>."""
+    drifts: tuple[str, ...] = ("ppo",)
+    """Drifts that are compared: ppo, dpo, rule files of learned drifts (runs/lpo/rule), or import paths of objects or
+    classes (mypackage.MyDrift), whose meta-parameters are the initial ones."""
+    seeds: int = 4
+    """Number of agents per drift, trained side by side."""
+    inner: InnerConfig = field(default_factory=InnerConfig)
+    episodes: int = 128
+    """Number of episodes in which an agent is evaluated after the last update."""
+    updates_per_chunk: int = 1
+    """Number of agent updates per compiled call, lowered to a divisor of the updates in a lifetime. Metrics are logged
+    and signals are handled once per call."""
+
+    def __post_init__(self) -> None:
+        if not self.drifts:
+            raise ValueError("drifts must name at least one drift (got none)")
+        at_least(1, self, "seeds", "episodes", "updates_per_chunk")
+
+
+PPO_PRESETS = {"published": PPOConfig()}
+"""Options of the agents that are not given are as published for the environment."""
+
+QUICK = DriftStudyConfig(
+    envs=("CartPole-v1",),
+    test_envs=("Acrobot-v1",),
+    drift=DriftConfig(base_drift="none"),
+    inner=InnerConfig(
+        num_envs=16,
+        rollout_length=32,
+        total_steps=10_240,
+        epochs=16,
+        num_minibatches=2,
+        learning_rate=1e-2,
+        hidden=(32, 32),
+    ),
+    meta=MetaConfig(num_steps=60, num_lifetimes=16, learning_rate=2e-2, fitness="lifetime", steps_per_chunk=5),
+    es=ESConfig(std=0.05, shaping="rank", episodes=16),
+    eval=EvalConfig(seeds=32, episodes=32, every=20),
+)
+"""Short lifetimes with many epochs and a large learning rate, in which the drift has a large effect; f_0 is zero."""
+
+TA = replace(QUICK, drift=DriftConfig(base_drift="none", time="fraction"))
+
+PAPER = DriftStudyConfig(
+    envs=("brax/ant",),
+    test_envs=("brax/humanoid", "brax/walker2d", "brax/hopper"),
+    es=ESConfig(std=0.04, shaping="zscore", episodes=128),
+)
+
+PRESETS = {"quick": QUICK, "ta": TA, "paper": PAPER}

@@ -16,7 +16,7 @@ from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.environments import reference
 from experiments.cli.study import StudyRun, run_study
 from experiments.drift.build import EnvSetup, env_setup, imported_drift
-from experiments.drift.ppo_config import PPOConfig
+from experiments.drift.config import PPOConfig
 from lopt.agents import PPOLifetime
 from lopt.evaluation import bootstrap, curves, mean, table, write_report, write_results
 from lopt.export import load_rule, rebuild

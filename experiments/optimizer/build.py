@@ -10,8 +10,7 @@ from envs import LogUniform
 from experiments.cli.command_line import check_contract, choose, instantiate
 from experiments.cli.evolution import SHAPINGS, ESConfig, evolution
 from experiments.cli.tasks import make_task
-from experiments.optimizer.config import StudyConfig
-from experiments.optimizer.names import BASELINES, RULES, SIZED
+from experiments.optimizer.config import BASELINES, RULES, SIZED, StudyConfig
 from lopt.curriculum import AlgorithmicRegret, DomainRandomisation, Replay, Uniform
 from lopt.meta import ES, PES, MetaGradient, MetaLearner
 from lopt.optimizers import FromOptax

@@ -1,13 +1,41 @@
 """Configuration of meta-training an optimizer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+import optax
 
 from experiments.cli.checks import at_least, between, positive
 from experiments.cli.command_line import Run, choose
 from experiments.cli.evolution import SHAPINGS, strategies
 from experiments.cli.tasks import TASKS
-from experiments.optimizer.names import BASELINES, CURRICULA, ESTIMATORS, RULES
+from lopt import lion, optimizers
+from lopt.protocols import LearnedOptimizer
 from lopt.training import RunConfig, check_sizes
+
+RULES: dict[str, Callable[..., LearnedOptimizer]] = {
+    "adafactor_mlp": optimizers.AdafactorRule,
+    "mlp": optimizers.MLPRule,
+    "hierarchical": optimizers.HierarchicalRule,
+    "open": optimizers.OpenRule,
+    "lstm": optimizers.LSTMRule,
+    "adam": optimizers.LearnableAdam,
+    "sgd": optimizers.LearnableSGD,
+}
+SIZED = ("adafactor_mlp", "mlp", "hierarchical", "open")
+"""Rules with the options `rule.step_size` and `rule.exponent`."""
+
+ESTIMATORS = ("pes", "nres", "es", "meta_gradient")
+CURRICULA = ("uniform", "replay")
+
+BASELINES: dict[str, Callable[[Any], optax.GradientTransformation]] = {
+    "SGD": lambda rate: optax.sgd(rate, 0.9),
+    "Adam": optax.adam,
+    "AdamW": lambda rate: optax.adamw(rate, weight_decay=1e-2),
+    "Lion": lambda rate: lion(rate, weight_decay=1e-2),
+}
+"""Baselines as functions of the learning rate; SGD has momentum 0.9, AdamW and Lion a weight decay of 0.01."""
 
 
 @dataclass(frozen=True)
@@ -180,3 +208,38 @@ class StudyConfig:
                 f"eval.seeds must be a multiple of eval.tuning-seeds (got {self.eval.seeds} and "
                 f"{self.eval.tuning_seeds})"
             )
+
+
+QUICK = StudyConfig()
+
+SMALL = StudyConfig(
+    training=TrainingConfig(num_updates=500, shortest=50, rescale=10.0),
+    meta=MetaConfig(num_steps=20_000, num_lifetimes=32),
+    eval=EvalConfig(
+        every=1000,
+        tasks=(
+            "digits_deep",
+            "digits_conv",
+            "digits_autoencoder",
+            "breast_cancer",
+            "wine",
+            "diabetes",
+            "quadratic",
+            "rosenbrock",
+            "text_gru",
+            "text_transformer",
+        ),
+        rates=17,
+        tuning_seeds=16,
+        seeds=64,
+    ),
+)
+
+PAPER = StudyConfig(
+    training=TrainingConfig(num_updates=2000, shortest=100, rescale=1000.0),
+    rule=RuleConfig(step_size=1e-3, exponent=1e-3),
+    meta=MetaConfig(num_steps=100_000, num_lifetimes=128, num_updates=50, learning_rate=3e-4),
+    eval=EvalConfig(every=2000, tasks=SMALL.eval.tasks, rates=33, tuning_seeds=32, seeds=128),
+)
+
+PRESETS = {"quick": QUICK, "small": SMALL, "paper": PAPER}

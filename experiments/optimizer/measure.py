@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.cli.tasks import TABLE, TUNING, make_task
-from experiments.optimizer.config import StudyConfig
-from experiments.optimizer.names import BASELINES
+from experiments.optimizer.config import BASELINES, StudyConfig
 from lopt.evaluation import OptimizerResult, OptimizerTester
 from lopt.optimizers import FromOptax
 from lopt.protocols import LearnedOptimizer

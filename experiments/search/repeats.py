@@ -1,6 +1,5 @@
-"""python -m experiments.lion_search_repeats RUN [RUN ...] [--out FOLDER]: statistics over searches of several seeds."""
+"""Statistics over searches of several seeds."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,29 +12,20 @@ import tyro
 from experiments.search.build import CONSTANTS, EVOLUTION, RANDOM
 from experiments.search.measure import BEST, BEST_RANDOM, CHOSEN, UNTUNED
 from experiments.search.report import STATISTICS
-from lopt.evaluation import plots, t_interval, table
-from lopt.training import command_line, read_metrics, write_json, write_text
+from lopt.evaluation import (
+    FinishedRun,
+    check_same_configuration,
+    plots,
+    read_run,
+    t_interval,
+    table,
+    write_summary,
+)
+from lopt.training import command_line
 
 SEARCHES = (EVOLUTION, CONSTANTS, RANDOM)
 PROGRAMS = (CHOSEN, UNTUNED, BEST, BEST_RANDOM)
 """Programs of the runs' tables that are compared."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished search.
-
-    Attributes:
-        config: configuration without the seed.
-        command: command line.
-        rows: rows of metrics.jsonl.
-        results: content of results.json.
-    """
-
-    config: dict[str, Any]
-    command: str
-    rows: list[dict[str, float]]
-    results: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,50 +38,41 @@ class RepeatsConfig:
     """Folder for summary.md, summary.json and repeats.png. By default nothing is written."""
 
 
-def load(folders: Sequence[str]) -> list[Run]:
+def load(folders: Sequence[str]) -> list[FinishedRun]:
     """Read the runs in these folders.
 
     Raises:
-        ValueError: fewer than two folders, a folder without a finished run, two runs of one seed, or different
+        ValueError: fewer than two folders, a folder without a finished search, two runs of one seed, or different
             configurations.
     """
     if len(folders) < 2:
         raise ValueError(f"give at least two runs (got {len(folders)})")
-    runs: list[Run] = []
-    seeds: set[int] = set()
-    for folder in folders:
-        path = Path(folder)
-        try:
-            saved = json.loads((path / "config.json").read_text())
-            results = json.loads((path / "results.json").read_text())
-            seed, rows = results["seed"], read_metrics(path / "metrics.jsonl")
-        except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{folder} holds no finished search ({error})") from error
-        if seed in seeds:
-            raise ValueError(f"{folder}: seed {seed} occurs twice; give runs of different seeds")
-        seeds.add(seed)
-        runs.append(Run({k: v for k, v in saved["config"].items() if k != "seed"}, saved["command"], rows, results))
-    if any(run.config != runs[0].config for run in runs):
-        raise ValueError(f"{', '.join(folders)}: the runs have different configurations")
+    runs = [read_run(folder) for folder in folders]
+    for run in runs:
+        if "fitness_minus_adamw" not in run.results:
+            raise ValueError(f"{run.folder} holds a run of another study (expected one of lion_search)")
+    check_same_configuration(runs)
     return runs
 
 
-def metric_at(runs: Sequence[Run], name: str, metric: str, evaluated: np.ndarray) -> np.ndarray:
+def metric_at(runs: Sequence[FinishedRun], name: str, metric: str, evaluated: np.ndarray) -> np.ndarray:
     """A metric of the search `name` at numbers of evaluated programs `[n]`, as `[runs, n]`.
 
     It is the last logged value up to this number, or the first logged value if there is none.
     """
     values = []
     for run in runs:
-        points = [(row[f"{name}/evaluated"], row[f"{name}/{metric}"]) for row in run.rows if f"{name}/{metric}" in row]
+        points = [
+            (row[f"{name}/evaluated"], row[f"{name}/{metric}"]) for row in run.metrics if f"{name}/{metric}" in row
+        ]
         x, y = np.array(points, float).T
         values.append(y[np.maximum(np.searchsorted(x, evaluated, "right") - 1, 0)])
     return np.array(values)
 
 
-def final_budget(runs: Sequence[Run], name: str) -> float:
+def final_budget(runs: Sequence[FinishedRun], name: str) -> float:
     """Number of programs that the search `name` evaluated in all, the minimum over the runs."""
-    return min(run.rows[-1][f"{name}/evaluated"] for run in runs)
+    return min(run.metrics[-1][f"{name}/evaluated"] for run in runs)
 
 
 def with_interval(values: np.ndarray, digits: int = 3) -> str:
@@ -102,7 +83,7 @@ def with_interval(values: np.ndarray, digits: int = 3) -> str:
     return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
-def summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
+def summary(runs: Sequence[FinishedRun]) -> tuple[str, dict[str, Any]]:
     """The summary as Markdown and as JSON data."""
     text, data = searches_summary(runs)
     differences = fitness_minus_adamw(runs)
@@ -130,7 +111,7 @@ def summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
     return text, data | {"fitness_minus_adamw": differences, "log10_ratio_to_adamw": ratios}
 
 
-def searches_summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
+def searches_summary(runs: Sequence[FinishedRun]) -> tuple[str, dict[str, Any]]:
     """Fitness of the searches at equal and at final budgets, and evolution's statistics over its run."""
     end = final_budget(runs, EVOLUTION)
     evolution = metric_at(runs, EVOLUTION, "best", np.array([end]))[:, 0]
@@ -164,13 +145,13 @@ def searches_summary(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
     return text, data
 
 
-def fitness_minus_adamw(runs: Sequence[Run]) -> dict[str, list[float]]:
+def fitness_minus_adamw(runs: Sequence[FinishedRun]) -> dict[str, list[float]]:
     """For each program that all runs have: its fitness on the proxy minus AdamW's, per run."""
     tables = [run.results["fitness_minus_adamw"] for run in runs]
     return {name: [t[name]["value"] for t in tables] for name in PROGRAMS if all(name in t for t in tables)}
 
 
-def ratio_to_adamw(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
+def ratio_to_adamw(runs: Sequence[FinishedRun]) -> dict[str, dict[str, list[float]]]:
     """For each task and each program that all runs have: its log10 ratio of losses to AdamW, per run."""
     tables = [run.results["log10_ratio_to_adamw"] for run in runs]
     return {
@@ -183,7 +164,7 @@ def ratio_to_adamw(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
     }
 
 
-def draw(runs: Sequence[Run], path: Path) -> None:
+def draw(runs: Sequence[FinishedRun], path: Path) -> None:
     """Plot the best fitness of each search and the statistics of evolution's proposals, with standard errors."""
     with plots.figure(path, 1, 2, size=(4.2, 3.0)) as (_, axes):
         for name, color in zip(SEARCHES, plots.COLORS, strict=False):
@@ -218,10 +199,8 @@ def main() -> None:
     text, data = summary(runs)
     print(text)
     if config.out:
-        folder = Path(config.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        commands = "\n".join([*(run.command for run in runs), command_line()])
-        draw(runs, folder / "repeats.png")
+        folder, commands = Path(config.out), [*(run.command for run in runs), command_line()]
         figure = "![Best fitness against evaluated programs, and evolution's statistics](repeats.png)"
-        write_text(folder / "summary.md", f"# {folder.name}\n\n{text}\n\n```\n{commands}\n```\n\n{figure}\n")
-        write_json(folder / "summary.json", {"commands": commands.split("\n"), "config": runs[0].config, **data})
+        text += "\n\n```\n" + "\n".join(commands) + f"\n```\n\n{figure}\n"
+        write_summary(folder, text, {"commands": commands, "config": runs[0].config, **data})
+        draw(runs, folder / "repeats.png")

@@ -13,6 +13,8 @@ from lopt.evaluation.report import (
     write_report,
     write_results,
 )
+from lopt.evaluation.runs import FinishedRun, check_same_configuration, read_run, write_summary
+from lopt.evaluation.sequences import SequenceResult, SequenceTester, last_quarter
 from lopt.evaluation.statistics import (
     Axis,
     Interval,
@@ -35,17 +37,23 @@ __all__ = [
     "normalised",
     "random_returns",
     "Axis",
+    "FinishedRun",
     "Interval",
     "MetaTestResult",
     "MetaTester",
     "Sample",
+    "SequenceResult",
+    "SequenceTester",
     "bootstrap",
     "bootstrap_samples",
+    "check_same_configuration",
     "curves",
     "image",
     "iqm",
     "join_notes",
     "json_data",
+    "read_run",
+    "last_quarter",
     "report_unfinished",
     "nonfinite_note",
     "mean",
@@ -56,4 +64,5 @@ __all__ = [
     "table",
     "write_report",
     "write_results",
+    "write_summary",
 ]

@@ -3,6 +3,7 @@
 from lopt.search import published
 from lopt.search.dataflow import prune, prune_loop, reads
 from lopt.search.distil import POINTWISE, Distillation, DriftValidity, Imitation, ProgramDrift, expression
+from lopt.search.formula import formula
 from lopt.search.from_program import ProgramState, constants_of, exposed, from_program
 from lopt.search.functions import FUNCTIONS, STRICT, Function, Type
 from lopt.search.hashing import canonical_hash, fingerprint, skeleton_hash
@@ -32,6 +33,7 @@ __all__ = [
     "exposed",
     "expression",
     "fingerprint",
+    "formula",
     "from_program",
     "interpret",
     "mutate_constant",

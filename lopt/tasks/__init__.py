@@ -19,6 +19,7 @@ from lopt.tasks.incontext.baselines import (
     predict_from_pool,
     ridge,
 )
+from lopt.tasks.incontext.classifiers import class_mean, label_frequency, logistic_regression, nearest_neighbour
 from lopt.tasks.incontext.closed_form import ClosedFormLoss, closed_form_loss
 from lopt.tasks.incontext.lifetime import InContextLearnerState, InContextLifetime, SequenceLevels
 from lopt.tasks.incontext.projected import ProjectedClassification, Projection, sample_without_replacement
@@ -104,6 +105,7 @@ __all__ = [
     "apply_with_dormancy",
     "averaging",
     "breast_cancer",
+    "class_mean",
     "closed_form_loss",
     "cross_entropy",
     "diabetes",
@@ -114,11 +116,14 @@ __all__ = [
     "idx_images",
     "image_dataset",
     "iris",
+    "label_frequency",
     "least_squares",
     "letters",
     "load_idx",
     "load_npz",
+    "logistic_regression",
     "mean_and_std",
+    "nearest_neighbour",
     "predict_from_pool",
     "ridge",
     "sample_without_replacement",

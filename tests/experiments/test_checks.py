@@ -12,8 +12,7 @@ import pytest
 from experiments.cli.checks import at_least, between, positive
 from experiments.cli.evolution import ESConfig
 from experiments.drift.build import DriftConfig
-from experiments.drift.config import DriftStudyConfig
-from experiments.drift.ppo_config import PPOConfig
+from experiments.drift.config import DriftStudyConfig, PPOConfig
 from experiments.drift.settings import InnerConfig, Settings
 from experiments.grid.config import StudyConfig as GridConfig
 from experiments.incontext.gpicl.config import StudyConfig as GPICLConfig

@@ -12,11 +12,9 @@ from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.environments import environment
 from experiments.cli.evolution import ESConfig
 from experiments.drift.build import DriftConfig
-from experiments.drift.config import DriftStudyConfig, EvalConfig, MetaConfig
+from experiments.drift.config import PRESETS, DriftStudyConfig, EvalConfig, MetaConfig, PPOConfig
 from experiments.drift.ppo import drifts
 from experiments.drift.ppo import main as train_agents
-from experiments.drift.ppo_config import PPOConfig
-from experiments.drift.presets import PRESETS
 from experiments.drift.settings import PUBLISHED, InnerConfig
 from experiments.drift.train import build, main
 from lopt.export import load_rule

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import lopt
-from experiments.incontext.gpicl import measure, references, sweep
+from experiments.incontext.gpicl import measure, sweep
 from experiments.incontext.gpicl.build import build
 from experiments.incontext.gpicl.config import (
+    PRESETS,
     EvalConfig,
     MetaConfig,
     ModelConfig,
@@ -18,8 +19,8 @@ from experiments.incontext.gpicl.config import (
     TasksConfig,
 )
 from experiments.incontext.gpicl.names import DATASETS, MODELS, dataset
-from experiments.incontext.gpicl.presets import PRESETS
 from experiments.incontext.gpicl.train import main
+from lopt.evaluation import last_quarter
 from lopt.training import RunConfig
 
 TINY = StudyConfig(
@@ -85,36 +86,6 @@ def test_data_from_npz_files(tmp_path):
     assert task.features == 25 and task.data.outputs == 3
 
 
-def contexts(rng, number=3, length=6, slots=3):
-    labels = rng.integers(0, slots, (number, length))
-    return (2 * np.eye(slots)[labels] + rng.normal(size=(number, length, slots))).astype(np.float32), labels
-
-
-def test_reference_classifiers_match_scikit_learn_at_every_position():
-    from sklearn import linear_model, neighbors
-
-    xs, labels = contexts(np.random.default_rng(0), 4, 8)
-    correct = {name: reference(xs, labels, 3) for name, reference in references.REFERENCES.items()}
-    regression = references.logistic_regression(xs, labels, 3, decay=1.0, steps=500)
-    for i in range(len(xs)):
-        for t in range(xs.shape[1]):
-            x, y, query, target = xs[i, :t], labels[i, :t], xs[i, t], labels[i, t]
-            if t == 0:
-                assert all(values[i, 0] == (target == 0) for values in correct.values())
-                continue
-            classes = np.unique(y)
-            means = np.stack([x[y == c].mean(0) for c in classes])
-            nearest = classes[np.square(means - query).sum(1).argmin()]
-            assert correct["class mean"][i, t] == (nearest == target)
-            neighbour = neighbors.KNeighborsClassifier(1).fit(x, y).predict(query[None])[0]
-            assert correct["nearest neighbour"][i, t] == (neighbour == target)
-            assert correct["label frequency"][i, t] == (np.bincount(y, minlength=3).argmax() == target)
-            if len(classes) == 3:
-                ones = np.concatenate([x, np.ones((t, 1))], 1)
-                fit = linear_model.LogisticRegression(C=1.0, fit_intercept=False, tol=1e-8).fit(ones, y)
-                assert regression[i, t] == (fit.predict(np.append(query, 1)[None])[0] == target)
-
-
 def test_plateau_ends_where_the_loss_on_seen_tasks_is_first_below_the_threshold():
     rows = [{"step": 0, "seen/loss": 2.3}, {"step": 1, "meta_loss": 0.0}, {"step": 2, "seen/loss": 2.08}]
     assert measure.plateau(rows, 10) is None
@@ -172,7 +143,7 @@ def test_complete_run_and_its_rule(tmp_path, monkeypatch):
     }
     for curve in results["curves"].values():
         assert len(curve["accuracy"]) == len(curve["loss"]) == 4
-    assert set(results["references"]["unseen tasks"]) == {*references.REFERENCES}
+    assert set(results["references"]["unseen tasks"]) == {*measure.REFERENCES}
     for name in ("report.md", "positions.png", "curves.png"):
         assert (tmp_path / name).stat().st_size > 0
     learner = lopt.load(tmp_path / "rule")
@@ -215,4 +186,4 @@ def test_gain_on_unseen_tasks_after_training_on_many_tasks_but_not_on_few(tmp_pa
     assert gains[8] < 0.05
     assert gains[0] > 0.25
     unseen, reference = results["curves"]["unseen tasks"], results["references"]["unseen tasks"]["class mean"]
-    assert unseen["last_quarter"] > measure.last_quarter(reference) - 0.12
+    assert unseen["last_quarter"] > last_quarter(reference) - 0.12

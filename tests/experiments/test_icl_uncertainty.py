@@ -10,8 +10,14 @@ import pytest
 
 from experiments.incontext.uncertainty import measure
 from experiments.incontext.uncertainty.build import LONGER, TRAINING, Study
-from experiments.incontext.uncertainty.config import EvalConfig, ModelConfig, StudyConfig, TaskConfig, TrainingConfig
-from experiments.incontext.uncertainty.presets import PRESETS
+from experiments.incontext.uncertainty.config import (
+    PRESETS,
+    EvalConfig,
+    ModelConfig,
+    StudyConfig,
+    TaskConfig,
+    TrainingConfig,
+)
 from experiments.incontext.uncertainty.report import OWN_POOL, RANDOM, Results, tail_mean
 from experiments.incontext.uncertainty.train import compare, main, train
 from lopt.export import load_rule

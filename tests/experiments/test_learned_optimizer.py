@@ -11,9 +11,16 @@ import pytest
 from experiments.cli.tasks import TABLE, TASKS, TUNING
 from experiments.optimizer import measure
 from experiments.optimizer.build import build
-from experiments.optimizer.config import EvalConfig, MetaConfig, RuleConfig, StudyConfig, TrainingConfig
-from experiments.optimizer.names import ESTIMATORS, RULES
-from experiments.optimizer.presets import PRESETS
+from experiments.optimizer.config import (
+    ESTIMATORS,
+    PRESETS,
+    RULES,
+    EvalConfig,
+    MetaConfig,
+    RuleConfig,
+    StudyConfig,
+    TrainingConfig,
+)
 from experiments.optimizer.train import main
 from lopt.evaluation import OptimizerTester
 from lopt.export import load, load_rule

@@ -10,9 +10,8 @@ import pytest
 from experiments.cli.tasks import TASKS
 from experiments.search import repeats, report
 from experiments.search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, proxy, searches
-from experiments.search.config import EvalConfig, ProxyConfig, SearchConfig, StudyConfig
+from experiments.search.config import PRESETS, EvalConfig, ProxyConfig, SearchConfig, StudyConfig
 from experiments.search.measure import ADAMW, BEST, BEST_CONSTANTS, CHOSEN, UNTUNED, contenders
-from experiments.search.presets import PRESETS
 from experiments.search.train import SearchComparison, main
 from lopt.export import load_program
 from lopt.search import parse, published
@@ -150,9 +149,9 @@ def test_repeats_refuse_runs_that_cannot_be_compared(tmp_path):
     one = finished(tmp_path / "one", 0, 0.0)
     with pytest.raises(ValueError, match="at least two runs"):
         repeats.load([one])
-    with pytest.raises(ValueError, match="seed 0 occurs twice"):
+    with pytest.raises(ValueError, match="seed 0 is given twice"):
         repeats.load([one, finished(tmp_path / "again", 0, 0.0)])
-    with pytest.raises(ValueError, match="holds no finished search"):
+    with pytest.raises(ValueError, match="holds no finished run"):
         repeats.load([one, str(tmp_path)])
 
 

@@ -13,7 +13,7 @@ from experiments.cli.evolution import ESConfig
 from experiments.drift import ppo
 from experiments.drift import train as drift
 from experiments.drift.build import DriftConfig
-from experiments.drift.ppo_config import PPOConfig
+from experiments.drift.config import PPOConfig
 from experiments.grid import train as grid
 from experiments.grid.build import build as build_grid
 from experiments.incontext.gpicl import train as gpicl

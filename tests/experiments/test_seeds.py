@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.drift.config import DriftStudyConfig
-from experiments.drift.ppo_config import PPOConfig
+from experiments.drift.config import DriftStudyConfig, PPOConfig
 from experiments.grid.config import StudyConfig as GridConfig
 from experiments.optimizer.config import StudyConfig as OptimizerConfig
 from experiments.seeds import SeedsConfig, load, summary

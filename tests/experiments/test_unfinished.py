@@ -10,7 +10,7 @@ import pytest
 
 from experiments.drift import ppo
 from experiments.drift import train as drift
-from experiments.drift.ppo_config import PPOConfig
+from experiments.drift.config import PPOConfig
 from experiments.incontext.gpicl import train as gpicl
 from experiments.incontext.mesa import train as mesa
 from experiments.incontext.uncertainty import train as icl

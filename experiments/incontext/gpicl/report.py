@@ -7,8 +7,19 @@ from typing import Any
 import numpy as np
 
 from experiments.incontext.gpicl.config import StudyConfig
-from experiments.incontext.gpicl.measure import PLATEAU_FRACTION, Measurement, last_quarter, phase
-from lopt.evaluation import bootstrap, curves, image, mean, plots, table, write_report, write_results
+from experiments.incontext.gpicl.measure import PLATEAU_FRACTION, phase
+from lopt.evaluation import (
+    SequenceResult,
+    bootstrap,
+    curves,
+    image,
+    last_quarter,
+    mean,
+    plots,
+    table,
+    write_report,
+    write_results,
+)
 from lopt.training import RunFolder
 
 SEEN, UNSEEN = "seen tasks, held-out examples", "unseen tasks"
@@ -26,7 +37,7 @@ class Results:
         parameters: number of meta-parameters.
     """
 
-    curves: Mapping[str, Measurement]
+    curves: Mapping[str, SequenceResult]
     references: Mapping[str, Mapping[str, np.ndarray]]
     plateau: float | None
     state_size: int

@@ -12,15 +12,14 @@ import numpy as np
 
 from envs.names import unknown_name
 from experiments.incontext.gpicl.config import StudyConfig, SweepConfig
-from experiments.incontext.gpicl.measure import last_quarter
 from experiments.incontext.gpicl.report import SEEN, UNSEEN
-from lopt.evaluation import image, plots, table, write_report, write_results
+from lopt.evaluation import image, last_quarter, plots, table, write_report, write_results
 from lopt.training import Outcome, RunFolder, command_line, open_folder, resume_command
 
 CURVES = {"seen tasks": SEEN, "unseen tasks": UNSEEN}
 """Measurements in the table, by their short names."""
 ACCURACIES = ("first", "last_quarter", "gain")
-"""Entries of `Measurement.summary` in the table."""
+"""Entries of `SequenceResult.summary` in the table."""
 
 
 def main(config: StudyConfig, single_run: Callable[[StudyConfig], Outcome]) -> None:

@@ -13,6 +13,7 @@ from experiments.incontext.gpicl import measure, sweep
 from experiments.incontext.gpicl.build import Study, build
 from experiments.incontext.gpicl.config import StudyConfig
 from experiments.incontext.gpicl.report import UNSEEN, Results, curve_positions, learning_curves, title, write
+from lopt.evaluation import SequenceTester
 from lopt.export import Card, describe
 from lopt.training import Hook, Logger, Outcome, RunFolder, read_metrics, status
 from lopt.types import Key, MetaState
@@ -52,7 +53,7 @@ def export(
 ) -> Path:
     """Write the model with its current meta-parameters as a rule file, which `lopt.load` reads.
 
-    `unseen` is `Measurement.summary` on unseen tasks, for the card's metrics.
+    `unseen` is `SequenceResult.summary` on unseen tasks, for the card's metrics.
     """
     notes = f"trained on random projections of {config.tasks.dataset}"
     metrics = {}
@@ -66,7 +67,7 @@ def export(
 def evaluate(
     config: StudyConfig,
     study: Study,
-    testers: Mapping[str, measure.SequenceTester],
+    testers: Mapping[str, SequenceTester],
     folder: RunFolder,
     outcome: Outcome,
 ) -> None:
@@ -76,7 +77,7 @@ def evaluate(
     for name, tester in testers.items():
         with status(f"evaluating {name}", config.run.progress):
             curves[name] = tester(theta, measure.REPORT_SEED, number)
-            references[name] = tester.references(measure.REPORT_SEED, number)
+            references[name] = tester.references(measure.REFERENCES, measure.REPORT_SEED, number)
     plateau = measure.plateau(read_metrics(folder.file("metrics.jsonl")), config.tasks.slots)
     parameters = sum(x.size for x in jax.tree.leaves(theta))
     results = Results(curves, references, plateau, study.model.state_size(config.tasks.length), parameters)
@@ -89,8 +90,8 @@ class Validation:
 
     def __init__(self, config: StudyConfig, study: Study):
         self.testers = {
-            "seen": measure.SequenceTester(study.seen, study.model, held_out=False),
-            "unseen": measure.SequenceTester(study.unseen, study.model),
+            "seen": SequenceTester(study.seen, study.model, held_out=False),
+            "unseen": SequenceTester(study.unseen, study.model),
         }
         self.number, self.positions = config.eval.sequences, curve_positions(config)
 

@@ -13,11 +13,10 @@ import numpy as np
 
 from experiments.cli import drift_surface as surface
 from experiments.search.distil.config import DistilConfig, DriftConfig
-from experiments.search.distil.formula import formula
 from lopt.evaluation import image, plots
 from lopt.export import card_of, save_rule
 from lopt.objectives import Drift
-from lopt.search import Distillation, DriftValidity, Mutation, Program, ProgramDrift, expression, parse
+from lopt.search import Distillation, DriftValidity, Mutation, Program, ProgramDrift, expression, formula, parse
 from lopt.types import Progress, Theta
 
 FUNCTIONS = (

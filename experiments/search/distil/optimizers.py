@@ -15,10 +15,9 @@ from jax.flatten_util import ravel_pytree
 
 from experiments.cli.tasks import TASKS
 from experiments.search.distil.config import DistilConfig
-from experiments.search.distil.formula import formula
 from lopt.evaluation import image, plots
 from lopt.export import save_program
-from lopt.search import Imitation, Mutation, Program, fingerprint, from_program, parse, published
+from lopt.search import Imitation, Mutation, Program, fingerprint, formula, from_program, parse, published
 from lopt.training import jit_repeated
 from lopt.types import Progress
 

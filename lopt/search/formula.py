@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from lopt.search import Program, prune_loop
-from lopt.search.program import SIGNS, call_text
+from lopt.search.dataflow import prune_loop
+from lopt.search.program import SIGNS, Program, call_text
 
 WIDTH = 60
 """Expressions of more characters than this are assigned to a variable."""
