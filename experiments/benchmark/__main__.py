@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,6 @@ from experiments.cli.memory import low_fault_memory
 from experiments.optimizer.config import ESTIMATORS
 from lopt.evaluation import table
 from lopt.training import write_json
-
-SCORES = {
-    "lpg": "uniform",
-    "groove": "alg_regret",
-    "rl": "",
-    "start": "",
-    "optimizers": "",
-    "learned": "",
-    "search": "",
-    "incontext": "",
-}
-"""Score of the level curriculum in `lpg` and `groove`, by benchmark; empty for the other benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +57,29 @@ class BenchmarkConfig:
     """JSON file to which the figures are written. By default they are only printed."""
 
 
-def worker(config: BenchmarkConfig, score: str) -> dict:
-    """Figures of `lpg` or `groove`, measured in a new process without a compilation cache."""
-    job = {
-        "score": score,
-        "lifetimes": config.lifetimes,
-        "envs": config.envs,
-        "hidden": config.hidden,
-        "chunk": config.chunk,
-        "repeats": config.repeats,
-        "buffer": max(4000, 2 * config.lifetimes),
-    }
-    return run_process("worker", job)
+def meta_step(score: str, config: BenchmarkConfig) -> dict:
+    """Figures of a meta-step with this score of the curriculum, in a new process without a compilation cache."""
+    sizes = {name: getattr(config, name) for name in ("lifetimes", "envs", "hidden", "chunk", "repeats")}
+    return run_process("worker", {"score": score, **sizes, "buffer": max(4000, 2 * config.lifetimes)})
+
+
+def meta_step_tables(figures: dict[str, dict]) -> str:
+    """The table of `lpg` and `groove`, with the ratio of both."""
+    rows = []
+    for name, data in figures.items():
+        floor = data["floor_products"] + data["floor_gates"]
+        ratios = data["seconds"] / data["floor_products"], data["seconds"] / floor
+        others = data["peak_gib"], data["first_step_seconds"], data["matmul_gflops"]
+        rows.append((name, data["seconds"], *ratios, *others))
+    header = (
+        *("meta-step", "seconds", "relative to products", "relative to products and gates", "peak GiB"),
+        *("first step done after s", "GFLOP/s"),
+    )
+    text = table(header, rows)
+    if len(figures) == 2:
+        ratio = figures["groove"]["seconds"] / figures["lpg"]["seconds"]
+        text += f"\n\nA GROOVE meta-step takes {ratio:.2f} times as long as an LPG meta-step"
+    return text
 
 
 def reinforcement(config: BenchmarkConfig) -> dict[str, list[dict]]:
@@ -96,6 +97,32 @@ def reinforcement(config: BenchmarkConfig) -> dict[str, list[dict]]:
             for threads in ("1", "")
         ],
     }
+
+
+def reinforcement_tables(figures: dict[str, list[dict]]) -> str:
+    """Both tables of `rl`."""
+    evolution = {
+        "pairs": "TA-LPG by ES: pairs",
+        "seconds": "seconds per meta-step",
+        "lifetimes_per_second": "lifetimes/s",
+        "training_steps_per_second": "training steps/s",
+        "frac_updates_skipped": "fraction of updates skipped by packing",
+        "peak_gib": "peak GiB",
+    }
+    ppo = {
+        "env": "PPO",
+        "threads": "threads",
+        "lopt": "lopt, steps/s",
+        "baseline": "single-file PPO, steps/s",
+        "ratio": "ratio",
+        "peak_gib": "peak GiB",
+    }
+    return records(evolution, figures["evolution"]) + "\n\n" + records(ppo, figures["ppo"])
+
+
+def records(columns: dict[str, str], rows: list[dict]) -> str:
+    """A table of records: `columns` are the headings by field; a field that a record lacks is empty."""
+    return table(list(columns.values()), [[row.get(field, "") for field in columns] for row in rows])
 
 
 def run_process(module: str, job: dict, **env: str) -> dict:
@@ -134,9 +161,15 @@ def learned_tables(figures: dict[str, Any]) -> str:
     steps = figures["steps"]
     rows = [(name, 1e3 * seconds, steps["ratio"][name]) for name, seconds in steps["seconds"].items()]
     text = table(("step on 1e5 parameters", "milliseconds", "relative to Adam"), rows)
-    columns = ("estimator", "updates", "inner_steps_per_second", "adam_steps_per_second", "ratio", "peak_gib")
-    header = ("estimator", "updates per meta-step", "inner steps/s", "Adam's inner steps/s", "ratio", "peak GiB")
-    return text + "\n\n" + table(header, [[row[c] for c in columns] for row in figures["training"]])
+    columns = {
+        "estimator": "estimator",
+        "updates": "updates per meta-step",
+        "inner_steps_per_second": "inner steps/s",
+        "adam_steps_per_second": "Adam's inner steps/s",
+        "ratio": "ratio",
+        "peak_gib": "peak GiB",
+    }
+    return text + "\n\n" + records(columns, figures["training"])
 
 
 def programs(config: BenchmarkConfig) -> dict:
@@ -203,15 +236,14 @@ def in_context(config: BenchmarkConfig) -> list[dict]:
 
 def in_context_table(figures: list[dict]) -> str:
     """The table of `incontext`."""
-    header = (
-        *("width", "layers", "T", "batch", "threads", "sequences/s", "relative to products"),
-        *("fraction for task sampling", "speedup over PyTorch"),
-    )
-    columns = (
-        *("width", "layers", "length", "batch", "threads", "sequences_per_second", "over_floor"),
-        "task_sampling_fraction",
-    )
-    return table(header, [[*(row[c] for c in columns), row.get("speedup_over_torch", "")] for row in figures])
+    sizes = {"width": "width", "layers": "layers", "length": "T", "batch": "batch", "threads": "threads"}
+    measured = {
+        "sequences_per_second": "sequences/s",
+        "over_floor": "relative to products",
+        "task_sampling_fraction": "fraction for task sampling",
+        "speedup_over_torch": "speedup over PyTorch",
+    }
+    return records(sizes | measured, figures)
 
 
 def start_up() -> dict[str, float]:
@@ -238,8 +270,6 @@ def start_up() -> dict[str, float]:
 
 def _first_step(command: list[str], folder: str) -> float:
     """Seconds from the start of the command to its first logged meta-step."""
-    import time
-
     start = time.perf_counter()
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"}
     log = Path(command[command.index("--out") + 1]) / "metrics.jsonl"
@@ -255,77 +285,39 @@ def _first_step(command: list[str], folder: str) -> float:
         process.wait()
 
 
-def reinforcement_tables(figures: dict[str, list[dict]]) -> str:
-    """Both tables of `rl`."""
-    columns = (
-        *("pairs", "seconds", "lifetimes_per_second", "training_steps_per_second", "frac_updates_skipped"),
-        "peak_gib",
-    )
-    header = (
-        "TA-LPG by ES: pairs",
-        "seconds per meta-step",
-        "lifetimes/s",
-        "training steps/s",
-        "fraction of updates skipped by packing",
-        "peak GiB",
-    )
-    text = table(header, [[row[c] for c in columns] for row in figures["evolution"]])
-    columns = ("env", "threads", "lopt", "baseline", "ratio", "peak_gib")
-    header = ("PPO", "threads", "lopt, steps/s", "single-file PPO, steps/s", "ratio", "peak GiB")
-    return text + "\n\n" + table(header, [[row[c] for c in columns] for row in figures["ppo"]])
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark: its measurement, and the text that shows its figures."""
+
+    measure: Callable[[BenchmarkConfig], Any]
+    text: Callable[[Any], str]
+
+
+META_STEPS = {"lpg": partial(meta_step, "uniform"), "groove": partial(meta_step, "alg_regret")}
+"""Benchmarks of meta-steps, whose figures are shown in one table."""
+BENCHMARKS = {
+    "rl": Benchmark(reinforcement, reinforcement_tables),
+    "start": Benchmark(lambda config: start_up(), lambda data: table(("start-up", "seconds"), list(data.items()))),
+    "optimizers": Benchmark(optimizers, optimizer_table),
+    "learned": Benchmark(learned, learned_tables),
+    "search": Benchmark(programs, search_text),
+    "incontext": Benchmark(in_context, in_context_table),
+}
+"""The other benchmarks, in the order in which they are shown."""
 
 
 def main() -> None:
     """Run the benchmarks, print their tables, and write the figures if `--out` is given."""
     config = tyro.cli(BenchmarkConfig, prog="python -m experiments.benchmark")
-    for name in config.benchmarks:
-        choose("benchmark", name, SCORES)
-    figures: dict = {}
-    for name in config.benchmarks:
-        special = {
-            "start": start_up,
-            "rl": lambda: reinforcement(config),
-            "optimizers": lambda: optimizers(config),
-            "learned": lambda: learned(config),
-            "search": lambda: programs(config),
-            "incontext": lambda: in_context(config),
-        }
-        figures[name] = special[name]() if name in special else worker(config, SCORES[name])
-    show(figures)
+    measures = META_STEPS | {name: benchmark.measure for name, benchmark in BENCHMARKS.items()}
+    chosen = {name: choose("benchmark", name, measures) for name in config.benchmarks}
+    figures = {name: measure(config) for name, measure in chosen.items()}
+    texts = [benchmark.text(figures[name]) for name, benchmark in BENCHMARKS.items() if name in figures]
+    if meta_steps := {name: figures[name] for name in META_STEPS if name in figures}:
+        texts.insert(0, meta_step_tables(meta_steps))
+    print("\n\n".join(texts))
     if config.out:
         write_json(Path(config.out), figures)
-
-
-def show(figures: dict) -> None:
-    """Print the tables of the figures."""
-    rows = []
-    for name in ("lpg", "groove"):
-        if name in figures:
-            data = figures[name]
-            floor = data["floor_products"] + data["floor_gates"]
-            ratios = data["seconds"] / data["floor_products"], data["seconds"] / floor
-            others = data["peak_gib"], data["first_step_seconds"], data["matmul_gflops"]
-            rows.append((name, data["seconds"], *ratios, *others))
-    if rows:
-        header = (
-            *("meta-step", "seconds", "relative to products", "relative to products and gates", "peak GiB"),
-            *("first step done after s", "GFLOP/s"),
-        )
-        print(table(header, rows))
-    if "lpg" in figures and "groove" in figures:
-        ratio = figures["groove"]["seconds"] / figures["lpg"]["seconds"]
-        print(f"\nA GROOVE meta-step takes {ratio:.2f} times as long as an LPG meta-step")
-    tables: dict[str, Callable[[Any], str]] = {
-        "rl": reinforcement_tables,
-        "start": lambda data: table(("start-up", "seconds"), list(data.items())),
-        "optimizers": optimizer_table,
-        "learned": learned_tables,
-        "search": search_text,
-        "incontext": in_context_table,
-    }
-    for name, text in tables.items():
-        if name in figures:
-            print("\n" + text(figures[name]))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 import importlib.util
 import json
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import jax
 
-from experiments.benchmark.ceiling import matmul_gflops
+from experiments.benchmark.timing import in_turn, matmul_gflops, median_ratio, medians
 from experiments.incontext.gpicl.build import Study, build
 from experiments.incontext.gpicl.config import ModelConfig, StudyConfig, TasksConfig
 from lopt.incontext import Transformer
@@ -65,20 +63,6 @@ def task_sampling(study: Study, batch: int) -> Callable[[], None]:
     return advance
 
 
-def in_turn(functions: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each function's calls, after two warm-up rounds; the functions take turns in a rotating order."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    order = list(functions)
-    for i in range(repeats + 2):
-        for name in order:
-            start = time.perf_counter()
-            functions[name]()
-            if i >= 2:
-                times[name].append(time.perf_counter() - start)
-        order.append(order.pop(0))
-    return times
-
-
 def measure(
     length: int, features: int, width: int, layers: int, heads: int, batch: int, repeats: int
 ) -> dict[str, Any]:
@@ -92,9 +76,9 @@ def measure(
         from experiments.benchmark import torch_transformer
 
         functions["torch"] = torch_transformer.training(study, batch)
-    times = in_turn(functions, repeats)
+    times = in_turn(functions, repeats, warm_up=2)
     gflops = matmul_gflops()
-    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    seconds = medians(times)
     floor = step_flops(study.model, length, batch) / (gflops * 1e9)
     figures = {
         "length": length,
@@ -103,20 +87,19 @@ def measure(
         "layers": layers,
         "batch": batch,
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        "seconds": medians["step"],
-        "sequences_per_second": batch / medians["step"],
+        "seconds": seconds["step"],
+        "sequences_per_second": batch / seconds["step"],
         "matmul_gflops": gflops,
-        "over_floor": medians["step"] / floor,
-        "task_sampling_fraction": _ratio(times["tasks"], times["step"]),
+        "over_floor": seconds["step"] / floor,
+        "task_sampling_fraction": median_ratio(times["tasks"], times["step"]),
         "all_seconds": times,
     }
     if "torch" in times:
-        figures |= {"torch_seconds": medians["torch"], "speedup_over_torch": _ratio(times["torch"], times["step"])}
+        figures |= {
+            "torch_seconds": seconds["torch"],
+            "speedup_over_torch": median_ratio(times["torch"], times["step"]),
+        }
     return figures
-
-
-def _ratio(numerators: list[float], denominators: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
 
 
 if __name__ == "__main__":

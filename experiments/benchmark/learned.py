@@ -3,10 +3,7 @@ JSON."""
 
 import dataclasses
 import json
-import resource
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.benchmark.optimizers import Advance, advancing
+from experiments.benchmark.timing import in_turn, median_ratio, medians, peak_gib
 from experiments.cli.tasks import TASKS
 from experiments.optimizer.build import Study, build
 from experiments.optimizer.config import RULES, StudyConfig
@@ -54,15 +52,9 @@ def _initial_rule(name: str) -> optax.GradientTransformationExtraArgs:
 def steps(size: int, repeats: int) -> dict[str, Any]:
     """Median seconds per step of each optimizer, and medians of the ratios to Adam's time in the same round."""
     optimizers = {name: steps_of(name, size) for name in (ADAM, *RULES)}
-    times: dict[str, list[float]] = {name: [] for name in optimizers}
-    for _ in range(repeats):
-        for name, advance in optimizers.items():
-            times[name].append(_seconds(partial(advance, 3)) / 3)
-    ratios = {
-        name: statistics.median(a / b for a, b in zip(seconds, times[ADAM], strict=True))
-        for name, seconds in times.items()
-    }
-    return {"seconds": {name: statistics.median(seconds) for name, seconds in times.items()}, "ratio": ratios}
+    times = in_turn({name: partial(advance, 3) for name, advance in optimizers.items()}, repeats)
+    ratios = {name: median_ratio(seconds, times[ADAM]) for name, seconds in times.items()}
+    return {"seconds": {name: seconds / 3 for name, seconds in medians(times).items()}, "ratio": ratios}
 
 
 def training(estimator: str, repeats: int) -> dict[str, Any]:
@@ -77,15 +69,15 @@ def training(estimator: str, repeats: int) -> dict[str, Any]:
     study = build(dataclasses.replace(config, meta=meta))
     learners = meta.num_lifetimes * (1 if estimator == "meta_gradient" else 2)
     meta_step, adam_updates = _meta_steps(study), _adam(learners, updates, config.training.task)
-    times = [(_seconds(meta_step), _seconds(adam_updates)) for _ in range(repeats + 1)][1:]
-    rates = [learners * updates / statistics.median(column) for column in zip(*times, strict=True)]
+    times = in_turn({"meta": meta_step, "adam": adam_updates}, repeats, warm_up=1)
+    rates = {name: learners * updates / seconds for name, seconds in medians(times).items()}
     return {
         "estimator": estimator,
         "updates": updates,
-        "inner_steps_per_second": rates[0],
-        "adam_steps_per_second": rates[1],
-        "ratio": statistics.median(adam / meta for meta, adam in times),
-        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "inner_steps_per_second": rates["meta"],
+        "adam_steps_per_second": rates["adam"],
+        "ratio": median_ratio(times["adam"], times["meta"]),
+        "peak_gib": peak_gib(),
     }
 
 
@@ -119,12 +111,6 @@ def _adam(number: int, updates: int, task: str) -> Callable[[], None]:
 
     run, state = jit_repeated(train), init(keys, levels)
     return lambda: jax.block_until_ready(run(state)) and None
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ A process measures either the times of all optimizers, in turns, or the peak mem
 """
 
 import json
-import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 import lopt
+from experiments.benchmark.timing import in_turn, medians, peak_gib, seconds
 
 LEAVES = 10
 BYTES = 20  # per parameter: read the parameter, the momentum and the gradient, write the first two
@@ -65,30 +65,21 @@ def passes(size: int) -> Advance:
     return advancing(lambda x: [leaf + 1 for leaf in x], leaves(size * BYTES // 8, 0.0))
 
 
-def in_turn(size: int, repeats: int) -> dict[str, list[float]]:
+def step_seconds(size: int, repeats: int) -> dict[str, list[float]]:
     """Seconds per step of each, `repeats` times in turns; a repetition makes enough steps to last at least 0.03 s."""
     steps = {name: steps_of(name, size) for name in OPTIMIZERS} | {"read and write": passes(size)}
-    start = time.perf_counter()
-    steps["read and write"](3)
-    count = max(1, int(0.03 / ((time.perf_counter() - start) / 3)))
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    order = list(steps)
-    for _ in range(repeats):
-        for name in order:
-            start = time.perf_counter()
-            steps[name](count)
-            times[name].append((time.perf_counter() - start) / count)
-        order.append(order.pop(0))  # rotate the order
-    return times
+    count = max(1, int(0.03 / (seconds(steps["read and write"], 3) / 3)))
+    times = in_turn({name: partial(advance, count) for name, advance in steps.items()}, repeats)
+    return {name: [elapsed / count for elapsed in values] for name, values in times.items()}
 
 
 def times(size: int, repeats: int) -> dict[str, Any]:
     """Median times, and median and quartiles of the ratios to optax's time in the same repetition."""
-    measured = in_turn(size, repeats)
+    measured = step_seconds(size, repeats)
     lopt_times, optax_times = (measured[name] for name in OPTIMIZERS)
     ratios = [a / b for a, b in zip(lopt_times, optax_times, strict=True)]
     return {
-        "seconds": {name: statistics.median(values) for name, values in measured.items()},
+        "seconds": medians(measured),
         "ratio": statistics.median(ratios),
         "ratio_quartiles": statistics.quantiles(ratios, n=4)[::2],
         "all_seconds": measured,
@@ -98,7 +89,7 @@ def times(size: int, repeats: int) -> dict[str, Any]:
 def peak(size: int, name: str) -> dict[str, float]:
     """Peak resident memory in GiB of this process after three steps of one optimizer."""
     steps_of(name, size)(3)
-    return {"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    return {"peak_gib": peak_gib()}
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 prints one line of JSON."""
 
 import json
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
+
+from experiments.benchmark.timing import in_turn, medians, peak_gib
 
 
 def evolution(pairs: int, repeats: int) -> dict[str, Any]:
@@ -80,24 +82,10 @@ def ppo(name: str, updates: int, repeats: int) -> dict[str, Any]:
         "lopt": (jit_repeated(train_lopt), jax.jit(lambda key: lifetime.init(key, (), level))(key)),
         "baseline": (jax.jit(train_baseline), jax.jit(init)(key)),
     }
-    times: dict[str, list[float]] = {method: [] for method in runs}
-    for _ in range(repeats + 1):
-        for method, (train, state) in runs.items():
-            times[method].append(_seconds(train, state))
+    times = in_turn({method: partial(train, state) for method, (train, state) in runs.items()}, repeats, warm_up=1)
     steps = updates * settings.num_envs * settings.rollout_length
-    figures = {method: steps / statistics.median(seconds[1:]) for method, seconds in times.items()}
+    figures = {method: steps / seconds for method, seconds in medians(times).items()}
     return {"env": name, **figures, "ratio": figures["lopt"] / figures["baseline"], "peak_gib": peak_gib()}
-
-
-def peak_gib() -> float:
-    """Peak resident memory of this process in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _seconds(train: Callable[[Any], Any], state: Any) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(train(state))
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ Each program trains one learner on the same proxy, from the same initial weights
 
 import json
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.benchmark.timing import medians, seconds
 from experiments.cli.tasks import TASKS
 from experiments.search.build import proxy
 from lopt.search import Mutation, Program, canonical_hash, fingerprint, interpret, parse, prune_loop, published
@@ -88,13 +87,6 @@ def compiling(task: Proxy, programs: Sequence[Program]) -> None:
         list(pool.map(train_by, programs))
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def mutations(number: int = 1000) -> dict[str, float]:
     """Programs per second on one core: mutated, and mutated and hashed by structure and behaviour."""
     rng, mutate, program = np.random.default_rng(0), Mutation(), parse(published.ADAMW)
@@ -132,7 +124,7 @@ def measure(task: str, steps: int, number: int, rounds: int) -> dict[str, Any]:
             first_index = turn * count % number
             batch = (programs + programs)[first_index : first_index + count]
             rates[name].append(count / seconds(partial(method, batch)))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
+    median = medians(rates)
     return {
         "task": task,
         "parameters": evaluator.layout.width,
@@ -140,11 +132,11 @@ def measure(task: str, steps: int, number: int, rounds: int) -> dict[str, Any]:
         "programs": number,
         "statements": float(np.mean([len(p.statements) for p in programs])),
         "first_seconds": first,
-        "per_second": medians,
+        "per_second": median,
         "all_per_second": rates,
-        "speedup_over_compiling": medians[INTERPRETER] / medians[COMPILATION],
-        "speedup_over_eager": medians[INTERPRETER] / medians[NUMPY],
-        "over_floor": medians[GRADIENTS] / medians[INTERPRETER],
+        "speedup_over_compiling": median[INTERPRETER] / median[COMPILATION],
+        "speedup_over_eager": median[INTERPRETER] / median[NUMPY],
+        "over_floor": median[GRADIENTS] / median[INTERPRETER],
         **mutations(),
     }
 

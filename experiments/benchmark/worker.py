@@ -1,7 +1,6 @@
 """Time and peak memory of a meta-step in its own process; prints one line of JSON."""
 
 import json
-import resource
 import sys
 import time
 
@@ -22,7 +21,7 @@ def meta_step(score: str, lifetimes: int, envs: int, hidden: int, chunk: int, re
     """
     import jax
 
-    from experiments.benchmark.ceiling import gru_floor_seconds, matmul_gflops, tanh_nanoseconds
+    from experiments.benchmark.timing import gru_floor_seconds, matmul_gflops, peak_gib, seconds, tanh_nanoseconds
     from experiments.grid.build import build
     from experiments.grid.config import AgentConfig, CurriculumConfig, MetaConfig, RuleConfig, StudyConfig
     from lopt.training.compiling import jit_once, jit_repeated
@@ -40,13 +39,14 @@ def meta_step(score: str, lifetimes: int, envs: int, hidden: int, chunk: int, re
     state, metrics = step(jax.random.fold_in(key, 0), state)
     jax.block_until_ready(metrics)
     first = time.perf_counter() - STARTED
-    times = []
-    for i in range(1, repeats + 1):
-        start = time.perf_counter()
-        state, metrics = step(jax.random.fold_in(key, i), state)
-        jax.block_until_ready((state.theta, metrics))
-        times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    carry = [state]
+
+    def advance(i: int):
+        carry[0], metrics = step(jax.random.fold_in(key, i), carry[0])
+        return carry[0].theta, metrics
+
+    times = [seconds(advance, i) for i in range(1, repeats + 1)]
+    peak = peak_gib()
     transitions = lifetimes * envs * config.agent.rollout_length * config.meta.num_updates
     gflops, tanh = matmul_gflops(), tanh_nanoseconds()
     products, gates = gru_floor_seconds(transitions, hidden, gflops, tanh)

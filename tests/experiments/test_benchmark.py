@@ -10,6 +10,7 @@ import pytest
 
 from experiments.benchmark import in_context, learned, optimizers, search
 from experiments.benchmark.__main__ import in_context_table, learned_tables, optimizer_rows, search_text
+from experiments.benchmark.timing import in_turn
 from experiments.optimizer.config import MetaConfig, RuleConfig, StudyConfig, TrainingConfig
 from lopt.incontext import Transformer
 
@@ -98,7 +99,7 @@ def test_the_products_of_an_in_context_step_are_counted():
 
 def test_functions_are_timed_in_turns(unit_timer):
     calls = []
-    times = in_context.in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
+    times = in_turn({name: lambda name=name: calls.append(name) for name in "ab"}, 2, warm_up=2)
     assert calls == list("abbaabba") and times == {"a": [1, 1], "b": [1, 1]}
     sizes = dict.fromkeys(("width", "layers", "length", "batch", "threads"), 1)
     figures = {"sequences_per_second": 100.0, "over_floor": 2.0, "task_sampling_fraction": 0.05}
