@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.cli.checks import at_least, between, positive
 from experiments.cli.command_line import choose
 from lopt import meta
 from lopt.meta.es import Shaping
 from lopt.protocols import Lifetime
+from lopt.training.checks import at_least, between, positive
 from lopt.types import Key, Theta
 
 PAIRS = "pairs"

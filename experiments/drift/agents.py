@@ -72,4 +72,4 @@ def draw(results: Mapping[str, Mapping[str, MetaTestResult]], env_setups: Mappin
                 axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
                 axis.plot(x, curves.mean(0), color=color, label=drift)
             axis.set(title=name, xlabel="environment steps", ylabel="return")
-        drawing.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
+        plots.shared_legend(drawing, axes[0, 0])

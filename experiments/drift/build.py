@@ -9,7 +9,6 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
-from experiments.cli.checks import at_least
 from experiments.cli.command_line import choose, imported, instantiate
 from experiments.cli.conditioning import conditioning
 from experiments.cli.environments import environment, reference
@@ -25,11 +24,15 @@ from lopt.agents import (
     no_annealing,
 )
 from lopt.nets import MLP, GaussianPolicy
-from lopt.objectives import LPO, PPO, Clip, Drift
+from lopt.objectives import DPO, LPO, PPO, Clip, Drift
+from lopt.training.checks import at_least
 from lopt.types import Key, Level
 
 BASE_DRIFTS: dict[str, Drift | None] = {"ppo": Clip(), "none": None}
 """Drifts to which the network of a learned drift is added."""
+
+DRIFTS: dict[str, Drift] = {"ppo": Clip(), "dpo": DPO()}
+"""Drifts without meta-parameters, the baselines."""
 
 LEARNED = {"lpo": LPO}
 """Classes of learned drifts."""

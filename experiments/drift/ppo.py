@@ -12,10 +12,9 @@ import numpy as np
 
 from envs.names import unknown_name
 from experiments.cli.command_line import check_contract, is_import_path
-from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.environments import reference
 from experiments.cli.study import StudyRun, run_study
-from experiments.drift.build import EnvSetup, env_setup, imported_drift
+from experiments.drift.build import DRIFTS, EnvSetup, env_setup, imported_drift
 from experiments.drift.config import PPOConfig
 from lopt.agents import PPOLifetime
 from lopt.evaluation import bootstrap, curves, mean, table, write_report, write_results

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.cli.checks import at_least, between, positive
+from lopt.training.checks import at_least, between, positive
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,16 @@ import jax
 import numpy as np
 import optax
 
-from experiments.cli import drift_surface as surface
 from experiments.cli.command_line import check_contract, is_import_path
-from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.evolution import evolution, persistent_evolution
 from experiments.cli.study import StudyRun, export_rule, meta_train, run_study
 from experiments.drift import agents
-from experiments.drift.build import EnvSetup, env_setup
+from experiments.drift.build import DRIFTS, EnvSetup, env_setup
 from experiments.drift.config import DriftStudyConfig
 from experiments.drift.report import learning_curves, title, write
 from lopt.agents import FinalReturn, LifetimeReturn, MultiEnvLifetime
 from lopt.curriculum import DomainRandomisation, Uniform
+from lopt.evaluation import drift_plots
 from lopt.meta import MetaLearner
 from lopt.objectives import LPO, Drift, FrozenProgress, NoTime
 from lopt.protocols import Lifetime
@@ -126,7 +125,7 @@ def meta_test(
 ) -> None:
     """Train agents under the drift and its baselines in all environments, and write the report."""
     theta = jax.device_get(outcome.state.theta)
-    surface.draw(study.drift, theta, folder.file("drift.png"))
+    drift_plots.draw(study.drift, theta, folder.file("drift.png"))
     env_setups = {setup.name: setup for setup in (*study.env_setups, *test_setups)}
     initial_theta = untrained(config.run, study.learner.init)
     with status("training agents under the drift, PPO and DPO", config.run.progress):
@@ -164,7 +163,7 @@ def with_frozen_progress(
     results: dict[str, agents.MetaTestResult] = {}
     if not isinstance(drift, LPO) or isinstance(drift.conditioning, NoTime):
         return results
-    for fraction in surface.FRACTIONS:
+    for fraction in drift_plots.FRACTIONS:
         frozen = replace(drift, conditioning=FrozenProgress(drift.conditioning, fraction))
         meta_test = agents.meta_tester(env_setup, frozen, config.eval.episodes)
         results[f"learned drift, frozen n/N = {fraction:g}"] = meta_test(agent_keys(config), theta)

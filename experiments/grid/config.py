@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from experiments.cli.checks import at_least, between, positive
 from experiments.cli.command_line import Run, choose
 from experiments.cli.evolution import ESConfig
 from experiments.cli.levels import LEVELS
 from experiments.grid.names import COMPATIBLE, ESTIMATORS, FITNESS, OBJECTIVES, PRIORITIES, RECURRENCES, SCORES, TIMES
 from lopt.training import RunConfig, check_sizes
+from lopt.training.checks import at_least, between, positive
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.cli.checks import at_least
 from experiments.grid import measure, response
 from experiments.grid.build import Study, build
 from experiments.grid.config import StudyConfig
@@ -23,6 +22,7 @@ from lopt.evaluation import Interval, bootstrap, mean, normalised, plots, table
 from lopt.export import load_rule, rebuild
 from lopt.objectives import LPG
 from lopt.training import command_line, enable_compilation_cache, from_json, write_json, write_text
+from lopt.training.checks import at_least
 from lopt.types import Theta
 
 USAGE = "python -m experiments.horizons RUN [RUN ...] [--horizons 10 25 50 100] [--out FOLDER]"

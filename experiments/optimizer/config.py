@@ -6,13 +6,13 @@ from typing import Any
 
 import optax
 
-from experiments.cli.checks import at_least, between, positive
 from experiments.cli.command_line import Run, choose
 from experiments.cli.evolution import SHAPINGS, strategies
 from experiments.cli.tasks import TASKS
 from lopt import lion, optimizers
 from lopt.protocols import LearnedOptimizer
 from lopt.training import RunConfig, check_sizes
+from lopt.training.checks import at_least, between, positive
 
 RULES: dict[str, Callable[..., LearnedOptimizer]] = {
     "adafactor_mlp": optimizers.AdafactorRule,

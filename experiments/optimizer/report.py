@@ -4,16 +4,12 @@ import numpy as np
 
 from experiments.optimizer.config import StudyConfig
 from lopt.evaluation import (
-    Interval,
+    OptimizerComparison,
     OptimizerResult,
     OptimizerTester,
-    bootstrap,
     curves,
     image,
-    mean,
-    paired_difference,
     plots,
-    table,
     write_report,
     write_results,
 )
@@ -42,15 +38,15 @@ def learning_curves(folder: RunFolder) -> str:
 
 def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
     """Write `report.md`, `results.json` and their pictures; `results` are by task and by optimizer."""
-    losses = {task: {name: bootstrap(m.losses, mean) for name, m in row.items()} for task, row in results.items()}
-    against = {task: against_adam(row) for task, row in results.items()}
+    comparison, rate = OptimizerComparison(results, "Adam"), "learning rate"
+    losses, ratios = comparison.losses, comparison.log_ratios
     trained_on = config.training.task
     others = [task for task in results if task != trained_on]
-    sections = {f"On {trained_on}, the task of meta-training": _table(results, losses, against, [trained_on])}
+    sections = {f"On {trained_on}, the task of meta-training": comparison.table([trained_on], rate)}
     if others:
-        sections["On other tasks"] = _table(results, losses, against, others)
+        sections["On other tasks"] = comparison.table(others, rate)
     sections["Protocol"] = protocol(config)
-    plots.intervals(against, folder.file("table.png"), "log10 of the loss relative to tuned Adam's", zero=True)
+    plots.intervals(ratios, folder.file("table.png"), "log10 of the loss relative to tuned Adam's", zero=True)
     sections["Comparison with tuned Adam"] = image(
         "table.png", "Mean of log10(held-out loss / that of tuned Adam), paired by seed; negative is better than Adam."
     )
@@ -58,18 +54,16 @@ def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
     sections["Training curves"] = image("training_curves.png", "Training loss over a lifetime, mean over seeds.")
     if drawn := learning_curves(folder):
         sections["Meta-training"] = drawn
-    rates = {task: {name: m.rate for name, m in row.items() if m.rate} for task, row in results.items()}
     write_results(
         folder,
-        {"seed": config.run.seed, "held_out_loss": losses, "log10_ratio_to_adam": against, "tuned_rates": rates},
+        {
+            "seed": config.run.seed,
+            "held_out_loss": losses,
+            "log10_ratio_to_adam": ratios,
+            "tuned_rates": comparison.rates,
+        },
     )
     write_report(folder, title(config), config, sections)
-
-
-def against_adam(row: dict[str, OptimizerResult]) -> dict[str, Interval]:
-    """Mean over seeds of log10(loss / Adam's loss), paired by seed, with a 95 % interval, by optimizer."""
-    logs = {name: np.log10(np.maximum(m.losses, 1e-12)) for name, m in row.items()}
-    return {name: paired_difference(x, logs["Adam"]) for name, x in logs.items() if name != "Adam"}
 
 
 def protocol(config: StudyConfig) -> str:
@@ -85,27 +79,13 @@ def protocol(config: StudyConfig) -> str:
     )
 
 
-def _table(results: Results, losses: dict, against: dict, tasks: list[str]) -> str:
-    rows = [
-        (task, name, losses[task][name], against[task].get(name, "-"), "-" if m.rate is None else f"{m.rate:.2g}")
-        for task in tasks
-        for name, m in results[task].items()
-    ]
-    return table(("task", "optimizer", "held-out loss", "log10 ratio to Adam", "learning rate"), rows)
-
-
 def draw_curves(results: Results, folder: RunFolder) -> None:
     """Draw training losses over a lifetime, one panel per task."""
-    columns = min(3, len(results))
-    lines = -(-len(results) // columns)
-    with plots.figure(folder.file("training_curves.png"), lines, columns) as (drawing, axes):
-        for axis, (task, row) in zip(axes.flat, results.items(), strict=False):
+    with plots.panel_grid(folder.file("training_curves.png"), list(results), 3) as (drawing, axes):
+        for task, row in results.items():
             for (name, measured), color in zip(row.items(), plots.COLORS, strict=False):
                 window = max(1, measured.curve.size // 20)
-                axis.plot(plots.smooth(measured.curve, window), color=color, label=name, linewidth=1.4)
+                axes[task].plot(plots.smooth(measured.curve, window), color=color, label=name, linewidth=1.4)
             low = min(np.nanmin(plots.smooth(m.curve, 5)) for m in row.values())
-            axis.set(title=task, xlabel="update", yscale="log", ylim=(0.7 * low, 2 * row["Adam"].curve[0]))
-        for axis in axes.flat[len(results) :]:
-            axis.set_visible(False)
-        handles, labels = axes.flat[0].get_legend_handles_labels()
-        drawing.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+            axes[task].set(xlabel="update", yscale="log", ylim=(0.7 * low, 2 * row["Adam"].curve[0]))
+        plots.shared_legend(drawing, axes[task], above=len(row))

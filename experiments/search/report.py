@@ -9,8 +9,8 @@ from experiments.search.config import StudyConfig
 from experiments.search.measure import ADAMW, BEST_CONSTANTS, MAX_PROMOTED, NUM_TEST_SEEDS, Selection
 from lopt.evaluation import (
     Interval,
+    OptimizerComparison,
     OptimizerResult,
-    bootstrap,
     image,
     mean,
     paired_difference,
@@ -26,6 +26,7 @@ from lopt.training import RunFolder, read_metrics, write_text
 
 Results = dict[str, dict[str, OptimizerResult]]
 SEARCH_CAPTION = "Best fitness against evaluated programs, and statistics of the programs that evolution proposes."
+RATIOS = image("table.png", "Mean log10 of the loss minus that of tuned AdamW, over paired seeds.")
 STATISTICS = {
     "redundant": "statements without effect",
     "frac_cached": "proposals with cached fitness",
@@ -54,19 +55,20 @@ def write(
 ) -> None:
     """Write the report, the figures, the programs' texts, the rule file and results.json."""
     rows = read_metrics(folder.file("metrics.jsonl"))
-    losses = {task: {name: bootstrap(m.losses, mean) for name, m in row.items()} for task, row in results.items()}
-    ratios = {task: ratio_to_adamw(row) for task, row in results.items()}
+    comparison, rate = OptimizerComparison(results, ADAMW), "tuned rate or factor"
     proxy, others = config.proxy.task, [task for task in results if task != config.proxy.task]
     sections = {
         "Selected programs": programs_section(selection),
         "Fitness on the proxy": proxy_section(config, selection),
-        f"Meta-test on {proxy}": meta_test_table(results, losses, ratios, [proxy]),
-        **({"Meta-test on other tasks": meta_test_table(results, losses, ratios, others)} if others else {}),
+        f"Meta-test on {proxy}": comparison.table([proxy], rate),
+        **({"Meta-test on other tasks": f"{comparison.table(others, rate)}\n\n{RATIOS}"} if others else {}),
         "Protocol": protocol(config),
         "Evolution and its baselines": searches_section(rows, searches),
         "Funnel selection": funnel_section(config, selection),
     }
-    plots.intervals(ratios, folder.file("table.png"), "log10 of the loss relative to tuned AdamW's", zero=True)
+    plots.intervals(
+        comparison.log_ratios, folder.file("table.png"), "log10 of the loss relative to tuned AdamW's", zero=True
+    )
     draw_search(rows, searches, folder)
     draw_validation(rows, searches, folder)
     lineage = lineage_text(selection.best)
@@ -79,11 +81,9 @@ def write(
         folder,
         {
             "seed": config.run.seed,
-            "held_out_loss": losses,
-            "log10_ratio_to_adamw": ratios,
-            "tuned_setting": {
-                task: {name: m.rate for name, m in row.items() if m.rate} for task, row in results.items()
-            },
+            "held_out_loss": comparison.losses,
+            "log10_ratio_to_adamw": comparison.log_ratios,
+            "tuned_setting": comparison.rates,
             "search": {name: search_summary(search) for name, search in searches.items()},
             "test_seed_fitness": mean_test_fitness(selection),
             "fitness_minus_adamw": fitness_minus_adamw(selection),
@@ -98,12 +98,6 @@ def write(
         },
     )
     write_report(folder, title(config), config, sections)
-
-
-def ratio_to_adamw(row: Mapping[str, OptimizerResult]) -> dict[str, Interval]:
-    """Mean of log10(loss / tuned AdamW's loss) over paired seeds, with a 95 % interval."""
-    logs = {name: np.log10(np.maximum(m.losses, 1e-12)) for name, m in row.items()}
-    return {name: paired_difference(x, logs[ADAMW]) for name, x in logs.items() if name != ADAMW}
 
 
 def search_summary(search: SearchState) -> dict[str, float]:
@@ -135,19 +129,6 @@ def programs_section(selection: Selection) -> str:
         f"(`rule.npz` and `rule.json`):\n\n```python\n{selection.simplified.text()}```"
     )
     return "\n\n".join(parts) + "\n\nThe lineage of the best program, mutation by mutation: [lineage.md](lineage.md)."
-
-
-def meta_test_table(results: Results, losses: Mapping, ratios: Mapping, names: list[str]) -> str:
-    """The table of the meta-test on the tasks `names`."""
-    rows = [
-        (task, name, losses[task][name], ratios[task].get(name, "-"), "-" if m.rate is None else f"{m.rate:.2g}")
-        for task in names
-        for name, m in results[task].items()
-    ]
-    text = table(("task", "optimizer", "held-out loss", "log10 ratio to AdamW", "tuned rate or factor"), rows)
-    if names != [*results][:1]:
-        text += "\n\n" + image("table.png", "Mean log10 of the loss minus that of tuned AdamW, over paired seeds.")
-    return text
 
 
 def protocol(config: StudyConfig) -> str:

@@ -1,6 +1,6 @@
 """Meta-testing of rules, statistics with intervals, pictures and reports."""
 
-from lopt.evaluation import plots
+from lopt.evaluation import drift_plots, plots
 from lopt.evaluation.meta_test import MetaTestScores, meta_test, normalised, random_returns
 from lopt.evaluation.report import (
     curves,
@@ -27,10 +27,11 @@ from lopt.evaluation.statistics import (
     performance_profile,
     t_interval,
 )
-from lopt.evaluation.testers import MetaTester, MetaTestResult, OptimizerResult, OptimizerTester
+from lopt.evaluation.testers import MetaTester, MetaTestResult, OptimizerComparison, OptimizerResult, OptimizerTester
 
 __all__ = [
     "MetaTestScores",
+    "OptimizerComparison",
     "OptimizerResult",
     "OptimizerTester",
     "meta_test",
@@ -48,6 +49,7 @@ __all__ = [
     "bootstrap_samples",
     "check_same_configuration",
     "curves",
+    "drift_plots",
     "image",
     "iqm",
     "join_notes",

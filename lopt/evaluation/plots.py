@@ -57,6 +57,27 @@ def figure(path: str | Path, rows: int = 1, columns: int = 1, size: tuple[float,
         drawing.savefig(path)
 
 
+@contextmanager
+def panel_grid(
+    path: str | Path, titles: Sequence[str], columns: int, size: tuple[float, float] = (3.6, 2.6), **options: Any
+):
+    """As `figure`, with a panel for each title in rows of at most `columns`; yields `(figure, {title: axis})`."""
+    columns = min(columns, len(titles))
+    with figure(path, math.ceil(len(titles) / columns), columns, size, **options) as (drawing, axes):
+        for axis in axes.flat[len(titles) :]:
+            axis.set_visible(False)
+        for axis, title in zip(axes.flat, titles, strict=False):
+            axis.set_title(title)
+        yield drawing, dict(zip(titles, axes.flat, strict=False))
+
+
+def shared_legend(drawing: Any, axis: Any, above: int | None = None) -> None:
+    """One legend for all panels, with the labels of one of them, at the right; or `above`, in so many columns."""
+    handles, labels = axis.get_legend_handles_labels()
+    place = "outside right center" if above is None else "outside upper center"
+    drawing.legend(handles, labels, loc=place, ncols=min(above or 1, max(1, len(labels))))
+
+
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
     """Centred moving mean over `window` values, without those that are not finite; shorter windows at both ends."""
     is_finite = np.isfinite(values)
@@ -99,19 +120,17 @@ def curves(
     filled = {title: group for title, group in filled.items() if group}
     if not filled:
         return False
-    columns = 2 if len(filled) == 4 else min(3, len(filled))
-    with figure(path, math.ceil(len(filled) / columns), columns) as (_, axes):
-        for axis, (title, group) in zip(axes.flat, filled.items(), strict=False):
+    with panel_grid(path, list(filled), 2 if len(filled) == 4 else 3) as (_, axes):
+        for title, group in filled.items():
+            axis = axes[title]
             for name, color in zip(group, COLORS, strict=False):
                 _curve(axis, *series[name], window, color, labels.get(name, name))
             marks = (lines or {}).get(title, {})
             for (text, value), style in zip(marks.items(), ("--", ":", "-."), strict=False):
                 axis.axhline(value, color="#404040", linestyle=style, linewidth=1, label=text)
-            axis.set(title=title, xlabel=xlabel)
+            axis.set(xlabel=xlabel)
             if len(group) + len(marks) > 1:
                 axis.legend(loc=_free_corner([series[name][1] for name in group]))
-        for axis in axes.flat[len(filled) :]:
-            axis.set_visible(False)
     return True
 
 

@@ -1,6 +1,6 @@
 """Meta-testing: learners trained from scratch under a rule and measured; all rules get the same seeds and levels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from flax import struct
 
+from lopt.evaluation.report import table
+from lopt.evaluation.statistics import Interval, bootstrap, mean, paired_difference
 from lopt.protocols import LearnedOptimizer, Lifetime, Task
 from lopt.tasks import SupervisedLifetime, Variations
 from lopt.training import jit_once, jit_repeated
@@ -171,3 +173,48 @@ class OptimizerResult:
     losses: np.ndarray
     curve: np.ndarray
     rate: float | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerComparison:
+    """Results of several optimizers on several tasks, relative to one of them.
+
+    Attributes:
+        results: by task and by optimizer; those of a task are paired by seed.
+        baseline: name of the optimizer to which losses are related.
+    """
+
+    results: Mapping[str, Mapping[str, OptimizerResult]]
+    baseline: str
+
+    @cached_property
+    def losses(self) -> dict[str, dict[str, Interval]]:
+        """Mean held-out losses with 95 % intervals over seeds, by task and by optimizer."""
+        return {
+            task: {name: bootstrap(m.losses, mean) for name, m in row.items()} for task, row in self.results.items()
+        }
+
+    @cached_property
+    def log_ratios(self) -> dict[str, dict[str, Interval]]:
+        """Mean of log10(loss / the baseline's loss), paired by seed, with 95 % intervals, by task and by optimizer."""
+        ratios = {}
+        for task, row in self.results.items():
+            logs = {name: np.log10(np.maximum(m.losses, 1e-12)) for name, m in row.items()}
+            own = logs.pop(self.baseline)
+            ratios[task] = {name: paired_difference(x, own) for name, x in logs.items()}
+        return ratios
+
+    @property
+    def rates(self) -> dict[str, dict[str, float]]:
+        """The tuned learning rates, by task and by optimizer."""
+        return {task: {name: m.rate for name, m in row.items() if m.rate} for task, row in self.results.items()}
+
+    def table(self, tasks: Sequence[str], rate: str) -> str:
+        """A Markdown table of the results on these tasks; `rate` is the heading of the tuned rates."""
+        rows = [
+            (task, name, self.losses[task][name], self.log_ratios[task].get(name, "-"))
+            + ("-" if m.rate is None else f"{m.rate:.2g}",)
+            for task in tasks
+            for name, m in self.results[task].items()
+        ]
+        return table(("task", "optimizer", "held-out loss", f"log10 ratio to {self.baseline}", rate), rows)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from experiments.cli.checks import at_least, between, positive
 from experiments.cli.evolution import ESConfig
 from experiments.drift.build import DriftConfig
 from experiments.drift.config import DriftStudyConfig, PPOConfig
@@ -21,6 +20,7 @@ from experiments.incontext.uncertainty.config import StudyConfig as ICLConfig
 from experiments.optimizer.config import StudyConfig as OptimizerConfig
 from experiments.search.config import StudyConfig as LionConfig
 from experiments.search.distil.config import DistilConfig
+from lopt.training.checks import at_least, between, positive
 
 NAN, INF = math.nan, math.inf
 

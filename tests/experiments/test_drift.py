@@ -7,16 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.cli import drift_surface as surface
-from experiments.cli.drift_surface import DRIFTS
 from experiments.cli.environments import environment
 from experiments.cli.evolution import ESConfig
-from experiments.drift.build import DriftConfig
+from experiments.drift.build import DRIFTS, DriftConfig
 from experiments.drift.config import PRESETS, DriftStudyConfig, EvalConfig, MetaConfig, PPOConfig
 from experiments.drift.ppo import drifts
 from experiments.drift.ppo import main as train_agents
 from experiments.drift.settings import PUBLISHED, InnerConfig
 from experiments.drift.train import build, main
+from lopt.evaluation import drift_plots
 from lopt.export import load_rule
 from lopt.objectives import FractionAndLogNumUpdates
 from lopt.training import RunConfig
@@ -106,11 +105,11 @@ def test_published_settings_are_the_defaults_of_options_that_are_not_given():
 def test_values_and_slopes_of_ppo_and_dpo_are_those_of_their_formulas():
     ratio, advantage = np.array([0.5, 0.9, 1.1, 1.5]), np.array([1.0, -1.0])
     np.testing.assert_allclose(
-        surface.slopes(DRIFTS["ppo"], (), ratio, advantage, 0.0), [[1, 1, 1, 0], [0, -1, -1, -1]], atol=1e-5
+        drift_plots.slopes(DRIFTS["ppo"], (), ratio, advantage, 0.0), [[1, 1, 1, 0], [0, -1, -1, -1]], atol=1e-5
     )
-    slopes = surface.slopes(DRIFTS["dpo"], (), ratio, advantage, 0.0)
+    slopes = drift_plots.slopes(DRIFTS["dpo"], (), ratio, advantage, 0.0)
     np.testing.assert_allclose([slopes[0, 3], slopes[1, 0]], [0.940015, 0.343109], rtol=1e-4)
-    values = surface.values(DRIFTS["dpo"], (), ratio, advantage, 0.0)
+    values = drift_plots.values(DRIFTS["dpo"], (), ratio, advantage, 0.0)
     np.testing.assert_allclose([values[0, 3], values[1, 0]], [0.010163, 0.201457], rtol=1e-3)
 
 
@@ -118,9 +117,9 @@ def test_drifts_are_drawn_and_depend_on_time_only_with_time_inputs(tmp_path):
     for time in ("none", "fraction"):
         drift = DriftConfig(hidden=4, time=time, init_scale=3.0).drift((10,))
         theta = drift.init(jax.random.key(0))
-        surface.draw(drift, theta, tmp_path / f"{time}.png")
+        drift_plots.draw(drift, theta, tmp_path / f"{time}.png")
         assert (tmp_path / f"{time}.png").stat().st_size > 5000
-        first, last = (surface.values(drift, theta, np.array([0.5, 1.5]), np.array([2.0]), x) for x in (0.0, 1.0))
+        first, last = (drift_plots.values(drift, theta, np.array([0.5, 1.5]), np.array([2.0]), x) for x in (0.0, 1.0))
         assert (first == last).all() == (time == "none")
 
 

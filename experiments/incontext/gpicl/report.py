@@ -139,14 +139,10 @@ def _table(results: Results) -> str:
 
 def draw(config: StudyConfig, results: Results, folder: RunFolder) -> None:
     """Draw positions.png: accuracy by position of the model and of the references, one panel per measurement."""
-    columns = min(4, len(results.curves))
-    lines = -(-len(results.curves) // columns)
-    with plots.figure(folder.file("positions.png"), lines, columns, (2.9, 2.4), sharex=True, sharey=True) as (
-        figure,
-        axes,
-    ):
-        for axis, (name, measurement) in zip(axes.flat, results.curves.items(), strict=False):
-            positions = 1 + np.arange(measurement.accuracy.shape[1])
+    path = folder.file("positions.png")
+    with plots.panel_grid(path, list(results.curves), 4, (2.9, 2.4), sharex=True, sharey=True) as (figure, axes):
+        for name, measurement in results.curves.items():
+            axis, positions = axes[name], 1 + np.arange(measurement.accuracy.shape[1])
             for color, (reference, curve) in zip(plots.COLORS[1:], results.references[name].items(), strict=False):
                 axis.plot(positions, curve, color=color, linewidth=1, label=reference)
             accuracy = measurement.accuracy.mean(0)
@@ -154,12 +150,6 @@ def draw(config: StudyConfig, results: Results, folder: RunFolder) -> None:
             low, high = [one.low for one in ends], [one.high for one in ends]
             axis.fill_between(positions, low, high, color=plots.COLORS[0], alpha=0.2, lw=0)
             axis.plot(positions, accuracy, color=plots.COLORS[0], linewidth=2, label=config.model.name)
-            axis.set(title=name, ylim=(0, 1.02))
-        for axis in axes.flat[len(results.curves) :]:
-            axis.set_visible(False)
-        for axis in axes[-1]:
-            axis.set_xlabel("position")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("accuracy")
-        handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+            axis.set(ylim=(0, 1.02), xlabel="position", ylabel="accuracy")
+            axis.label_outer()
+        plots.shared_legend(figure, axis, above=len(results.references[name]) + 1)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from experiments.cli.checks import at_least, positive
 from experiments.cli.command_line import Run, choose
 from lopt.tasks import ConstantInitial, GaussianInitial, InitialDistribution, SignInitial, SparseInitial
 from lopt.training import RunConfig, check_sizes
+from lopt.training.checks import at_least, positive
 
 INITIALS: dict[str, Callable[[float], InitialDistribution]] = {
     "gaussian": GaussianInitial,

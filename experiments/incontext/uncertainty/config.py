@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from experiments.cli.checks import at_least, positive
 from experiments.cli.command_line import Run, choose
 from lopt.tasks import Criterion, gaussian_losses, squared_errors
 from lopt.training import RunConfig, check_sizes
+from lopt.training.checks import at_least, positive
 
 OBJECTIVES: dict[str, tuple[Criterion, int]] = {"mean_and_std": (gaussian_losses, 2), "mean": (squared_errors, 1)}
 """Criteria by name, with the width of the predictions that they take."""

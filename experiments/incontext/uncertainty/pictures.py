@@ -37,29 +37,23 @@ def positions(folder: RunFolder, results: Any, uncertain: bool) -> None:
             if title == COVERAGE:
                 axis.axhline(0.9, color=GREY, linewidth=1)
             axis.set(title=title, xlabel="examples in context")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
+        plots.shared_legend(figure, axes[0, 0], above=4)
 
 
 def shifts(folder: RunFolder, results: Any, uncertain: bool) -> None:
     """Draw shifts.png: loss or squared error by position, one panel per shifted distribution."""
     names = [name for name in results.references if name != TRAINING]
-    columns = 3
-    lines = -(-len(names) // columns)
     quantity = list(_quantities(uncertain).values())[1 if uncertain else 0]
-    with plots.figure(folder.file("shifts.png"), lines, columns, size=(3.2, 2.3)) as (figure, axes):
-        for axis, name in zip(axes.flat, names, strict=False):
+    with plots.panel_grid(folder.file("shifts.png"), names, 3, size=(3.2, 2.3)) as (figure, axes):
+        for name, axis in axes.items():
             _models_and_exact(axis, results, name, quantity)
-            axis.set(title=name, xlabel="examples in context", ylabel="loss" if uncertain else "squared error")
+            axis.set(xlabel="examples in context", ylabel="loss" if uncertain else "squared error")
             if not uncertain:
                 axis.set_yscale("log")
             elif name != "random labels":
                 low, high = (quantity(results.references[name][results.exact]).mean(0)[i] for i in (-1, 0))
                 axis.set_ylim(low - 0.5, max(high, low) + 1.5)
-        for axis in axes.flat[len(names) :]:
-            axis.set_visible(False)
-        handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=4)
+        plots.shared_legend(figure, axis, above=4)
 
 
 def calibration(folder: RunFolder, results: Any, min_examples: int) -> None:
@@ -81,7 +75,7 @@ def calibration(folder: RunFolder, results: Any, min_examples: int) -> None:
             axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
             axis.set(title=name, xlabel="nominal coverage", xlim=(0, 1), ylim=(0, 1))
         axes[0, 0].set_ylabel("observed coverage")
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        plots.shared_legend(figure, axes[0, 0], above=4)
 
 
 def diversity(folder: RunFolder, results: Any, min_examples: int) -> None:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from experiments.cli.checks import at_least, between, positive
 from experiments.cli.command_line import Run, choose
 from experiments.cli.tasks import TASKS
 from lopt.training import RunConfig
+from lopt.training.checks import at_least, between, positive
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.cli import drift_surface as surface
 from experiments.search.distil.config import DistilConfig, DriftConfig
-from lopt.evaluation import image, plots
+from lopt.evaluation import drift_plots, image, plots
 from lopt.export import card_of, save_rule
 from lopt.objectives import Drift
 from lopt.search import Distillation, DriftValidity, Mutation, Program, ProgramDrift, expression, formula, parse
@@ -139,9 +138,11 @@ class DriftTarget:
         ratios = np.linspace(0.4, 1.8, 238)
         drifts = {"learned": (self.drift, self.theta), "formula": (ProgramDrift(program), ())}
         styles = {"learned": {"linewidth": 3, "alpha": 0.4}, "formula": {"linewidth": 1.3}}
-        with plots.figure(path, columns=2 * len(surface.ADVANTAGES)) as (figure, axes):
-            for column, (curve, title) in enumerate(((surface.values, "f"), (surface.slopes, "slope of r A - f"))):
-                for row, a in enumerate(surface.ADVANTAGES):
+        with plots.figure(path, columns=2 * len(drift_plots.ADVANTAGES)) as (figure, axes):
+            for column, (curve, title) in enumerate(
+                ((drift_plots.values, "f"), (drift_plots.slopes, "slope of r A - f"))
+            ):
+                for row, a in enumerate(drift_plots.ADVANTAGES):
                     axis = axes[0, 2 * column + row]
                     for (name, (drift, theta)), color in zip(drifts.items(), plots.COLORS, strict=False):
                         line = curve(drift, theta, ratios, np.array([a]), self.config.drift.fraction)[0]
@@ -149,7 +150,7 @@ class DriftTarget:
                     axis.axhline(0, color="#808080", linewidth=0.8)
                     axis.set(title=f"{title}, A = {a:g}", xlabel="ratio r")
             axes[0, 1].set_ylim(axes[0, 0].get_ylim())
-            figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center")
+            plots.shared_legend(figure, axes[0, -1])
         return image(path.name, "The drift f(r, A), and the slope of the penalised objective r A - f.")
 
 

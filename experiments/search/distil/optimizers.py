@@ -115,7 +115,7 @@ class OptimizerTarget:
                 axis.plot(learned[:, i], color=plots.COLORS[0], label="learned", linewidth=3, alpha=0.4)
                 axis.plot(predicted[:, i], color=plots.COLORS[1], label="formula", linewidth=1.3)
                 axis.set(title="updates of a weight", xlabel="step")
-            figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center")
+            plots.shared_legend(figure, axes[0, -1])
         return image(path.name, "Updates on a trajectory that was not fitted, at the learned optimizer's own weights.")
 
 

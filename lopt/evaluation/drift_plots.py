@@ -1,6 +1,5 @@
 """Values of a drift f(r, A), slopes of the objective r A - f, and a picture of both."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -11,9 +10,8 @@ from lopt.evaluation import plots
 from lopt.objectives import DPO, Clip, Drift, bind_drift
 from lopt.types import Progress, Theta
 
-DRIFTS: dict[str, Drift] = {"ppo": Clip(), "dpo": DPO()}
-"""Drifts without meta-parameters, the baselines."""
-
+BASELINES: dict[str, Drift] = {"PPO": Clip(), "DPO": DPO()}
+"""Drifts whose slopes are drawn for comparison."""
 FRACTIONS = (0.0, 0.5, 1.0)
 """Values of n / N at which a drift with time inputs is drawn."""
 ADVANTAGES = (1.0, -1.0)
@@ -66,14 +64,13 @@ def draw(drift: Drift, theta: Theta, path: Path) -> None:
                 axis.plot(ratio, line, label=label, **style)
             axis.axhline(0, color="#808080", linewidth=0.8)
             axis.set(title=f"slope of the objective, A = {a:g}", xlabel="ratio r")
-        drawing.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right center")
+        plots.shared_legend(drawing, axes[0, -1])
 
 
 def _lines(drift, theta, ratio, advantage, fractions):
-    fixed: Mapping[str, Drift] = DRIFTS
-    for color, (name, baseline) in zip(("#808080", "#000000"), fixed.items(), strict=True):
+    for color, (name, baseline) in zip(("#808080", "#000000"), BASELINES.items(), strict=True):
         line = slopes(baseline, (), ratio, np.array([advantage]), 0.0)[0]
-        yield name.upper(), line, {"color": color, "linestyle": "--", "linewidth": 1.2}
+        yield name, line, {"color": color, "linestyle": "--", "linewidth": 1.2}
     for color, fraction in zip(plots.COLORS, fractions, strict=False):
         label = "learned" if len(fractions) == 1 else f"learned, n/N = {fraction:g}"
         yield label, slopes(drift, theta, ratio, np.array([advantage]), fraction)[0], {"color": color}
