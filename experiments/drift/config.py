@@ -7,7 +7,7 @@ from experiments.cli.evolution import PAIRS, ESConfig
 from experiments.drift.build import DriftConfig
 from experiments.drift.settings import InnerConfig
 from lopt.training import RunConfig, check_sizes
-from lopt.training.checks import at_least, positive
+from lopt.training.checks import at_least, multiple, positive
 
 FITNESS = ("final", "lifetime")
 ESTIMATORS = ("es", "pes")
@@ -78,11 +78,7 @@ class DriftStudyConfig:
             raise ValueError(f"es.strategy must be {PAIRS} with meta.estimator pes (got {self.es.strategy})")
         self.es.check(self.meta.num_lifetimes)
         check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
-        if self.eval.every < 1 or self.eval.every % self.meta.steps_per_chunk:
-            raise ValueError(
-                f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
-                f"{self.meta.steps_per_chunk})"
-            )
+        multiple(self, "eval.every", of="meta.steps_per_chunk")
         at_least(1, self, "meta.num_lifetimes", "meta.num_updates", "eval.seeds", "eval.episodes")
         positive(self, "meta.learning_rate")
         at_least(0, self, "meta.final_rate")

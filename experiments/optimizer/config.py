@@ -12,7 +12,7 @@ from experiments.cli.tasks import TASKS
 from lopt import lion, optimizers
 from lopt.protocols import LearnedOptimizer
 from lopt.training import RunConfig, check_sizes
-from lopt.training.checks import at_least, between, positive
+from lopt.training.checks import at_least, between, multiple, positive
 
 RULES: dict[str, Callable[..., LearnedOptimizer]] = {
     "adafactor_mlp": optimizers.AdafactorRule,
@@ -193,21 +193,13 @@ class StudyConfig:
         at_least(1, self, "eval.tuning_seeds")
         at_least(2, self, "eval.rates", "eval.seeds")
         check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
-        if self.eval.every < 1 or self.eval.every % self.meta.steps_per_chunk:
-            raise ValueError(
-                f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
-                f"{self.meta.steps_per_chunk})"
-            )
+        multiple(self, "eval.every", of="meta.steps_per_chunk")
         if not 0 < self.eval.smallest_rate < self.eval.largest_rate:
             raise ValueError(
                 "eval: expected 0 < smallest-rate < largest-rate "
                 f"(got {self.eval.smallest_rate} and {self.eval.largest_rate})"
             )
-        if self.eval.seeds % self.eval.tuning_seeds:
-            raise ValueError(
-                f"eval.seeds must be a multiple of eval.tuning-seeds (got {self.eval.seeds} and "
-                f"{self.eval.tuning_seeds})"
-            )
+        multiple(self, "eval.seeds", of="eval.tuning_seeds")
 
 
 QUICK = StudyConfig()

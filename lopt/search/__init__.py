@@ -2,7 +2,15 @@
 
 from lopt.search import published
 from lopt.search.dataflow import prune, prune_loop, reads
-from lopt.search.distil import POINTWISE, Distillation, DriftValidity, Imitation, ProgramDrift, expression
+from lopt.search.distil import (
+    POINTWISE,
+    Distillation,
+    DriftValidity,
+    Imitation,
+    MixedMutation,
+    ProgramDrift,
+    expression,
+)
 from lopt.search.formula import formula
 from lopt.search.from_program import ProgramState, constants_of, exposed, from_program
 from lopt.search.functions import FUNCTIONS, STRICT, Function, Type
@@ -10,7 +18,7 @@ from lopt.search.hashing import canonical_hash, fingerprint, skeleton_hash
 from lopt.search.mutate import Mutation, mutate_constant, normal, one, random_program, rescale
 from lopt.search.parse import ProgramError, parse
 from lopt.search.program import Program, Statement, evaluator, interpret, types_of
-from lopt.search.simplify import pattern_search, shrink, simplify
+from lopt.search.simplify import pattern_search, round_constants, shrink, simplify
 
 __all__ = [
     "FUNCTIONS",
@@ -20,6 +28,7 @@ __all__ = [
     "DriftValidity",
     "Function",
     "Imitation",
+    "MixedMutation",
     "Mutation",
     "Program",
     "ProgramDrift",
@@ -47,6 +56,7 @@ __all__ = [
     "random_program",
     "reads",
     "rescale",
+    "round_constants",
     "shrink",
     "simplify",
     "skeleton_hash",

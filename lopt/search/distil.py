@@ -11,7 +11,9 @@ from jaxtyping import Array, Float
 
 from lopt.search.dataflow import prune_loop, reads
 from lopt.search.functions import FUNCTIONS
+from lopt.search.mutate import Mutation, mutate_constant
 from lopt.search.program import Program, evaluator, types_of
+from lopt.search.simplify import pattern_search
 from lopt.types import Key, Progress, Theta
 
 POINTWISE = tuple(
@@ -231,3 +233,35 @@ class Imitation:
             cost = np.mean((self.updates_of(program) - self.updates) ** 2) / np.var(self.updates)
         cost += self.parsimony * len(prune_loop(program).statements)
         return -float(cost) if math.isfinite(cost) else -math.inf
+
+
+@dataclass(frozen=True)
+class MixedMutation:
+    """A mutation of the structure, of one constant, or of all constants by pattern search.
+
+    Attributes:
+        mutation: mutation of the structure.
+        fitness: fitness that the pattern search improves.
+        constant_mutation: probability of rescaling one constant by 2^a, a ~ N(0, s^2), with s log-uniform in [0.01, 1].
+        pattern_search: probability of a pattern search.
+        sweeps: maximum number of sweeps of a pattern search.
+        stop: success probability of the geometric number of structural mutations in the other cases.
+    """
+
+    mutation: Mutation
+    fitness: Callable[[Program], float]
+    constant_mutation: float
+    pattern_search: float
+    sweeps: int = 3
+    stop: float = 0.5
+
+    def __call__(self, rng: np.random.Generator, program: Program) -> Program:
+        """A mutated copy of a valid program, which is valid too."""
+        draw = rng.random()
+        if draw < self.pattern_search:
+            return pattern_search(program, self.fitness, self.sweeps)
+        if draw < self.pattern_search + self.constant_mutation and program.constants:
+            return mutate_constant(rng, program, 10 ** rng.uniform(-2, 0))
+        for _ in range(rng.geometric(self.stop)):
+            program = self.mutation(rng, program)
+        return program

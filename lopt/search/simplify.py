@@ -11,6 +11,9 @@ from lopt.search.hashing import canonical_hash
 from lopt.search.mutate import MAX_CONSTANT
 from lopt.search.program import Program, Statement, types_before, types_of
 
+DIGITS = (1, 2, 3, 4, 6)
+"""Numbers of significant digits to which constants are rounded; the first that is precise enough is used."""
+
 
 def simplify(program: Program) -> Program:
     """The live part of a program, simplified by identities of real numbers; never longer than that of `prune_loop`.
@@ -134,6 +137,16 @@ def pattern_search(program: Program, fitness: Callable[[Program], float], sweeps
         if np.sum(x != before) > 1 and (value := fitness(_with_constants(program, 2 * x - before))) > best:
             x, best = 2 * x - before, value
     return _with_constants(program, x)
+
+
+def round_constants(program: Program, fitness: Callable[[Program], float], max_loss: float) -> Program:
+    """The program with constants rounded to the fewest of `DIGITS` that lose at most `max_loss` in fitness."""
+    threshold = fitness(program) - max_loss
+    for digits in DIGITS:
+        candidate = program.with_constants([float(f"{x:.{digits}g}") for x in program.constants])
+        if fitness(candidate) >= threshold:
+            return candidate
+    return program
 
 
 def _with_constants(program: Program, values: np.ndarray) -> Program:

@@ -37,6 +37,18 @@ def between(low: float, high: float, config: Any, *names: str, prefix: str = "",
     _check(config, names, prefix, lambda x: low <= x <= high and not (below and x == high), expected)
 
 
+def multiple(config: Any, name: str, of: str) -> None:
+    """Check that a number is a positive multiple of another one.
+
+    Raises:
+        ValueError: it is not; the message has both options and values.
+    """
+    (value,), (divisor,) = _values(config, name), _values(config, of)
+    if value < 1 or value % divisor:
+        options = f"{name} must be a multiple of {of}".replace("_", "-")
+        raise ValueError(f"{options} (got {value} and {divisor})")
+
+
 def _check(config: Any, names: tuple[str, ...], prefix: str, accepts: Callable[[Any], bool], expected: str) -> None:
     for name in names:
         for value in _values(config, name):

@@ -11,7 +11,7 @@ import lopt
 from experiments.drift.config import PPOConfig
 from experiments.drift.ppo import drifts
 from experiments.search.distil.build import load_target, searches
-from experiments.search.distil.choose import Candidate, choose, fittest, front, rounded
+from experiments.search.distil.choose import Candidate, choose, fittest, front
 from experiments.search.distil.config import (
     PRESETS,
     ChoiceConfig,
@@ -24,7 +24,7 @@ from experiments.search.distil.train import Restarts, main
 from lopt.export import card_of, load_program, save_program, save_rule
 from lopt.objectives import DPO, LPG, LPO, Clip
 from lopt.optimizers import LearnableAdam
-from lopt.search import ProgramDrift, canonical_hash, expression, parse, published
+from lopt.search import ProgramDrift, canonical_hash, expression, parse, published, round_constants
 from lopt.training import RunConfig
 
 TINY = DistilConfig(
@@ -119,7 +119,7 @@ def test_the_front_holds_programs_with_a_lower_cost_than_all_shorter_ones(tmp_pa
     assert fittest([worse, best, short], fitness) == [best, short]
     assert front(target, fitness, [longer, worse, best, short]) == [Candidate(p, -fitness(p)) for p in (short, best)]
     exact = parse("def drift(r, A, t): return max((r - max(min(r, 1.2000001), 0.80003)) * A, 0.0)")
-    assert canonical_hash(rounded(exact, fitness, 1e-3)) == canonical_hash(best)
+    assert canonical_hash(round_constants(exact, fitness, 1e-3)) == canonical_hash(best)
 
 
 def test_a_resumed_run_continues_bit_for_bit(tmp_path, key):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from experiments.cli.command_line import Run, choose
 from experiments.incontext.gpicl.names import DATASETS, FILES, MODELS
 from lopt.training import RunConfig, check_sizes
-from lopt.training.checks import at_least, between, positive
+from lopt.training.checks import at_least, between, multiple, positive
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,7 @@ class StudyConfig:
                 f"meta.warmup must end before the run (got {self.meta.warmup} of {self.meta.num_steps} meta-steps)"
             )
         check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
-        if self.eval.every < 1 or self.eval.every % self.meta.steps_per_chunk:
-            raise ValueError(
-                f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
-                f"{self.meta.steps_per_chunk})"
-            )
+        multiple(self, "eval.every", of="meta.steps_per_chunk")
         if self.tasks.length < 2 or min(self.eval.sequences, self.eval.final_sequences) < 1:
             raise ValueError("expected tasks.length of at least 2, and numbers of sequences of at least 1")
         if bool(self.sweep.option) != bool(self.sweep.values) or self.sweep.seeds < 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from experiments.cli.command_line import Run, choose
 from lopt.tasks import Criterion, gaussian_losses, squared_errors
 from lopt.training import RunConfig, check_sizes
-from lopt.training.checks import at_least, positive
+from lopt.training.checks import at_least, multiple, positive
 
 OBJECTIVES: dict[str, tuple[Criterion, int]] = {"mean_and_std": (gaussian_losses, 2), "mean": (squared_errors, 1)}
 """Criteria by name, with the width of the predictions that they take."""
@@ -105,11 +105,7 @@ class StudyConfig:
             raise ValueError(f"task.noises must be positive for objective mean_and_std (got {self.task.noises})")
         if not self.task.pools or min(self.task.pools) < 0 or len(set(self.task.pools)) < len(self.task.pools):
             raise ValueError(f"task.pools must be distinct sizes, 0 for new functions (got {self.task.pools})")
-        if self.eval.every < 1 or self.eval.every % self.training.steps_per_chunk:
-            raise ValueError(
-                f"eval.every must be a multiple of training.steps-per-chunk (got {self.eval.every} and "
-                f"{self.training.steps_per_chunk})"
-            )
+        multiple(self, "eval.every", of="training.steps_per_chunk")
         if not 0 <= self.eval.min_examples < self.task.length:
             raise ValueError(
                 f"eval.min-examples must be less than task.length (got {self.eval.min_examples} and {self.task.length})"

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 from experiments.search.distil.build import Target
 from experiments.search.distil.config import DistilConfig
-from lopt.search import Program, canonical_hash, pattern_search, prune_loop, shrink, simplify
+from lopt.search import Program, canonical_hash, pattern_search, prune_loop, round_constants, shrink, simplify
 from lopt.search.evolution import SearchState
 
 SHRINK_TOLERANCES = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Tolerances with which the best program is shrunk to add shorter ones to the front, in units of `choice.tolerance`."""
-DIGITS = (1, 2, 3, 4, 6)
-"""Numbers of significant digits to which constants are rounded; the first that is precise enough is used."""
 ROUNDING = 0.05
 """Fitness that rounding may cost, in units of `choice.tolerance`."""
 
@@ -50,7 +48,7 @@ def choose(config: DistilConfig, target: Target, searches: Sequence[SearchState]
 
     def refined(program: Program) -> Program:
         program = pattern_search(simplify(target.without_time(program)), fitness, sizes.sweeps)
-        return rounded(program, fitness, ROUNDING * sizes.tolerance)
+        return round_constants(program, fitness, ROUNDING * sizes.tolerance)
 
     programs = [one.program for search in searches for one in (*search.records, *search.population)]
     candidates = front(target, fitness, map(refined, fittest(map(prune_loop, programs), fitness)))
@@ -85,13 +83,3 @@ def front(target: Target, fitness: Fitness, programs: Iterable[Program]) -> list
     if not pareto:
         raise ValueError(f"distil: no program is a usable {target.kind}; increase search.steps or search.restarts")
     return pareto
-
-
-def rounded(program: Program, fitness: Fitness, max_loss: float) -> Program:
-    """The program with constants rounded to the fewest of `DIGITS` that lose at most `max_loss` in fitness."""
-    threshold = fitness(program) - max_loss
-    for digits in DIGITS:
-        candidate = program.with_constants([float(f"{x:.{digits}g}") for x in program.constants])
-        if fitness(candidate) >= threshold:
-            return candidate
-    return program
