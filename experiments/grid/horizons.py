@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from experiments.grid import measure, response
+from experiments.grid import measure
 from experiments.grid.build import Study, build
 from experiments.grid.config import StudyConfig
-from lopt.evaluation import Interval, bootstrap, mean, normalised, plots, table
+from lopt.evaluation import Interval, bootstrap, lpg_response, mean, normalised, plots, table, write_summary
 from lopt.export import load_rule, rebuild
 from lopt.objectives import LPG
-from lopt.training import command_line, enable_compilation_cache, from_json, write_json, write_text
+from lopt.training import command_line, enable_compilation_cache, from_json
 from lopt.training.checks import at_least
 from lopt.types import Theta
 
@@ -136,8 +136,8 @@ def time_sensitivity(run: Run, study: Study) -> float:
 
     Standard deviations are over the fractions and rewards of `response`, and averaged over the other axis.
     """
-    pi_hat = response.response(study.rule, run.theta, np.linspace(-1, 1, 21), run.config.levels.num_updates)
-    pi_hat = pi_hat[:, :, response.REWARDED]
+    pi_hat = lpg_response.response(study.rule, run.theta, np.linspace(-1, 1, 21), run.config.levels.num_updates)
+    pi_hat = pi_hat[:, :, lpg_response.REWARDED]
     return float(pi_hat.std(0).mean() / max(pi_hat.std(1).mean(), 1e-9))
 
 
@@ -157,9 +157,7 @@ def main() -> None:
     print("\n" + text)
     if config.out:
         folder = Path(config.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "summary.md", f"# {folder.name}\n\n{text}\n![Scores by horizon](horizons.png)\n")
-        write_json(folder / "summary.json", data)
+        write_summary(folder, f"{text}\n![Scores by horizon](horizons.png)\n", data)
         draw(config.horizons, {kind: np.stack([scores for scores, _ in rows]) for kind, rows in groups.items()}, folder)
 
 

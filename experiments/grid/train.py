@@ -6,36 +6,31 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.grid import measure, pictures, response
+from experiments.cli.study import StudyRun, export_rule, run_study
+from experiments.grid import measure, pictures
 from experiments.grid.build import Study, build
 from experiments.grid.config import StudyConfig
 from experiments.grid.report import learning_curves, lifetimes, title, write
 from lopt.curriculum import Buffer
-from lopt.evaluation import join_notes, normalised, report_unfinished
-from lopt.export import card_of, save_rule
+from lopt.evaluation import lpg_response, normalised
 from lopt.objectives import LPG
-from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, run, status, untrained
-from lopt.types import Key, MetaState, Theta
+from lopt.training import Hook, Logger, Outcome, RunFolder, run, status, untrained
+from lopt.types import Key, MetaState
 
 
 def main(config: StudyConfig) -> None:
     """Meta-train the rule, then meta-test it on held-out levels."""
     study = build(config)
-    folder = open_folder(config, command_line())
-    outcome = train(config, study, folder)
-    theta = jax.device_get(outcome.state.theta)
-    save = partial(export, config, study, folder, theta, outcome.step)
-    if outcome.stopped:
-        save(outcome.note)
-        report_unfinished(config, folder, outcome, title(config), learning_curves(config, folder), has_rule=True)
-        return
-    save()
-    with status("meta-testing on held-out levels", config.run.progress):
-        returns = measure.table(config, study, theta, untrained(config.run, study.init))
-    if isinstance(study.rule, LPG):
-        response.draw(study.rule, theta, config.levels.num_updates, folder.file("response.png"))
-    write(config, study, folder, returns)
-    print(f"report: {folder.path / 'report.md'}")
+    run_study(
+        StudyRun(
+            config=config,
+            title=title(config),
+            train=partial(train, config, study),
+            curves=partial(learning_curves, config),
+            report=partial(meta_test, config, study),
+            export=partial(export, config, study),
+        )
+    )
 
 
 def train(config: StudyConfig, study: Study, folder: RunFolder) -> Outcome:
@@ -103,25 +98,17 @@ def save_extremes(folder: RunFolder, key: Key, step: int, state: MetaState, logg
         pictures.save_extremes(folder.file(f"levels/{step:07d}.npz"), state.curriculum)
 
 
-def export(
-    config: StudyConfig, study: Study, folder: RunFolder, theta: Theta, steps: int, note: str | None = None
-) -> Path:
-    """Write `rule.npz` and `rule.json`.
+def export(config: StudyConfig, study: Study, folder: RunFolder, outcome: Outcome) -> Path:
+    """Write the rule with its current meta-parameters as a rule file."""
+    notes = f"grid worlds '{config.levels.distribution}', lifetimes of {lifetimes(config)} updates"
+    return export_rule(config, folder, outcome, study.rule, outcome.state.theta, notes)
 
-    Args:
-        config: of the study.
-        study: of the configuration.
-        folder: of the run.
-        theta: meta-parameters of the rule.
-        steps: meta-steps that were made.
-        note: where the run was stopped; None if it is finished.
-    """
-    about = f"grid worlds '{config.levels.distribution}', lifetimes of {lifetimes(config)} updates"
-    card = card_of(
-        study.rule,
-        command=folder.command,
-        seed=config.run.seed,
-        meta_steps=steps,
-        notes=join_notes(about, note),
-    )
-    return save_rule(folder.file("rule"), theta, card)
+
+def meta_test(config: StudyConfig, study: Study, folder: RunFolder, outcome: Outcome) -> None:
+    """Train agents from scratch under the rule and its baselines on held-out levels, and write the report."""
+    theta = jax.device_get(outcome.state.theta)
+    with status("meta-testing on held-out levels", config.run.progress):
+        returns = measure.table(config, study, theta, untrained(config.run, study.init))
+    if isinstance(study.rule, LPG):
+        lpg_response.draw(study.rule, theta, config.levels.num_updates, folder.file("response.png"))
+    write(config, study, folder, returns)

@@ -1,6 +1,6 @@
 """Meta-testing of rules, statistics with intervals, pictures and reports."""
 
-from lopt.evaluation import drift_plots, plots
+from lopt.evaluation import drift_plots, lpg_response, plots
 from lopt.evaluation.meta_test import MetaTestScores, meta_test, normalised, random_returns
 from lopt.evaluation.report import (
     curves,
@@ -56,6 +56,7 @@ __all__ = [
     "json_data",
     "read_run",
     "last_quarter",
+    "lpg_response",
     "report_unfinished",
     "nonfinite_note",
     "mean",

@@ -12,7 +12,7 @@ import pytest
 from experiments.cli.command_line import parse
 from experiments.cli.evolution import ESConfig
 from experiments.cli.levels import LEVELS
-from experiments.grid import measure, response, start
+from experiments.grid import measure, start
 from experiments.grid.build import build
 from experiments.grid.compat import GrooveCompat, MeanAdvantageA2C, RawTime, mean_over_time
 from experiments.grid.config import (
@@ -31,7 +31,7 @@ from experiments.grid.report import NORMALISED, PANELS, RETURN, comparison, life
 from experiments.grid.train import Validation, main
 from lopt import curriculum
 from lopt.agents import Imitation
-from lopt.evaluation import normalised
+from lopt.evaluation import lpg_response, normalised
 from lopt.export import card_of, load_rule, rebuild, save_rule
 from lopt.objectives import LPG, Fraction, FractionAndLogNumUpdates, RemainingFraction, ScheduledA2C
 from lopt.training import RunConfig, StopRequest
@@ -151,12 +151,12 @@ def test_bandit_over_learning_rates_has_one_arm_per_pair_of_factors():
 def test_response_depends_on_the_reward_up_to_the_rewarded_step_and_on_time():
     rule = LPG(prediction_size=3, hidden=4, embedding=2, conditioning=RemainingFraction())
     theta = rule.init(jax.random.key(0))
-    pi_hat = response.response(rule, theta, np.array([-1.0, 0.0, 1.0]), lifetime=8)
-    assert pi_hat.shape == (len(response.FRACTIONS), 3, response.STEPS)
+    pi_hat = lpg_response.response(rule, theta, np.array([-1.0, 0.0, 1.0]), lifetime=8)
+    assert pi_hat.shape == (len(lpg_response.FRACTIONS), 3, lpg_response.STEPS)
     # the rule reads the rollout backwards: pi_hat depends on the reward at all steps up to it, and at none after it
     differs = (pi_hat[:, 1] != pi_hat[:, 2]).all(0)
-    np.testing.assert_array_equal(differs, np.arange(response.STEPS) <= response.REWARDED)
-    assert len(np.unique(pi_hat[:, 1, 0])) == len(response.FRACTIONS)
+    np.testing.assert_array_equal(differs, np.arange(lpg_response.STEPS) <= lpg_response.REWARDED)
+    assert len(np.unique(pi_hat[:, 1, 0])) == len(lpg_response.FRACTIONS)
 
 
 def test_compatibility_options_are_independent_and_groove_stands_for_all():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from experiments.grid.train import export
 from lopt.evaluation import write_results
 from lopt.export import card_of, save_rule
 from lopt.objectives import A2C, FractionAndLogNumUpdates
-from lopt.training import open_folder
+from lopt.training import Outcome, open_folder
 from lopt.types import Progress
 from tests.experiments.test_gridworld import TINY, change
 
@@ -27,7 +28,7 @@ def untrained(path, seed=0, time="none", finish=True):
         TINY, run=change(TINY.run, out=str(path), seed=seed), rule=change(TINY.rule, time=time), score="uniform"
     )
     folder, study = open_folder(config, f"python -m toy --seed {seed}"), build(config)
-    export(config, study, folder, study.rule.init(jax.random.key(seed)), 0)
+    export(config, study, folder, Outcome(SimpleNamespace(theta=study.rule.init(jax.random.key(seed))), 0, False))
     if finish:
         write_results(folder, {"seed": seed})
     folder.close()

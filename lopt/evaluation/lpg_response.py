@@ -1,4 +1,4 @@
-"""Response of a rule to a reward: pi_hat as a function of the reward, and of the time before it."""
+"""Response of a learned policy gradient to a reward: pi_hat as a function of the reward, and of the time before it."""
 
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 
 from lopt.evaluation import plots
 from lopt.objectives import LPG, NoTime
-from lopt.training import jit_once
+from lopt.training.compiling import jit_once
 from lopt.types import AgentOutput, Progress, Theta, Trajectory
 
 STEPS, REWARDED = 20, 15
@@ -63,4 +63,4 @@ def draw(rule: LPG, theta: Theta, lifetime: int, path: Path) -> None:
         by_reward.set(xlabel="reward of the step", ylabel="pi_hat of the step", title="response to a reward")
         by_time.set(xlabel="steps after the reward", ylabel="pi_hat", title="response to a reward of 1 at step 0")
         if len(fractions) > 1:
-            drawing.legend(*by_reward.get_legend_handles_labels(), loc="outside right center")
+            plots.shared_legend(drawing, by_reward)
