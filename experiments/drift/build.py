@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
-from experiments.cli.command_line import choose, imported, instantiate
+from experiments.cli.command_line import choose, instantiate
 from experiments.cli.conditioning import conditioning
 from experiments.cli.environments import environment, reference
 from experiments.drift.settings import Settings
@@ -34,8 +34,8 @@ BASE_DRIFTS: dict[str, Drift | None] = {"ppo": Clip(), "none": None}
 DRIFTS: dict[str, Drift] = {"ppo": Clip(), "dpo": DPO()}
 """Drifts without meta-parameters, the baselines."""
 
-LEARNED = {"lpo": LPO}
-"""Classes of learned drifts."""
+LEARNED: dict[str, Callable[..., Drift]] = {"lpo": LPO}
+"""Classes of learned drifts; those other than LPO have no options."""
 
 TIMES = {
     "none": objectives.NoTime,
@@ -83,8 +83,8 @@ class DriftConfig:
         Raises:
             ValueError: an import path of something else than a drift.
         """
-        if self.name not in LEARNED:
-            return imported_drift(self.name)
+        if self.name != "lpo":
+            return make_drift(self.name)
         time = conditioning(TIMES[self.time], min(lifetimes), max(lifetimes))
         return LPO(
             hidden=self.hidden,
@@ -95,16 +95,16 @@ class DriftConfig:
         )
 
 
-def imported_drift(path: str) -> Drift:
-    """The drift of an import path: an object, or a class or function without arguments.
+def make_drift(name: str) -> Drift:
+    """A learned drift by its name or import path: an object, or a class or function without arguments.
 
     Raises:
-        ValueError: a path that cannot be imported, or something else than a drift.
+        ValueError: an unknown name, a path that cannot be imported, or something else than a drift.
     """
-    drift = instantiate(imported("drift", path))
+    drift = instantiate(choose("drift", name, LEARNED, extensible=True))
     if not isinstance(drift, Drift):
         raise ValueError(
-            f"drift: {path} is no drift (got {drift!r}; a drift has time_aware, init and __call__, as "
+            f"drift: {name} is no drift (got {drift!r}; a drift has time_aware, init and __call__, as "
             "lopt.objectives.Drift says)"
         )
     return drift

@@ -14,7 +14,7 @@ from envs.names import unknown_name
 from experiments.cli.command_line import check_contract, is_import_path
 from experiments.cli.environments import reference
 from experiments.cli.study import StudyRun, run_study
-from experiments.drift.build import DRIFTS, EnvSetup, env_setup, imported_drift
+from experiments.drift.build import DRIFTS, EnvSetup, env_setup, make_drift
 from experiments.drift.config import PPOConfig
 from lopt.agents import PPOLifetime
 from lopt.evaluation import bootstrap, curves, mean, table, write_report, write_results
@@ -109,7 +109,7 @@ def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
             continue
         if not Path(name).with_suffix(".json").exists():
             if is_import_path(name):
-                drift = imported_drift(name)
+                drift = make_drift(name)
                 theta = drift.init(jax.random.key(config.run.seed))
                 entries.append((name.rpartition(".")[2], drift, theta))
                 continue
