@@ -18,7 +18,6 @@ import numpy as np
 
 from experiments.benchmark.timing import medians, seconds
 from experiments.cli.tasks import TASKS
-from experiments.search.build import proxy
 from lopt.search import Mutation, Program, canonical_hash, fingerprint, interpret, parse, prune_loop, published
 from lopt.search.population import Evaluator, Proxy, Skeleton, encode, layout_of, stack
 from lopt.search.population.evaluate import init_learners, make_train
@@ -106,7 +105,7 @@ def mutations(number: int = 1000) -> dict[str, float]:
 
 def measure(task: str, steps: int, number: int, rounds: int) -> dict[str, Any]:
     """Programs per second of each method: medians over `rounds` rounds in which the methods take turns."""
-    task_proxy, programs = proxy(TASKS[task](), steps), candidates(number)
+    task_proxy, programs = Proxy.of_task(TASKS[task](), steps), candidates(number)
     evaluator = Evaluator(task_proxy, compile=jit_repeated)
     floor = Evaluator(task_proxy, interpreter=gradient_descent, compile=jit_repeated)
     methods: dict[str, tuple[int, Callable[[Sequence[Program]], Any]]] = {

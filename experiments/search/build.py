@@ -1,11 +1,9 @@
 """Construction of the proxy, the evaluators and the searches from a configuration."""
 
-import jax
 import numpy as np
 
 from experiments.cli.tasks import TASKS
 from experiments.search.config import StudyConfig
-from lopt.protocols import Task
 from lopt.search import (
     Mutation,
     Program,
@@ -19,38 +17,11 @@ from lopt.search import (
 from lopt.search.evolution import FitnessCache, Proposer, RandomSearch, Search, Tournament
 from lopt.search.population import Evaluator, Proxy, Rung
 from lopt.training import jit_repeated
-from lopt.types import Params
 
 EVOLUTION, CONSTANTS, RANDOM = "evolution", "constant search", "random search"
 """Names of the searches in metrics and reports."""
-HELD_OUT_BATCHES = 8
-"""Number of held-out batches, the same for all learners, on which a learner is scored."""
 VALIDATION_SEEDS = (1000, 1001)
 """Seeds of the learners of meta-validation."""
-
-
-def proxy(task: Task, steps: int) -> Proxy:
-    """A proxy task of `steps` updates; the score is minus the mean loss on fixed held-out batches.
-
-    Raises:
-        ValueError: a task with several instances.
-    """
-    instance = task.sample(jax.random.key(0))
-    if jax.tree.leaves(instance):
-        raise ValueError(f"proxy: expected a task with a single instance (got {type(task).__name__})")
-
-    def score(params: Params) -> jax.Array:
-        keys = jax.random.split(jax.random.key(0), HELD_OUT_BATCHES)
-        batches = jax.vmap(lambda key: task.batch(key, instance, held_out=True))(keys)
-        return -jax.vmap(lambda batch: task.loss(instance, params, batch)[0])(batches).mean()
-
-    return Proxy(
-        init=lambda key: task.init(key, instance),
-        batch=lambda key: task.batch(key, instance, held_out=False),
-        loss=lambda params, batch: task.loss(instance, params, batch)[0],
-        score=score,
-        steps=steps,
-    )
 
 
 def evaluator(config: StudyConfig) -> Evaluator:
@@ -58,12 +29,12 @@ def evaluator(config: StudyConfig) -> Evaluator:
     sizes = config.proxy
     rungs = (Rung(round(sizes.rung * sizes.steps), sizes.keep),) if sizes.keep < 1 else ()
     seeds = tuple(range(sizes.learners))
-    return Evaluator(proxy(TASKS[sizes.task](), sizes.steps), seeds=seeds, rungs=rungs, compile=jit_repeated)
+    return Evaluator(Proxy.of_task(TASKS[sizes.task](), sizes.steps), seeds=seeds, rungs=rungs, compile=jit_repeated)
 
 
 def validator(config: StudyConfig, lanes: int = 4) -> Evaluator:
     """The evaluator of programs on the meta-validation task, with two seeds."""
-    task = proxy(TASKS[config.eval.validation](), config.eval.validation_steps)
+    task = Proxy.of_task(TASKS[config.eval.validation](), config.eval.validation_steps)
     return Evaluator(task, seeds=VALIDATION_SEEDS, lanes=lanes, compile=jit_repeated)
 
 

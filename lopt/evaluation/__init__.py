@@ -1,6 +1,6 @@
 """Meta-testing of rules, statistics with intervals, pictures and reports."""
 
-from lopt.evaluation import drift_plots, lpg_response, plots
+from lopt.evaluation import drift_plots, lpg_response, plots, regression
 from lopt.evaluation.meta_test import MetaTestScores, meta_test, normalised, random_returns
 from lopt.evaluation.report import (
     curves,
@@ -55,6 +55,7 @@ __all__ = [
     "join_notes",
     "json_data",
     "read_run",
+    "regression",
     "last_quarter",
     "lpg_response",
     "report_unfinished",

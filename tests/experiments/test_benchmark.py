@@ -67,7 +67,7 @@ def test_layers_have_about_that_many_parameters():
 
 @pytest.mark.slow  # each method compiles
 def test_programs_are_evaluated_by_each_method():
-    wine, programs = search.proxy(search.TASKS["wine"](), 2), search.candidates(3)
+    wine, programs = search.Proxy.of_task(search.TASKS["wine"](), 2), search.candidates(3)
     assert len({search.canonical_hash(p) for p in programs}) == 3
     search.eager(wine, programs[:1])
     search.compiling(wine, programs[:1])

@@ -20,6 +20,7 @@ from experiments.incontext.uncertainty.config import (
 )
 from experiments.incontext.uncertainty.report import OWN_POOL, RANDOM, Results, tail_mean
 from experiments.incontext.uncertainty.train import compare, main, train
+from lopt.evaluation.regression import Predictions, Sequences
 from lopt.export import load_rule
 from lopt.incontext import Transformer
 from lopt.training import RunConfig, open_folder
@@ -68,20 +69,20 @@ def test_presets_build():
 def test_exact_reference_is_calibrated():
     """Its coverage is nominal, and its loss is below that of a rule that ignores the inputs."""
     study = Study(TINY)
-    exact = measure.references(study)["Bayes"](measure.sequences(study.shifts()[TRAINING], measure.REPORT_SEED, 2000))
+    exact = measure.references(study)["Bayes"](Sequences.sample(study.shifts()[TRAINING], measure.REPORT_SEED, 2000))
     standard = np.square((exact.ys - exact.mean) / exact.std)
     assert (np.abs(standard.mean(0) - 1) < 4 * standard.std(0) / 2000**0.5).all()
     assert (np.abs(exact.coverage.mean(0) - 0.9) < 0.03).all()
-    constant = measure.Predictions(exact.ys, np.zeros_like(exact.ys), np.full_like(exact.ys, exact.ys.std()))
+    constant = Predictions(exact.ys, np.zeros_like(exact.ys), np.full_like(exact.ys, exact.ys.std()))
     assert tail_mean(exact.loss, 1).mean() < tail_mean(constant.loss, 1).mean()
 
 
 def test_models_and_references_get_the_same_sequences():
     """Sequences are determined by their arguments; random labels are the labels of other sequences."""
     study = Study(TINY)
-    one, other = (measure.sequences(study.shifts()[TRAINING], measure.REPORT_SEED, 8) for _ in range(2))
+    one, other = (Sequences.sample(study.shifts()[TRAINING], measure.REPORT_SEED, 8) for _ in range(2))
     np.testing.assert_array_equal(one.ys, other.ys)
-    mixed = measure.random_labels(one)
+    mixed = one.with_random_labels()
     np.testing.assert_array_equal(mixed.ys[1:], one.ys[:-1])
     theta = jax.jit(study.model.init)(jax.random.key(0))
     predictions = measure.model_predictions(study)(theta, one)
@@ -95,7 +96,7 @@ def test_models_and_references_get_the_same_sequences():
 def test_distance_to_the_same_predictions_is_zero():
     rng = np.random.default_rng(0)
     ys, mean = rng.normal(size=(2, 50, 4))
-    exact, pool = (measure.Predictions(ys, m, np.full_like(ys, np.nan)) for m in (mean, mean + 1))
+    exact, pool = (Predictions(ys, m, np.full_like(ys, np.nan)) for m in (mean, mean + 1))
     results = Results(
         {"pool of 2": {TRAINING: pool, OWN_POOL: exact}},
         {TRAINING: {"Bayes": exact}},

@@ -9,13 +9,14 @@ import pytest
 
 from experiments.cli.tasks import TASKS
 from experiments.search import repeats, report
-from experiments.search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, proxy, searches
+from experiments.search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, searches
 from experiments.search.config import PRESETS, EvalConfig, ProxyConfig, SearchConfig, StudyConfig
 from experiments.search.measure import ADAMW, BEST, BEST_CONSTANTS, CHOSEN, UNTUNED, contenders
 from experiments.search.train import SearchComparison, main
 from lopt.export import load_program
 from lopt.search import parse, published
 from lopt.search.evolution import Individual
+from lopt.search.population import Proxy
 from lopt.training import RunConfig
 
 TINY = StudyConfig(
@@ -59,7 +60,7 @@ def test_presets_build():
         assert set(searches(preset)) == {EVOLUTION, CONSTANTS, RANDOM}
         assert evaluator(preset).proxy.steps == preset.proxy.steps
     with pytest.raises(ValueError, match="a task with a single instance"):
-        proxy(TASKS["quadratic"](), 3)
+        Proxy.of_task(TASKS["quadratic"](), 3)
 
 
 def test_all_optimizers_are_tuned_over_the_same_number_of_trials():

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from experiments.incontext.uncertainty.config import FRESH, OBJECTIVES, StudyConfig
@@ -121,19 +120,3 @@ class Study:
             "inputs with a skewed covariance": {"inputs": GaussianInputs(skewed)},
         }
         return {name: dataclasses.replace(prior, **change) for name, change in changes.items()}
-
-
-def sample_sequences(task: LinearRegression, seed: int, number: int) -> tuple[jax.Array, jax.Array]:
-    """Inputs `[number, T, d]` and labels `[number, T]` of one sequence each of `number` functions."""
-
-    def sample(key: Key):
-        key_task, key_context = jax.random.split(key)
-        c = task.context(key_context, task.sample(key_task), held_out=True)
-        return c.xs, c.targets[:, 0]
-
-    return jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(seed), number))
-
-
-def previous_labels(ys: jax.Array) -> jax.Array:
-    """The model inputs `ys_prev` `[n, T, 1]` for labels `[n, T]`."""
-    return jnp.concatenate([jnp.zeros_like(ys[:, :1]), ys[:, :-1]], 1)[..., None]

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import stats
 
 from experiments.incontext.uncertainty.build import TRAINING
-from experiments.incontext.uncertainty.measure import Predictions
 from lopt.evaluation import plots
+from lopt.evaluation.regression import Predictions
 from lopt.training import RunFolder
 
 GREY = "#909090"

@@ -9,7 +9,6 @@ import numpy as np
 from experiments.incontext.uncertainty import pictures
 from experiments.incontext.uncertainty.build import LONGER, TRAINING
 from experiments.incontext.uncertainty.config import StudyConfig
-from experiments.incontext.uncertainty.measure import Predictions
 from lopt.evaluation import (
     Interval,
     bootstrap,
@@ -21,6 +20,7 @@ from lopt.evaluation import (
     write_report,
     write_results,
 )
+from lopt.evaluation.regression import Predictions
 from lopt.training import RunFolder
 
 OWN_POOL = "its own pool"

@@ -12,6 +12,7 @@ from experiments.incontext.uncertainty import measure
 from experiments.incontext.uncertainty.build import TRAINING, Study
 from experiments.incontext.uncertainty.config import StudyConfig
 from experiments.incontext.uncertainty.report import OWN_POOL, RANDOM, TITLE, Results, learning_curves, write
+from lopt.evaluation.regression import Sequences
 from lopt.incontext import Paired
 from lopt.training import Hook, Logger, Outcome, RunFolder, run, status
 from lopt.types import Key, Theta
@@ -68,7 +69,7 @@ class Validation:
 
     def __init__(self, study: Study):
         self.min_examples = study.config.eval.min_examples
-        self.data = measure.sequences(study.shifts()[TRAINING], measure.CURVE_SEED, measure.BATCH)
+        self.data = Sequences.sample(study.shifts()[TRAINING], measure.CURVE_SEED, measure.BATCH)
         self.predict = measure.model_predictions(study)
         self.exact = next(iter(measure.references(study).values()))(self.data)
 
@@ -108,8 +109,8 @@ def compare(study: Study, thetas: dict[str, Theta]) -> Results:
     """
     number, methods = study.config.eval.sequences, measure.references(study)
     predict = measure.model_predictions(study)
-    data = {name: measure.sequences(task, measure.REPORT_SEED, number) for name, task in study.shifts().items()}
-    data[RANDOM] = measure.random_labels(data[TRAINING])
+    data = {name: Sequences.sample(task, measure.REPORT_SEED, number) for name, task in study.shifts().items()}
+    data[RANDOM] = data[TRAINING].with_random_labels()
     # in the order of `study.tasks`: JAX sorts the dictionaries of a state
     models = {
         model: {shift: predict(thetas[model], sequences) for shift, sequences in data.items()} for model in study.tasks
@@ -123,7 +124,7 @@ def compare(study: Study, thetas: dict[str, Theta]) -> Results:
     for model, task in study.tasks.items():
         if task.pool is None:
             continue
-        posterior, own = measure.pool_posterior(task), measure.sequences(task, measure.REPORT_SEED, number)
+        posterior, own = measure.pool_posterior(task), Sequences.sample(task, measure.REPORT_SEED, number)
         models[model][OWN_POOL] = predict(thetas[model], own)
         pools[model] = {
             TRAINING: {"pool": posterior(data[TRAINING])},

@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from lopt import tree
+from lopt.protocols import Task
 from lopt.search.population.code import Code, Layout, empty_code, encode, layout_of, stack
 from lopt.search.population.interpret import Interpreter, interpret_sequential
 from lopt.search.program import Program
@@ -56,6 +57,32 @@ class Proxy:
             raise ValueError(
                 f"Proxy: expected steps >= 1 and max_loss_ratio > 1 (got {self.steps} and {self.max_loss_ratio})"
             )
+
+    @classmethod
+    def of_task(cls, task: Task, steps: int, num_batches: int = 8) -> "Proxy":
+        """A supervised task as a proxy of `steps` updates.
+
+        The score is minus the mean loss on `num_batches` held-out batches, the same for all learners.
+
+        Raises:
+            ValueError: a task with several instances.
+        """
+        instance = task.sample(jax.random.key(0))
+        if jax.tree.leaves(instance):
+            raise ValueError(f"proxy: expected a task with a single instance (got {type(task).__name__})")
+
+        def score(params: Params) -> jax.Array:
+            keys = jax.random.split(jax.random.key(0), num_batches)
+            batches = jax.vmap(lambda key: task.batch(key, instance, held_out=True))(keys)
+            return -jax.vmap(lambda batch: task.loss(instance, params, batch)[0])(batches).mean()
+
+        return cls(
+            init=lambda key: task.init(key, instance),
+            batch=lambda key: task.batch(key, instance, held_out=False),
+            loss=lambda params, batch: task.loss(instance, params, batch)[0],
+            score=score,
+            steps=steps,
+        )
 
 
 class Learners(struct.PyTreeNode):
