@@ -8,8 +8,8 @@ from typing import Any
 from lopt.evaluation import join_notes, report_unfinished
 from lopt.export import Card, card_of, save_rule
 from lopt.meta import MetaLearner
-from lopt.training import Hook, Outcome, RunFolder, command_line, open_folder, run, run_config
-from lopt.types import Theta
+from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, run, run_config
+from lopt.types import Key, MetaState, Theta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +53,15 @@ def run_study(study: StudyRun) -> Outcome:
 def meta_train(
     config: Any,
     learner: MetaLearner,
+    validation: Callable[[], Callable[[Key, int, MetaState, Logger], None]],
     folder: RunFolder,
-    hooks: Sequence[Hook] = (),
     headline: Sequence[str] = ("meta_loss",),
 ) -> Outcome:
-    """Run the outer loop of a study with the options `config.run` and `config.meta`."""
+    """Run the outer loop of a study with the options `config.run`, `config.meta` and `config.eval.every`.
+
+    `validation` makes the hook that is called before the first meta-step and after every `config.eval.every`.
+    """
+    hook = Hook(config.eval.every, validation(), at_start=True)
     return run(
         config.run,
         folder,
@@ -65,7 +69,7 @@ def meta_train(
         step=learner.step,
         num_steps=config.meta.num_steps,
         chunk=config.meta.steps_per_chunk,
-        hooks=hooks,
+        hooks=[hook],
         headline=headline,
         finite=("meta_loss",),
         unit="meta-step",

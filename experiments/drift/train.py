@@ -21,7 +21,7 @@ from lopt.evaluation import drift_plots
 from lopt.meta import MetaLearner
 from lopt.objectives import LPO, Drift, FrozenProgress, NoTime
 from lopt.protocols import Lifetime
-from lopt.training import Hook, Logger, Outcome, RunFolder, status, untrained
+from lopt.training import Logger, Outcome, RunFolder, status, untrained
 from lopt.types import Key, Level, MetaState, Theta
 
 
@@ -97,16 +97,11 @@ def main(config: DriftStudyConfig) -> None:
     """Meta-train the drift, then meta-test it beside PPO and DPO."""
     study = build(config)
     test_setups = [env_setup(name, config.inner.settings(name)) for name in config.test_envs]
-
-    def train(folder: RunFolder) -> Outcome:
-        hook = Hook(config.eval.every, Validation(config, study), at_start=True)
-        return meta_train(config, study.learner, folder, [hook])
-
     run_study(
         StudyRun(
             config=config,
             title=title(config),
-            train=train,
+            train=partial(meta_train, config, study.learner, partial(Validation, config, study)),
             curves=partial(learning_curves, config),
             report=partial(meta_test, config, study, test_setups),
             export=partial(export, config, study),

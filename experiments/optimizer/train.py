@@ -13,23 +13,18 @@ from experiments.optimizer.build import Study, build
 from experiments.optimizer.config import StudyConfig
 from experiments.optimizer.report import learning_curves, title, write
 from lopt.evaluation import OptimizerTester
-from lopt.training import Hook, Logger, Outcome, RunFolder, status, untrained
+from lopt.training import Logger, Outcome, RunFolder, status, untrained
 from lopt.types import Key, MetaState
 
 
 def main(config: StudyConfig) -> None:
     """Meta-train the optimizer, then compare it with tuned baselines on the task of meta-training and on others."""
     study = build(config)
-
-    def train(folder: RunFolder) -> Outcome:
-        hook = Hook(config.eval.every, Validation(config, study), at_start=True)
-        return meta_train(config, study.learner, folder, [hook])
-
     run_study(
         StudyRun(
             config=config,
             title=title(config),
-            train=train,
+            train=partial(meta_train, config, study.learner, partial(Validation, config, study)),
             curves=learning_curves,
             report=partial(meta_test, config, study),
             export=partial(export, config, study),

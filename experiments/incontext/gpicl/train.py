@@ -15,7 +15,7 @@ from experiments.incontext.gpicl.config import StudyConfig
 from experiments.incontext.gpicl.report import UNSEEN, Results, curve_positions, learning_curves, title, write
 from lopt.evaluation import SequenceTester
 from lopt.export import Card, describe
-from lopt.training import Hook, Logger, Outcome, RunFolder, read_metrics, status
+from lopt.training import Logger, Outcome, RunFolder, read_metrics, status
 from lopt.types import Key, MetaState
 
 
@@ -31,16 +31,12 @@ def single_run(config: StudyConfig) -> Outcome:
     """Make one run: meta-train, evaluate, export the rule and write the report."""
     study = build(config)
     testers = measure.meta_testers(study, config.eval.datasets)
-
-    def train(folder: RunFolder) -> Outcome:
-        hook = Hook(config.eval.every, Validation(config, study), at_start=True)
-        return meta_train(config, study.learner, folder, [hook], headline=("meta_loss", "accuracy_last"))
-
+    validation, headline = partial(Validation, config, study), ("meta_loss", "accuracy_last")
     return run_study(
         StudyRun(
             config=config,
             title=title(config),
-            train=train,
+            train=partial(meta_train, config, study.learner, validation, headline=headline),
             curves=partial(learning_curves, config),
             report=partial(evaluate, config, study, testers),
             export=partial(export, config, study),
