@@ -107,13 +107,12 @@ def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
         if name in DRIFTS:
             entries.append((name, DRIFTS[name], ()))
             continue
-        if not Path(name).with_suffix(".json").exists():
-            if is_import_path(name):
-                drift = make_drift(name)
-                theta = drift.init(jax.random.key(config.run.seed))
-                entries.append((name.rpartition(".")[2], drift, theta))
-                continue
-            raise unknown_name("drift (nor is there a rule file of this name)", name, DRIFTS)
+        if not Path(name.removesuffix(".npz").removesuffix(".json") + ".json").exists():
+            if not is_import_path(name):
+                raise unknown_name("drift (nor is there a rule file of this name)", name, DRIFTS)
+            drift = make_drift(name)
+            entries.append((name.rpartition(".")[2], drift, drift.init(jax.random.key(config.run.seed))))
+            continue
         rule = load_rule(name)
         drift = rebuild(rule.card)
         if not isinstance(drift, Drift):
