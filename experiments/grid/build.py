@@ -3,16 +3,15 @@
 import itertools
 from dataclasses import dataclass, replace
 from functools import partial
-from types import FunctionType
 from typing import Any
 
 import jax
 import optax
 
 from envs.int_distributions import Fixed, LogUniform
-from experiments.cli.command_line import check_contract, choose
+from experiments.cli.command_line import check_contract, choose, instantiate
 from experiments.cli.conditioning import conditioning
-from experiments.cli.evolution import SHAPINGS, evolution
+from experiments.cli.evolution import evolution, persistent_evolution
 from experiments.cli.levels import LEVELS
 from experiments.grid.compat import GrooveCompat, MeanAdvantageA2C, mean_over_time
 from experiments.grid.config import StudyConfig
@@ -44,7 +43,7 @@ from lopt.agents import (
     longest_episode,
 )
 from lopt.export import load_rule, rebuild
-from lopt.meta import PES, MetaGradient, MetaLearner
+from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGRegulariser
 from lopt.protocols import Estimator, Lifetime, Objective
 from lopt.types import Key, MetaState, Theta
@@ -140,7 +139,7 @@ def build(config: StudyConfig) -> Study:
     theta = None if config.rule.start is None else initial_theta(config, rule, antagonist, distribution)
     study = Study(distribution, rule, lifetime, antagonist, raw_a2c, learner, max_steps, theta)
     if own := [name for name in (config.rule.objective, config.score, levels.distribution) if "." in name]:
-        check_contract(", ".join(own), study.init, learner.step)
+        check_contract(", ".join(own), study.init, learner.step, rule)
     return study
 
 
@@ -149,7 +148,7 @@ def _rule(config: StudyConfig) -> Any:
     rule = config.rule
     if rule.objective != "lpg":
         found = choose("objective", rule.objective, OBJECTIVES, extensible=True)
-        return found() if isinstance(found, (type, FunctionType)) else found
+        return instantiate(found)
     time = "raw" if RAW_TIME in config.reproduces and rule.time == "normalised" else rule.time
     levels = config.levels
     lpg = LPG(
@@ -208,9 +207,7 @@ def _estimator(
         tracked = replace(lifetime, tracked_updates=config.levels.num_updates)
         fitness = LifetimeReturn(tracked, start=start)
     if meta.estimator == "pes":
-        shaping = SHAPINGS[es.shaping]()
-        pes = PES(lifetime=fitness, num_updates=meta.num_updates, std=es.std, shaping=shaping, pack=es.pack)
-        return pes, optax.adam(rate, b1=es.b1)
+        return persistent_evolution(es, fitness, meta.num_updates, rate)
     return evolution(es, fitness, lifetime.objective.init, config.updates_per_step, rate)
 
 

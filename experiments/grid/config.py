@@ -7,7 +7,7 @@ from experiments.cli.evolution import ESConfig
 from experiments.cli.levels import LEVELS
 from experiments.grid.names import COMPATIBLE, ESTIMATORS, FITNESS, OBJECTIVES, PRIORITIES, RECURRENCES, SCORES, TIMES
 from lopt.training import RunConfig, check_sizes
-from lopt.training.checks import at_least, between, positive
+from lopt.training.checks import at_least, between, multiple, positive
 
 
 @dataclass(frozen=True)
@@ -263,11 +263,7 @@ class StudyConfig:
                 f"{self.levels.num_updates})"
             )
         check_sizes(meta.num_steps, meta.steps_per_chunk)
-        if self.eval.every < 1 or self.eval.every % meta.steps_per_chunk:
-            raise ValueError(
-                f"eval.every must be a multiple of meta.steps-per-chunk (got {self.eval.every} and "
-                f"{meta.steps_per_chunk})"
-            )
+        multiple(self, "eval.every", of="meta.steps_per_chunk")
 
     @property
     def updates_per_step(self) -> int:
