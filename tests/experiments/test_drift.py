@@ -4,18 +4,16 @@ import dataclasses
 import json
 
 import jax
-import numpy as np
 import pytest
 
 from experiments.cli.environments import environment
 from experiments.cli.evolution import ESConfig
-from experiments.drift.build import DRIFTS, DriftConfig
+from experiments.drift.build import DriftConfig
 from experiments.drift.config import PRESETS, DriftStudyConfig, EvalConfig, MetaConfig, PPOConfig
 from experiments.drift.ppo import drifts
 from experiments.drift.ppo import main as train_agents
 from experiments.drift.settings import PUBLISHED, InnerConfig
 from experiments.drift.train import build, main
-from lopt.evaluation import drift_plots
 from lopt.export import load_rule
 from lopt.objectives import FractionAndLogNumUpdates
 from lopt.training import RunConfig
@@ -100,27 +98,6 @@ def test_published_settings_are_the_defaults_of_options_that_are_not_given():
     )
     assert InnerConfig().settings("Seaquest-MinAtar") == PUBLISHED["Asterix-MinAtar"]
     assert InnerConfig().settings("Acrobot-v1") == PUBLISHED["CartPole-v1"]
-
-
-def test_values_and_slopes_of_ppo_and_dpo_are_those_of_their_formulas():
-    ratio, advantage = np.array([0.5, 0.9, 1.1, 1.5]), np.array([1.0, -1.0])
-    np.testing.assert_allclose(
-        drift_plots.slopes(DRIFTS["ppo"], (), ratio, advantage, 0.0), [[1, 1, 1, 0], [0, -1, -1, -1]], atol=1e-5
-    )
-    slopes = drift_plots.slopes(DRIFTS["dpo"], (), ratio, advantage, 0.0)
-    np.testing.assert_allclose([slopes[0, 3], slopes[1, 0]], [0.940015, 0.343109], rtol=1e-4)
-    values = drift_plots.values(DRIFTS["dpo"], (), ratio, advantage, 0.0)
-    np.testing.assert_allclose([values[0, 3], values[1, 0]], [0.010163, 0.201457], rtol=1e-3)
-
-
-def test_drifts_are_drawn_and_depend_on_time_only_with_time_inputs(tmp_path):
-    for time in ("none", "fraction"):
-        drift = DriftConfig(hidden=4, time=time, init_scale=3.0).drift((10,))
-        theta = drift.init(jax.random.key(0))
-        drift_plots.draw(drift, theta, tmp_path / f"{time}.png")
-        assert (tmp_path / f"{time}.png").stat().st_size > 5000
-        first, last = (drift_plots.values(drift, theta, np.array([0.5, 1.5]), np.array([2.0]), x) for x in (0.0, 1.0))
-        assert (first == last).all() == (time == "none")
 
 
 def test_reference_of_log_lifetime_is_the_geometric_mean_of_the_agents_lifetimes():

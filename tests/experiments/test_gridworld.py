@@ -31,9 +31,9 @@ from experiments.grid.report import NORMALISED, PANELS, RETURN, comparison, life
 from experiments.grid.train import Validation, main
 from lopt import curriculum
 from lopt.agents import Imitation
-from lopt.evaluation import lpg_response, normalised
+from lopt.evaluation import normalised
 from lopt.export import card_of, load_rule, rebuild, save_rule
-from lopt.objectives import LPG, Fraction, FractionAndLogNumUpdates, RemainingFraction, ScheduledA2C
+from lopt.objectives import Fraction, FractionAndLogNumUpdates, ScheduledA2C
 from lopt.training import RunConfig, StopRequest
 from lopt.types import Progress
 
@@ -146,17 +146,6 @@ def test_bandit_over_learning_rates_has_one_arm_per_pair_of_factors():
     after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert {f"arm_{i}" for i in range(6)} <= set(metrics)
-
-
-def test_response_depends_on_the_reward_up_to_the_rewarded_step_and_on_time():
-    rule = LPG(prediction_size=3, hidden=4, embedding=2, conditioning=RemainingFraction())
-    theta = rule.init(jax.random.key(0))
-    pi_hat = lpg_response.response(rule, theta, np.array([-1.0, 0.0, 1.0]), lifetime=8)
-    assert pi_hat.shape == (len(lpg_response.FRACTIONS), 3, lpg_response.STEPS)
-    # the rule reads the rollout backwards: pi_hat depends on the reward at all steps up to it, and at none after it
-    differs = (pi_hat[:, 1] != pi_hat[:, 2]).all(0)
-    np.testing.assert_array_equal(differs, np.arange(lpg_response.STEPS) <= lpg_response.REWARDED)
-    assert len(np.unique(pi_hat[:, 1, 0])) == len(lpg_response.FRACTIONS)
 
 
 def test_compatibility_options_are_independent_and_groove_stands_for_all():
