@@ -213,7 +213,7 @@ def _estimator(
 
 def _rate(config: StudyConfig) -> optax.Schedule:
     meta = config.meta
-    return optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, alpha=meta.final_rate)
+    return optax.cosine_decay_schedule(meta.learning_rate, max(meta.num_steps, 1), alpha=meta.final_rate)
 
 
 def _curriculum(config: StudyConfig, distribution: Any) -> Any:

@@ -105,7 +105,7 @@ class MetaConfig:
     """What es and pes maximise: final (mean return of fresh episodes at the end of the lifetime; TA-LPG), lifetime
     (mean return over the lifetime, from its own episodes) or second_half (the same over its second half, with es)."""
     num_steps: int = 5000
-    """Number of meta-steps (groove's README: 5,000)."""
+    """Number of meta-steps (groove's README: 5,000); with 0 the initial rule is tested as it is."""
     num_lifetimes: int = 64
     """Number of lifetimes trained side by side (GROOVE: 512). With es it is the number of levels, on each of which a
     pair of perturbed rules is evaluated (TA: 512)."""
@@ -262,7 +262,7 @@ class StudyConfig:
                 f"levels.shortest must be between 1 and levels.num_updates (got {self.levels.shortest} and "
                 f"{self.levels.num_updates})"
             )
-        check_sizes(meta.num_steps, meta.steps_per_chunk)
+        check_sizes(meta.num_steps, meta.steps_per_chunk, smallest=0)
         multiple(self, "eval.every", of="meta.steps_per_chunk")
 
     @property

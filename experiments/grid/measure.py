@@ -28,6 +28,9 @@ from lopt.types import Key, Level, Rates, Theta
 HELD_OUT_CURVE, HELD_OUT_TABLE = 1, 3
 """Seeds of the held-out levels of the validation curve and of the final table. Meta-training uses neither."""
 
+SMALLEST_RANGE = 0.1
+"""Difference between the optimal and the random policy's return below which a level has no score of its own."""
+
 TRAINED, FROZEN, UNTRAINED = "trained rule", "trained rule, prediction frozen", "untrained rule"
 RAW_A2C = "A2C, raw advantages"
 """Names of methods in the final table."""
@@ -78,8 +81,8 @@ def optimal(study: Study, levels: Level) -> np.ndarray | None:
 def per_level_interval(returns: np.ndarray, random: np.ndarray, optimal: np.ndarray) -> Interval:
     """Mean over levels of (return - random) / (optimal - random), with a 95 % interval over levels and agent seeds.
 
-    Every level counts alike, where `normalised_interval` gives weight to levels with large returns. Levels on which no
-    policy is better than the random one are left out.
+    Every level counts alike, where `normalised_interval` gives weight to levels with large returns. Levels on which the
+    optimum is less than `SMALLEST_RANGE` above the random policy are left out: their ratios are mostly noise.
 
     Args:
         returns: `[seeds, levels]` of the method, or `[1, levels]`.
@@ -87,7 +90,7 @@ def per_level_interval(returns: np.ndarray, random: np.ndarray, optimal: np.ndar
         optimal: `[levels]` of the optimal policy.
     """
     range_ = optimal - random
-    kept = range_ > 1e-3
+    kept = range_ >= SMALLEST_RANGE
     scores = (returns[:, kept] - random[kept]) / range_[kept]
     return bootstrap(scores, mean, axes=(Axis.NESTED, Axis.CROSSED))
 

@@ -96,7 +96,7 @@ def run(
         folder: the run's folder.
         init: `init(key) -> state`, pure; jitted here.
         step: `step(key, state) -> (state, metrics)`, pure; jitted here. `metrics` is a flat dict of scalars.
-        num_steps: number of steps of the whole run.
+        num_steps: number of steps of the whole run; with 0 nothing is compiled, and the initial state is returned.
         chunk: steps per compiled call; it divides `num_steps`, and the step at which a run is resumed.
         key: root of all random numbers; None for `jax.random.key(config.seed)`.
         hooks: callbacks between chunks.
@@ -112,7 +112,7 @@ def run(
             checkpoint or one of another program, a logger that is not installed.
         FloatingPointError: a metric named in `finite` was not finite, or `frac_nonfinite` was 1.
     """
-    check_sizes(num_steps, chunk, hooks)
+    check_sizes(num_steps, chunk, hooks, smallest=0)
     check_logger(config)
     stop = StopRequest(config.max_minutes)
     key_init, key_steps, key_hooks = _keys(config, key)
@@ -128,6 +128,8 @@ def run(
             return Outcome(state, start, False, None, num_steps, unit)
         with status(f"compiling the {unit}", config.progress), no_garbage_collection():
             compiled = lower(state).compile()
+    elif num_steps == 0:
+        state, compiled = initial(key_init), None
     else:
         with (
             status(f"compiling the {unit}", config.progress),
@@ -170,14 +172,16 @@ def _keys(config: RunConfig, key: jax.Array | None = None) -> jax.Array:
     return jax.random.split(jax.random.key(config.seed) if key is None else key, 3)
 
 
-def check_sizes(num_steps: int, chunk: int, hooks: Sequence[Hook] = ()) -> None:
-    """Check that the chunk divides the number of steps and the intervals of the hooks.
+def check_sizes(num_steps: int, chunk: int, hooks: Sequence[Hook] = (), smallest: int = 1) -> None:
+    """Check that the chunk divides the number of steps, at least `smallest`, and the intervals of the hooks.
 
     Raises:
         ValueError: it does not; the message lists sizes that would.
     """
-    if num_steps < 1 or chunk < 1:
-        raise ValueError(f"loop: number of steps and chunk must be >= 1 (got {num_steps} and {chunk})")
+    if num_steps < smallest or chunk < 1:
+        raise ValueError(
+            f"loop: number of steps and chunk must be >= {smallest} and >= 1 (got {num_steps} and {chunk})"
+        )
     if num_steps % chunk:
         near = sorted((d for d in range(1, num_steps + 1) if num_steps % d == 0), key=lambda d: abs(d - chunk))
         raise ValueError(

@@ -152,11 +152,22 @@ def test_keys_of_hooks_depend_on_the_step_alone(tmp_path):
     assert keys[10][0] == keys[10][1] != keys[20][0]
 
 
+def test_a_run_of_no_steps_returns_the_initial_state_and_is_finished(tmp_path):
+    whole = train(toy(tmp_path / "whole"), hooks=(Hook(10, lambda *args: None),))
+    none = train(toy(tmp_path / "none", steps=0))
+    assert (none.step, none.stopped) == (0, False) and whole.step == 20
+    initial = jax.random.normal(jax.random.clone(none.state.key), (8,))
+    chex.assert_trees_all_equal(none.state.theta["w"], initial)
+    again = train(toy(tmp_path / "none", steps=0, resume=True))
+    chex.assert_trees_all_equal(again.state.theta, none.state.theta)
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
         ((20, 6), "chunks that divide 20: 1, 2, 4, 5, 10"),
         ((0, 1), "must be >= 1"),
+        ((-1, 1, [], 0), r"must be >= 0 and >= 1 \(got -1 and 1\)"),
         ((20, 5, [Hook(7, print)]), "every 5 steps would do"),
         ((20, 5, [Hook(0, print)]), "every 5 steps would do"),
     ],
