@@ -36,12 +36,13 @@ class ScheduledA2C:
                + exp(log_value_step(p)) mean[ (V - V_target)^2 ]
 
     with the entropy weight c(p) = `entropy_weight` + the schedule's value. Its term is the score-function estimate of
-    the gradient of the entropy, and a constant for the agent. The logits of gamma and lam are shifted by the schedules'
+    the gradient of the entropy, and a constant for the agent; H(pi), its baseline, is that of each state or, with
+    `state_entropy` off, its mean over the rollout. The logits of gamma and lam are shifted by the schedules'
     values. At theta = 0 it is A2C, but for that estimate.
 
     It serves two purposes: a baseline (A2C with every constant searched and annealed), and a rule that a learned
-    objective can be regressed on (`lopt.agents.Imitation`): every term is a function of the inputs of a time-dependent
-    LPG. V is a value function and not LPG's categorical prediction.
+    objective can be regressed on (`lopt.agents.Imitation`): with `state_entropy` off, every term is a function of the
+    inputs of a time-dependent LPG, which do not contain the entropy of a state. V is a value function and not LPG's categorical prediction.
 
     Attributes:
         knots: number of points of each schedule, equally spaced over [0, 1].
@@ -49,6 +50,7 @@ class ScheduledA2C:
         lam: GAE's lambda at theta = 0, in (0, 1).
         entropy_weight: weight of the entropy at theta = 0, in nats.
         normalise: whether advantages are normalised over the rollout.
+        state_entropy: whether the baseline of the entropy's term is the entropy of each state, which has less variance.
 
     Raises:
         ValueError: fewer than two knots, or gamma or lam outside (0, 1).
@@ -61,6 +63,7 @@ class ScheduledA2C:
     lam: float = 0.95
     entropy_weight: float = 0.01
     normalise: bool = True
+    state_entropy: bool = True
 
     def __post_init__(self) -> None:
         if self.knots < 2:
@@ -103,7 +106,10 @@ class ScheduledA2C:
         if self.normalise:
             advantage = returns.normalise(advantage)
         weight = jnp.exp(at["log_step"]) * advantage * jnp.where(advantage > 0, 1.0, jnp.exp(at["log_negative"]))
-        centred = jax.lax.stop_gradient(policies.log_prob(out.policy, traj.action) + policies.entropy(out.policy))
+        entropy = policies.entropy(out.policy)
+        if not self.state_entropy:
+            entropy = jnp.full_like(entropy, entropy.mean())
+        centred = jax.lax.stop_gradient(policies.log_prob(out.policy, traj.action) + entropy)
         return A2CTargets(advantage=weight - (self.entropy_weight + at["entropy_weight"]) * centred, value=target)
 
     def loss(
