@@ -42,7 +42,8 @@ class ScheduledA2C:
 
     It serves two purposes: a baseline (A2C with every constant searched and annealed), and a rule that a learned
     objective can be regressed on (`lopt.agents.Imitation`): with `state_entropy` off, every term is a function of the
-    inputs of a time-dependent LPG, which do not contain the entropy of a state. V is a value function and not LPG's categorical prediction.
+    inputs of a time-dependent LPG, which do not contain the entropy of a state. V is a value function and not LPG's
+    categorical prediction.
 
     Attributes:
         knots: number of points of each schedule, equally spaced over [0, 1].

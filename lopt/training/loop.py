@@ -152,9 +152,8 @@ def run(
     try:
         with stop:
             progress = ProgressDisplay(num_steps, start, headline, config.progress)
-            loop = _Loop(
-                config, folder, logger, key_hooks, tuple(hooks), chunk, num_steps, seconds, stop, progress, unit
-            )
+            rest = (chunk, num_steps, seconds, stop, progress, unit)
+            loop = _Loop(config, folder, logger, key_hooks, tuple(hooks), *rest)
             loop.prepare(state, start)
             with progress:
                 return loop.run(advance, state, start)
