@@ -143,9 +143,6 @@ def run(
             state = traced.lower().compile()(key_init)
             compiled = pending.result()
 
-    def advance(state, start):
-        return compiled(key_steps, state, jnp.int32(start))
-
     if start == 0:
         folder.checkpoints.save(0, state)
     logger, seconds = open_logger(config, folder, start)
@@ -156,7 +153,7 @@ def run(
             loop = _Loop(config, folder, logger, key_hooks, tuple(hooks), *rest)
             loop.prepare(state, start)
             with progress:
-                return loop.run(advance, state, start)
+                return loop.run(lambda state, at: compiled(key_steps, state, jnp.int32(at)), state, start)
     finally:
         logger.close()
 

@@ -78,7 +78,7 @@ OUT_OF_RANGE = [
     (GridConfig, "meta.final_rate", (-0.1, NAN)),
     (GridConfig, "meta.lifetime_norm", (0.0, NAN)),
     (GridConfig, "meta.num_updates", (0, -5)),
-    (GridConfig, "meta.num_steps", (0, -20)),
+    (GridConfig, "meta.num_steps", (-1, -20)),
     (GridConfig, "curriculum.episodes", (0, -1)),
     (GridConfig, "curriculum.temperature", (0.0, NAN)),
     (GridConfig, "curriculum.replay_probability", (-0.1, 1.1, NAN)),
