@@ -151,12 +151,16 @@ def table(config: StudyConfig, study: Study, theta: Theta, untrained: Theta) -> 
     }
     if not study.rule.prediction_size:
         del methods[FROZEN]
+    if unchanged := jax.tree.all(jax.tree.map(np.array_equal, theta, untrained)):
+        del methods[UNTRAINED]
     root = jax.random.key(20_231_003)
     keys = [jax.random.fold_in(root, seed) for seed in range(config.eval.seeds)]
     table = {
         name: np.stack([returns(tester, key, parameters, levels) for key in keys])
         for name, (tester, parameters, levels) in methods.items()
     }
+    if unchanged:
+        table[UNTRAINED] = table[TRAINED]
     table["random"] = random(study, jax.random.fold_in(root, 10_000), levels, config.eval.episodes)[None]
     best = optimal(study, levels)
     if best is not None:

@@ -131,17 +131,10 @@ def run(
     elif num_steps == 0:
         state, compiled = initial(key_init), None
     else:
-        with (
-            status(f"compiling the {unit}", config.progress),
-            no_garbage_collection(),
-            ThreadPoolExecutor(1) as background,
-        ):
-            traced = initial.trace(key_init)
-            pending = background.submit(lower(traced.out_info).compile)
-            # Python's work, while the compiler runs in the other thread
-            load_orbax()
-            state = traced.lower().compile()(key_init)
-            compiled = pending.result()
+        state, compiled = _start(config, initial, lower, key_init, unit)
+
+    def advance(state, start):
+        return compiled(key_steps, state, jnp.int32(start))
 
     if start == 0:
         folder.checkpoints.save(0, state)
@@ -149,13 +142,29 @@ def run(
     try:
         with stop:
             progress = ProgressDisplay(num_steps, start, headline, config.progress)
-            rest = (chunk, num_steps, seconds, stop, progress, unit)
-            loop = _Loop(config, folder, logger, key_hooks, tuple(hooks), *rest)
+            loop = _Loop(
+                config, folder, logger, key_hooks, tuple(hooks), chunk, num_steps, seconds, stop, progress, unit
+            )
             loop.prepare(state, start)
             with progress:
-                return loop.run(lambda state, at: compiled(key_steps, state, jnp.int32(at)), state, start)
+                return loop.run(advance, state, start)
     finally:
         logger.close()
+
+
+def _start(config: RunConfig, initial: Any, lower: Callable, key: jax.Array, unit: str) -> tuple[Any, Any]:
+    """The initial state and the compiled chunk, which are compiled side by side."""
+    with (
+        status(f"compiling the {unit}", config.progress),
+        no_garbage_collection(),
+        ThreadPoolExecutor(1) as background,
+    ):
+        traced = initial.trace(key)
+        pending = background.submit(lower(traced.out_info).compile)
+        # Python's work, while the compiler runs in the other thread
+        load_orbax()
+        state = traced.lower().compile()(key)
+        return state, pending.result()
 
 
 def untrained(config: RunConfig, init: Callable[[jax.Array], Any]) -> Any:

@@ -87,6 +87,18 @@ def test_targets_against_numpy(normalise):
     np.testing.assert_allclose(targets.advantage, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_the_baseline_of_the_entropys_term_is_a_function_of_the_state_or_of_the_rollout():
+    traj, out, out_next = data()
+    of_state, of_rollout = (ScheduledA2C(entropy_weight=0.3, state_entropy=on) for on in (True, False))
+    theta, entropy = of_state.init(jax.random.key(0)), np.asarray(policies.entropy(out.policy))
+    first, second = (rule.targets(theta, traj, out, out_next, progress(3)) for rule in (of_state, of_rollout))
+    np.testing.assert_allclose(
+        second.advantage - first.advantage, 0.3 * (entropy - entropy.mean()), rtol=1e-4, atol=1e-6
+    )
+    assert entropy.std() > 1e-2
+    np.testing.assert_allclose(second.value, first.value, rtol=1e-6)
+
+
 @pytest.mark.parametrize("options", [{"knots": 1}, {"gamma": 1.0}, {"lam": 0.0}, {"gamma": float("nan")}])
 def test_bad_constants_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -157,7 +157,8 @@ def test_a_run_of_no_steps_returns_the_initial_state_and_is_finished(tmp_path):
     none = train(toy(tmp_path / "none", steps=0))
     assert (none.step, none.stopped) == (0, False) and whole.step == 20
     initial = jax.random.normal(jax.random.clone(none.state.key), (8,))
-    chex.assert_trees_all_equal(none.state.theta["w"], initial)
+    # two programs: the inverse error function may be fused differently
+    chex.assert_trees_all_close(none.state.theta["w"], initial, rtol=1e-5)
     again = train(toy(tmp_path / "none", steps=0, resume=True))
     chex.assert_trees_all_equal(again.state.theta, none.state.theta)
 
