@@ -146,11 +146,18 @@ def report_errors(function: Callable[[], None]) -> None:
     """Call `function`, and end the process with a one-line message on errors raised by a statement of this project.
 
     Exit codes: 2 for bad input (`ValueError`) and missing optional packages (`ImportError`), 1 for a run that diverged
-    (`FloatingPointError`), 130 for Ctrl-C. Errors raised in other packages keep their traceback; with
-    `LOPT_TRACEBACK=1` all errors do.
+    (`FloatingPointError`), 130 for Ctrl-C, 141 where the reader of the output has gone (`... --help | head`). Errors
+    raised in other packages keep their traceback; with `LOPT_TRACEBACK=1` all errors do.
     """
     try:
-        function()
+        try:
+            function()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # the interpreter flushes stdout once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         sys.exit(130)

@@ -31,9 +31,9 @@ class RuleConfig:
 
     objective: str = "lpg"
     """Objective that is meta-trained: lpg, to which the other options of this group belong; scheduled_a2c (A2C with
-    annealed constants, which are the meta-parameters) and scheduled_a2c_raw (the same without normalised advantages),
-    which need es or pes; or the import path of an object, a class or a function without arguments, for example
-    mypackage.MyObjective."""
+    annealed constants, which are the meta-parameters), constant_a2c (the same without annealing), scheduled_a2c_raw and
+    constant_a2c_raw (without normalised advantages), which need es or pes; or the import path of an object, a class or
+    a function without arguments, for example mypackage.MyObjective."""
     hidden: int = 256
     """Width of the recurrent state (LPG and GROOVE: 256)."""
     prediction_size: int = 8
@@ -54,8 +54,8 @@ class RuleConfig:
     """Factor on the initial weights of the time inputs. At 0 the untrained rule does not depend on time."""
     start: str | None = None
     """Start of meta-training: a2c, for a rule that imitates A2C (about a minute, before the first meta-step); a rule
-    file of scheduled_a2c or scheduled_a2c_raw (runs/<name>/rule), for one that imitates that; or a rule file of the
-    same architecture. By default theta is drawn at random."""
+    file of one of these forms of A2C (runs/<name>/rule), for one that imitates that; or a rule file of the same
+    architecture. By default theta is drawn at random."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ OBJECTIVES: dict[str, Any] = {
     "lpg": objectives.LPG,
     "scheduled_a2c": objectives.ScheduledA2C(),
     "scheduled_a2c_raw": objectives.ScheduledA2C(normalise=False),
+    "constant_a2c": objectives.ScheduledA2C(knots=1),
+    "constant_a2c_raw": objectives.ScheduledA2C(knots=1, normalise=False),
 }
 """Objectives that can be meta-trained; the options of `--rule` belong to lpg."""
 

@@ -53,9 +53,12 @@ def imitate(
 ) -> Theta:
     """Meta-parameters of `rule` that imitate `teacher`, from agents on `NUM_LEVELS` levels of the run's seed.
 
+    The entropy's term has the mean entropy of the rollout as its baseline: that of each state is no input of LPG.
+
     These agents have the learning rates of A2C: agent.a2c-rate for the policy where advantages are normalised, else
     agent.raw-a2c-rate, and agent.value-rate.
     """
+    teacher = replace(teacher, state_entropy=False)
     rate = config.agent.a2c_rate if teacher.normalise else config.agent.raw_a2c_rate
     policy = trainable(config, distribution.environment, rate)
     lifetime = replace(antagonist, objective=teacher, policy=policy)

@@ -46,7 +46,7 @@ class ScheduledA2C:
     categorical prediction.
 
     Attributes:
-        knots: number of points of each schedule, equally spaced over [0, 1].
+        knots: number of points of each schedule, equally spaced over [0, 1]; with 1 all are constants.
         gamma: discount factor at theta = 0, in (0, 1).
         lam: GAE's lambda at theta = 0, in (0, 1).
         entropy_weight: weight of the entropy at theta = 0, in nats.
@@ -54,7 +54,7 @@ class ScheduledA2C:
         state_entropy: whether the baseline of the entropy's term is the entropy of each state, which has less variance.
 
     Raises:
-        ValueError: fewer than two knots, or gamma or lam outside (0, 1).
+        ValueError: no knots, or gamma or lam outside (0, 1).
 
     Paper: none; A2C is arXiv 1602.01783, meta-learned constants of an actor-critic are arXiv 1805.09801.
     """
@@ -67,8 +67,8 @@ class ScheduledA2C:
     state_entropy: bool = True
 
     def __post_init__(self) -> None:
-        if self.knots < 2:
-            raise ValueError(f"ScheduledA2C: knots must be at least 2 (got {self.knots})")
+        if self.knots < 1:
+            raise ValueError(f"ScheduledA2C: knots must be at least 1 (got {self.knots})")
         for name in ("gamma", "lam"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"ScheduledA2C: {name} must be in (0, 1) (got {getattr(self, name)})")

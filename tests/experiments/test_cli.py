@@ -86,6 +86,17 @@ def test_interrupt_exits_with_130():
     assert stop.value.code == 130
 
 
+def test_a_reader_of_the_output_that_has_gone_ends_the_program_quietly():
+    code = "from experiments.cli.command_line import report_errors; report_errors(lambda: print('x'))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
 def test_command_line_leaves_out_resume_and_overwrite():
     program = stopping.program()
     assert stopping.command_line(["--lr", "1", "--overwrite", "--resume"]) == f"{program} --lr 1"

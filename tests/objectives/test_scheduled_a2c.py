@@ -33,6 +33,13 @@ def test_a_schedule_is_linear_between_its_knots():
         assert values["step_cost"] == 0
 
 
+def test_with_one_knot_all_are_constants():
+    rule = ScheduledA2C(knots=1)
+    theta = rule.init(jax.random.key(0)) | {"log_step": jnp.array([0.7])}
+    for fraction in (0.0, 0.3, 1.0):
+        np.testing.assert_allclose(rule.schedule(theta, jnp.float32(fraction))["log_step"], 0.7, rtol=1e-6)
+
+
 def test_at_zero_it_is_a2c_with_a_sampled_entropy_gradient():
     traj, out, out_next = data()
     rule, a2c = ScheduledA2C(entropy_weight=0.3), A2C(entropy_weight=0.3)
@@ -99,7 +106,7 @@ def test_the_baseline_of_the_entropys_term_is_a_function_of_the_state_or_of_the_
     np.testing.assert_allclose(second.value, first.value, rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"knots": 1}, {"gamma": 1.0}, {"lam": 0.0}, {"gamma": float("nan")}])
+@pytest.mark.parametrize("options", [{"knots": 0}, {"gamma": 1.0}, {"lam": 0.0}, {"gamma": float("nan")}])
 def test_bad_constants_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         ScheduledA2C(**options)
