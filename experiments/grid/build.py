@@ -83,7 +83,7 @@ def build(config: StudyConfig) -> Study:
     """The study of a configuration.
 
     Raises:
-        ValueError: `rule.start` is no rule file of this architecture, or a score that needs tabular levels.
+        ValueError: a score that needs tabular levels.
     """
     compat, agent, meta = config.reproduces, config.agent, config.meta
     levels = config.levels
@@ -136,11 +136,21 @@ def build(config: StudyConfig) -> Study:
         stagger=meta.estimator != "es",
         rule=rule,
     )
-    theta = None if config.rule.start is None else initial_theta(config, rule, antagonist, distribution)
-    study = Study(distribution, rule, lifetime, antagonist, raw_a2c, learner, max_steps, theta)
+    study = Study(distribution, rule, lifetime, antagonist, raw_a2c, learner, max_steps)
     if own := [name for name in (config.rule.objective, config.score, levels.distribution) if "." in name]:
         check_contract(", ".join(own), study.init, learner.step, rule)
     return study
+
+
+def with_start(config: StudyConfig, study: Study) -> Study:
+    """The study with the initial theta that rule.start names; an imitation takes about a minute.
+
+    Raises:
+        ValueError: `rule.start` is no rule file of this architecture, or an imitation by a rule that is no LPG.
+    """
+    if config.rule.start is None:
+        return study
+    return replace(study, theta=initial_theta(config, study.rule, study.antagonist, study.distribution))
 
 
 def _rule(config: StudyConfig) -> Any:

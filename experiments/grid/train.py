@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.cli.study import StudyRun, export_rule, run_study
 from experiments.grid import measure, pictures
-from experiments.grid.build import Study, build
+from experiments.grid.build import Study, build, with_start
 from experiments.grid.config import StudyConfig
 from experiments.grid.report import learning_curves, lifetimes, title, write
 from lopt.curriculum import Buffer
@@ -20,7 +20,7 @@ from lopt.types import Key, MetaState
 
 def main(config: StudyConfig) -> None:
     """Meta-train the rule, then meta-test it on held-out levels."""
-    study = build(config)
+    study = with_start(config, build(config))
     run_study(
         StudyRun(
             config=config,

@@ -13,7 +13,7 @@ from experiments.cli.command_line import parse
 from experiments.cli.evolution import ESConfig
 from experiments.cli.levels import LEVELS
 from experiments.grid import measure, start
-from experiments.grid.build import build
+from experiments.grid.build import build, with_start
 from experiments.grid.compat import GrooveCompat, MeanAdvantageA2C, RawTime, mean_over_time
 from experiments.grid.config import (
     AgentConfig,
@@ -189,7 +189,7 @@ def test_a_rule_may_start_as_an_imitation_of_a2c_or_of_a_trained_schedule(tmp_pa
     monkeypatch.setattr(start, "NUM_LEVELS", 2)
     monkeypatch.setattr(start, "Imitation", partial(Imitation, num_steps=2, batch_size=2))
     imitating = change(TINY, rule=change(TINY.rule, start="a2c", normalise=True, time="fraction"))
-    of_a2c, again = build(imitating), build(imitating)
+    of_a2c, again = (with_start(imitating, build(imitating)) for _ in range(2))
     assert of_a2c.rule.normalise and of_a2c.rule.conditioning == Fraction()
     assert jax.tree.all(jax.tree.map(np.array_equal, of_a2c.theta, again.theta))
     assert not jax.tree.all(jax.tree.map(np.array_equal, of_a2c.theta, of_a2c.rule.init(jax.random.key(0))))
@@ -198,10 +198,13 @@ def test_a_rule_may_start_as_an_imitation_of_a2c_or_of_a_trained_schedule(tmp_pa
     theta = jax.tree.map(lambda x: x + 1, schedules.init(jax.random.key(0)))
     save_rule(tmp_path / "schedules", theta, card_of(schedules, command="", seed=0, meta_steps=1))
     from_file = change(imitating, rule=change(imitating.rule, start=str(tmp_path / "schedules")))
-    different = jax.tree.map(lambda x, y: np.abs(x - y).max() > 0, build(from_file).theta, of_a2c.theta)
+    different = jax.tree.map(
+        lambda x, y: np.abs(x - y).max() > 0, with_start(from_file, build(from_file)).theta, of_a2c.theta
+    )
     assert any(jax.tree.leaves(different))
+    other = change(from_file, rule=change(from_file.rule, objective="lopt.objectives.A2C"))
     with pytest.raises(ValueError, match="only lpg imitates"):
-        build(change(from_file, rule=change(from_file.rule, objective="lopt.objectives.A2C")))
+        with_start(other, build(other))
 
 
 def test_schedules_are_meta_trained_by_evolution_strategies_on_the_second_half(key):
