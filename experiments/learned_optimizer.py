@@ -1,13 +1,20 @@
-"""python -m experiments.learned_optimizer [--preset quick|small|paper] [--training.task ...] [--help]"""
+"""python -m experiments.learned_optimizer [--preset quick|small|paper] [--training.task digits|cartpole] [--help]"""
 
 from experiments.cli.memory import restart_with_huge_pages
 
 if __name__ == "__main__":
     restart_with_huge_pages()
 
-from experiments.cli.command_line import launch
+import sys
+
+from experiments.cli.command_line import launch, option
+from experiments.cli.environments import is_environment
+from experiments.optimizer import rl
 from experiments.optimizer.config import PRESETS, StudyConfig
 from experiments.optimizer.train import main
 
 if __name__ == "__main__":
-    launch(main, StudyConfig, PRESETS)
+    if is_environment(option("--training.task", sys.argv[1:]) or ""):
+        launch(rl.main, rl.RLStudyConfig, rl.PRESETS)
+    else:
+        launch(main, StudyConfig, PRESETS)

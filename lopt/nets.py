@@ -12,12 +12,75 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lopt.types import Gaussian, Params, TabularObs
+from lopt.types import Gaussian, Key, Params, PyTree, TabularObs
 
 
 def look_up(params: Params, obs: TabularObs) -> Float[Array, " features"]:
     """Outputs of `Tabular` at one observation: rows[index] + time * w, with w the weights of the time feature."""
     return params["rows"][obs.index] + obs.time * params["time"]
+
+
+def orthogonal(scale: float = 1.0) -> nn.initializers.Initializer:
+    """The initialiser `jax.nn.initializers.orthogonal(scale)`, for networks of which many are initialised side by side.
+
+    Under `vmap` the matrices are factored one after the other. Batched QR decompositions of two tensors can block each
+    other for ever on a CPU of two cores (jaxlib 0.10): each occupies one of the two threads and waits for the other.
+    """
+    initialise = nn.initializers.orthogonal(scale)
+
+    def init(key: Key, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return jax.custom_batching.sequential_vmap(lambda key: initialise(key, shape, dtype))(key)
+
+    return init
+
+
+def record_activity(module: nn.Module, layer: str, activity: Float[Array, " neurons"]) -> None:
+    """Record the activity of a layer's neurons in the collection "activity", from which `dormancy` is computed.
+
+    Only `apply(..., mutable=["activity"])` keeps it; nothing is computed otherwise.
+
+    Args:
+        module: the module that is being called.
+        layer: name of the layer among the module's parameters.
+        activity: mean absolute activation of each neuron; of an output layer, the mean absolute output.
+    """
+    if not module.is_initializing():
+        module.sow("activity", f"after_{layer}", activity)
+
+
+def apply_with_activity(net: nn.Module, params: Params, x: Any) -> tuple[Any, PyTree]:
+    """A network's output, and the collection "activity" that its modules recorded (`record_activity`)."""
+    out, collections = net.apply({"params": params}, x, mutable=["activity"])
+    return out, collections.get("activity", {})
+
+
+def dormancy(activity: PyTree, params: Params) -> PyTree:
+    """The dormancy of the neuron that each parameter feeds, a tree like `params` whose leaves broadcast to it.
+
+    The dormancy of a neuron is its activity a_i divided by the mean activity of its layer,
+
+        a_i / (1/H sum_j a_j + 1e-8),
+
+    along the last axis of a parameter, with all other axes of size 1. It is 1 for layers without a record.
+
+    Args:
+        activity: the collection "activity" of a network whose modules called `record_activity`; averaged over the batch
+            (each record is an array `[H]`).
+        params: the network's parameters.
+
+    Paper: arXiv 2302.12902 (dormant neurons); an input of OPEN, arXiv 2407.07082, with the output layer's activity.
+    """
+
+    def of_leaf(path: Any, leaf: Array) -> Array:
+        layer: Any = activity
+        for entry in path[:-2]:
+            layer = layer.get(entry.key, {})
+        if len(path) < 2 or f"after_{path[-2].key}" not in layer:
+            return jnp.ones((1,) * leaf.ndim)
+        (recorded,) = layer[f"after_{path[-2].key}"]
+        return (recorded / (recorded.mean() + 1e-8)).reshape((1,) * (leaf.ndim - 1) + (-1,))
+
+    return jax.tree.map_with_path(of_leaf, params)
 
 
 class Tabular(nn.Module):
@@ -47,7 +110,7 @@ class MLP(nn.Module):
     """A multi-layer perceptron over the observation's leaves, flattened and concatenated.
 
     PPO's networks are `partial(MLP, (256, 256), activation=nn.tanh, hidden_init=orthogonal(2**0.5),
-    output_init=orthogonal(scale))` with `jax.nn.initializers.orthogonal`, scale 0.01 for a policy and 1 for a value.
+    output_init=orthogonal(scale))`, scale 0.01 for a policy and 1 for a value.
 
     Attributes:
         hidden: widths of the hidden layers.
@@ -66,9 +129,12 @@ class MLP(nn.Module):
     def __call__(self, obs: Any) -> Float[Array, " features"]:
         """Outputs for one observation."""
         x = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(obs)])
-        for width in self.hidden:
+        for i, width in enumerate(self.hidden):
             x = self.activation(nn.Dense(width, kernel_init=self.hidden_init)(x))
-        return nn.Dense(self.features, kernel_init=self.output_init)(x)
+            record_activity(self, f"Dense_{i}", jnp.abs(x))
+        out = nn.Dense(self.features, kernel_init=self.output_init)(x)
+        record_activity(self, f"Dense_{len(self.hidden)}", jnp.abs(out))
+        return out
 
 
 class GaussianPolicy(nn.Module):
@@ -111,8 +177,9 @@ class Conv(nn.Module):
         """Outputs for one observation."""
         leaves = [jnp.asarray(leaf, jnp.float32) for leaf in jax.tree.leaves(obs)]
         x = jnp.concatenate([leaf for leaf in leaves if leaf.ndim == 3], axis=-1)
-        for width in self.channels:
+        for i, width in enumerate(self.channels):
             x = nn.relu(nn.Conv(width, (3, 3))(x))
+            record_activity(self, f"Conv_{i}", jnp.abs(x).mean((0, 1)))
         rest = [leaf for leaf in leaves if leaf.ndim < 3]
         return MLP(self.hidden, self.features)([x, *rest])
 

@@ -151,9 +151,12 @@ class LearnedOptimizer(Protocol):
 
         value           the loss whose gradient is given
         progress        a `Progress`: updates done, updates planned
-        batch_fraction  fraction of the current epoch that is done, in [0, 1]
+        batch_fraction  where several passes are made over the same data: how many of the passes are done, from 0 in the
+                        first to 1 in the last
+        layer_position  a tree of numbers like the parameters: the position of a tensor's layer in its network, from 0
+                        for the first layer to 1 for the last (`lopt.optimizers.layer_positions`)
         dormancy        a tree like the parameters, whose leaves broadcast to theirs: the activity of the neuron that a
-                        parameter feeds, relative to its layer's mean
+                        parameter feeds, relative to its layer's mean (`lopt.nets.dormancy`)
         explore         a prefix of that tree: which parameters exploration noise may be added to
         key             the PRNG key of that noise
     """

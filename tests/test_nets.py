@@ -1,5 +1,6 @@
 """Networks compared with NumPy loops, and the inputs that each output depends on."""
 
+import re
 from functools import partial
 
 import chex
@@ -162,3 +163,23 @@ def test_gaussian_policy_with_ppos_network():
         x = x @ kernel
         x = np.tanh(x) if name != "Dense_2" else x
     np.testing.assert_allclose(policy.mean, x, rtol=1e-4, atol=1e-6)
+
+
+def test_orthogonal_matrices_of_many_networks_are_factored_one_by_one():
+    """Batched QR decompositions side by side can block each other on two threads."""
+    keys = jax.random.split(jax.random.key(0), 3)
+
+    def init(key):
+        return nets.orthogonal(0.5)(key, (4, 2))
+
+    reference = jax.nn.initializers.orthogonal(0.5)
+    expected = np.stack([reference(key, (4, 2)) for key in keys])
+    np.testing.assert_allclose(jax.jit(jax.vmap(init))(keys), expected, rtol=1e-5, atol=1e-6)
+    assert factored_shapes(init, keys) == {"4x2"}
+    assert factored_shapes(lambda key: reference(key, (4, 2)), keys) == {"3x4x2"}
+
+
+def factored_shapes(init, keys):
+    """The shapes of the arrays whose QR decomposition the initialisation of many networks computes."""
+    text = jax.jit(jax.vmap(init)).lower(keys).as_text()
+    return set(re.findall(r"custom_call @\w*geqrf\w*\(.*\(tensor<([\dx]+)xf32>", text))

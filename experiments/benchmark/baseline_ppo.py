@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.drift.settings import Settings
+from experiments.agents.settings import Settings
 
 
 class ActorCritic(nn.Module):

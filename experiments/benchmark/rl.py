@@ -56,9 +56,9 @@ def ppo(name: str, updates: int, repeats: int) -> dict[str, Any]:
     """Median environment steps per second of training by lopt's PPO and by the single-file baseline, in turns."""
     import jax.numpy as jnp
 
+    from experiments.agents.env_setup import env_setup
+    from experiments.agents.settings import InnerConfig
     from experiments.benchmark import baseline_ppo
-    from experiments.drift.build import env_setup
-    from experiments.drift.settings import InnerConfig
     from lopt.objectives import Clip
     from lopt.training.compiling import jit_repeated
 

@@ -142,6 +142,13 @@ def launch(
     report_errors(run)
 
 
+def option(name: str, argv: Sequence[str]) -> str | None:
+    """The value of the last option of this name among the arguments; None if it is not given."""
+    values = [argument.removeprefix(name + "=") for argument in argv if argument.startswith(name + "=")]
+    values += [after for before, after in zip(argv, argv[1:], strict=False) if before == name]
+    return values[-1] if values else None
+
+
 def report_errors(function: Callable[[], None]) -> None:
     """Call `function`, and end the process with a one-line message on errors raised by a statement of this project.
 

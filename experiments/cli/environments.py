@@ -12,6 +12,27 @@ from lopt.types import Key, Level
 
 BRAX, GRID = "brax/", "grid/"
 
+SHORT_NAMES = {
+    "cartpole": "CartPole-v1",
+    "acrobot": "Acrobot-v1",
+    "catch": "Catch-bsuite",
+    "asterix": "Asterix-MinAtar",
+    "breakout": "Breakout-MinAtar",
+    "freeway": "Freeway-MinAtar",
+    "spaceinvaders": "SpaceInvaders-MinAtar",
+}
+"""Short names of environments, where an environment is one of several kinds of tasks."""
+
+
+def is_environment(name: str) -> bool:
+    """Whether a name is that of an environment, or a short name of one."""
+    return name in SHORT_NAMES or name.startswith((BRAX, GRID)) or name in gymnax_names()
+
+
+def full_name(name: str) -> str:
+    """The name of an environment for a short name; other names are returned unchanged."""
+    return SHORT_NAMES.get(name, name)
+
 
 def environment(name: str) -> tuple[Any, Callable[[Key], Level], int]:
     """An environment, the distribution of its levels, and the bound on the length of an episode (steps).

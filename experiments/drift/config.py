@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
+from experiments.agents.settings import InnerConfig
 from experiments.cli.command_line import Run, choose
 from experiments.cli.evolution import PAIRS, ESConfig
 from experiments.drift.build import DriftConfig
-from experiments.drift.settings import InnerConfig
 from lopt.training import RunConfig, check_sizes
 from lopt.training.checks import at_least, multiple, positive
 

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.names import unknown_name
+from experiments.agents.env_setup import EnvSetup, env_setup
 from experiments.cli.command_line import check_contract, is_import_path
 from experiments.cli.environments import reference
 from experiments.cli.study import StudyRun, run_study
-from experiments.drift.build import DRIFTS, EnvSetup, env_setup, make_drift
+from experiments.drift.build import DRIFTS, make_drift
 from experiments.drift.config import PPOConfig
 from lopt.agents import PPOLifetime
 from lopt.evaluation import bootstrap, curves, mean, table, write_report, write_results

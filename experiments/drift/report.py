@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.drift.agents import MetaTestResult
-from experiments.drift.build import EnvSetup
+from experiments.agents.env_setup import EnvSetup
+from experiments.agents.meta_test import MetaTestResult
 from lopt.evaluation import bootstrap, curves, image, mean, paired_difference, table, write_report, write_results
 from lopt.training import NONFINITE, RunFolder
 

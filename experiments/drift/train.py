@@ -1,5 +1,6 @@
 """Meta-training of drifts: the run of `experiments.lpo`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,11 +9,12 @@ import jax
 import numpy as np
 import optax
 
+from experiments.agents.env_setup import EnvSetup, env_setup
+from experiments.agents.meta_test import MetaTestResult, draw, meta_tester
 from experiments.cli.command_line import check_contract, is_import_path
 from experiments.cli.evolution import evolution, persistent_evolution
 from experiments.cli.study import StudyRun, export_rule, meta_train, run_study
-from experiments.drift import agents
-from experiments.drift.build import DRIFTS, EnvSetup, env_setup
+from experiments.drift.build import DRIFTS
 from experiments.drift.config import DriftStudyConfig
 from experiments.drift.report import learning_curves, title, write
 from lopt.agents import FinalReturn, LifetimeReturn, MultiEnvLifetime
@@ -127,7 +129,7 @@ def meta_test(
         results = {
             name: compare(config, setup, study.drift, theta, initial_theta) for name, setup in env_setups.items()
         }
-        agents.draw(results, env_setups, folder.file("agents.png"))
+        draw(results, env_setups, folder.file("agents.png"))
         for setup in study.env_setups:
             results[setup.name] |= with_frozen_progress(config, setup, study.drift, theta)
     write(config, folder, results, env_setups)
@@ -135,34 +137,40 @@ def meta_test(
 
 def compare(
     config: DriftStudyConfig, env_setup: EnvSetup, drift: Drift, theta: Theta, initial_theta: Theta
-) -> dict[str, agents.MetaTestResult]:
+) -> dict[str, MetaTestResult]:
     """Meta-test the drift with `theta` and with `initial_theta`, and the drifts without meta-parameters.
 
     All agents of a seed have the same key.
     """
     keys = agent_keys(config)
-    meta_test = agents.meta_tester(env_setup, drift, config.eval.episodes)
+    meta_test = tester(config, env_setup, drift)
     results = {"learned drift": meta_test(keys, theta), "untrained drift": meta_test(keys, initial_theta)}
     for name, baseline in DRIFTS.items():
-        results[name.upper()] = agents.meta_tester(env_setup, baseline, config.eval.episodes)(keys, ())
+        results[name.upper()] = tester(config, env_setup, baseline)(keys, ())
     return results
 
 
 def with_frozen_progress(
     config: DriftStudyConfig, env_setup: EnvSetup, drift: Drift, theta: Theta
-) -> dict[str, agents.MetaTestResult]:
+) -> dict[str, MetaTestResult]:
     """Meta-test LPO with its time inputs frozen at some n / N (an ablation); empty without time inputs.
 
     The agents have the keys of `compare`.
     """
-    results: dict[str, agents.MetaTestResult] = {}
+    results: dict[str, MetaTestResult] = {}
     if not isinstance(drift, LPO) or isinstance(drift.conditioning, NoTime):
         return results
     for fraction in drift_plots.FRACTIONS:
         frozen = replace(drift, conditioning=FrozenProgress(drift.conditioning, fraction))
-        meta_test = agents.meta_tester(env_setup, frozen, config.eval.episodes)
+        meta_test = tester(config, env_setup, frozen)
         results[f"learned drift, frozen n/N = {fraction:g}"] = meta_test(agent_keys(config), theta)
     return results
+
+
+def tester(config: DriftStudyConfig, env_setup: EnvSetup, drift: Drift) -> Callable[[Key, Theta], MetaTestResult]:
+    """Meta-testing of a drift in an environment, see `meta_tester`."""
+    lifetime = env_setup.lifetime(drift, config.eval.episodes)
+    return meta_tester(env_setup, lifetime, env_setup.evaluator(lifetime, config.eval.episodes))
 
 
 def agent_keys(config: DriftStudyConfig) -> Key:
@@ -174,7 +182,7 @@ class Validation:
     """Hook that trains agents of at most eight fixed seeds under the current drift."""
 
     def __init__(self, config: DriftStudyConfig, study: Study):
-        self.meta_tests = [agents.meta_tester(setup, study.drift, config.eval.episodes) for setup in study.env_setups]
+        self.meta_tests = [tester(config, setup, study.drift) for setup in study.env_setups]
         self.keys = jax.random.split(jax.random.key(1), min(8, config.eval.seeds))
         self.names = [setup.name for setup in study.env_setups]
 

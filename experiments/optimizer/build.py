@@ -10,7 +10,7 @@ from envs import LogUniform
 from experiments.cli.command_line import check_contract, choose, instantiate
 from experiments.cli.evolution import SHAPINGS, ESConfig, evolution
 from experiments.cli.tasks import make_task
-from experiments.optimizer.config import BASELINES, RULES, SIZED, StudyConfig
+from experiments.optimizer.config import BASELINES, RULES, SIZED, RuleConfig, StudyConfig
 from lopt.curriculum import AlgorithmicRegret, DomainRandomisation, Replay, Uniform
 from lopt.meta import ES, PES, MetaGradient, MetaLearner
 from lopt.optimizers import FromOptax
@@ -37,7 +37,7 @@ class Study:
 def build(config: StudyConfig) -> Study:
     """The study of a configuration."""
     training, meta = config.training, config.meta
-    rule = _rule(config)
+    rule = make_rule(config.rule)
     task = make_task(training.task)
     if training.rescale > 1:
         task = Rescaled(task=task, smallest=1 / training.rescale, largest=training.rescale)
@@ -60,12 +60,12 @@ def build(config: StudyConfig) -> Study:
     return Study(rule, lifetime, learner)
 
 
-def _rule(config: StudyConfig) -> LearnedOptimizer:
+def make_rule(config: RuleConfig) -> LearnedOptimizer:
     """A learned optimizer of lopt with its options, or that of an import path: an object, or a class to be called."""
-    name = config.rule.name
+    name = config.name
     found: Any = choose("rule", name, RULES, extensible=True)
     if name in SIZED:
-        return found(step_size=config.rule.step_size, exponent=config.rule.exponent)
+        return found(step_size=config.step_size, exponent=config.exponent)
     return found() if name in RULES else instantiate(found)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import optax
 
+from envs.names import unknown_name
 from experiments.cli.command_line import Run, choose
+from experiments.cli.environments import SHORT_NAMES
 from experiments.cli.evolution import SHAPINGS, strategies
 from experiments.cli.tasks import TASKS
 from lopt import lion, optimizers
@@ -44,7 +46,9 @@ class TrainingConfig:
 
     task: str = "digits"
     """Task of meta-training: digits, digits_deep, digits_conv, digits_autoencoder, breast_cancer, wine, iris, diabetes,
-    text_gru, text_transformer, quadratic or rosenbrock; or an import path, for example mypackage.my_task."""
+    text_gru, text_transformer, quadratic or rosenbrock; or an import path, for example mypackage.my_task. With an RL
+    environment (cartpole, acrobot, catch, breakout, a gymnax name, brax/<task> or grid/<level distribution>), PPO is
+    trained by OPEN, and the options are others: see --training.task cartpole --help."""
     num_updates: int = 100
     """Number of inner updates in a lifetime."""
     shortest: int | None = None
@@ -165,6 +169,8 @@ class StudyConfig:
         if self.meta.estimator not in ESTIMATORS:  # evosax takes a second to import
             choose("estimator", self.meta.estimator, dict.fromkeys((*ESTIMATORS, *strategies())))
         choose("shaping", self.meta.shaping, SHAPINGS)
+        if self.training.task not in TASKS and "." not in self.training.task:
+            raise unknown_name("task", self.training.task, [*TASKS, *SHORT_NAMES])
         for name in (self.training.task, *self.eval.tasks):
             choose("task", name, TASKS, extensible=True)
         if self.training.loss_power < 0:

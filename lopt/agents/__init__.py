@@ -6,6 +6,7 @@ from lopt.agents.defaults import default_lifetime, default_trainable, longest_ep
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator, episode_returns, train_learner
 from lopt.agents.fitness import FinalReturn, LifetimeReturn, MultiEnvLifetime
 from lopt.agents.imitation import Demonstrations, Imitation, ValueCode, demonstrations
+from lopt.agents.learned_optimizer import LearnedOptimizerLifetime
 from lopt.agents.lifetime import LearnerState, RLLifetime
 from lopt.agents.ppo_lifetime import PPOLifetime, PPOState, linear_annealing, no_annealing
 from lopt.agents.rollout import EnvBatch, MinibatchEpochs, reset, rollout
@@ -21,6 +22,7 @@ __all__ = [
     "EnvBatch",
     "FinalReturn",
     "Imitation",
+    "LearnedOptimizerLifetime",
     "LearnerState",
     "LifetimeReturn",
     "MeanReturn",

@@ -1,7 +1,8 @@
 """An actor-critic agent: a policy and a prediction network trained by one optimizer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 import flax.linen as nn
@@ -11,9 +12,9 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float
 
-from lopt import tree
+from lopt import nets, tree
 from lopt.agents.statistics import NormaliseObservations
-from lopt.optimizers import differentiable
+from lopt.optimizers import differentiable, layer_positions
 from lopt.types import AgentOutput, Key, Metrics, Params, Policy, PyTree
 
 
@@ -35,7 +36,10 @@ class ActorCriticState(struct.PyTreeNode):
 class ActorCritic:
     """A policy network and a prediction network with one optimizer.
 
-    Clipping by the optimizer applies to the gradient norm of both networks together, as in PPO.
+    Clipping by the optimizer applies to the gradient norm of both networks together, as in PPO. An optimizer that takes
+    extra arguments gets those of `LearnedOptimizer`: `value`, `dormancy`, `layer_position` with the two networks
+    numbered apart, `explore` (1 for the policy's parameters, 0 for the prediction's), and what the caller of `update`
+    adds.
 
     Attributes:
         policy: network with logits `[A]`, or a `Gaussian` (`lopt.nets.GaussianPolicy`), as output.
@@ -75,12 +79,20 @@ class ActorCritic:
 
     def outputs(self, params: Params, obs: PyTree) -> AgentOutput:
         """Policy `[T, B, ...]` and prediction `[T, B, M]` at normalised observations `[T, B, ...]`."""
+        return self.outputs_and_activity(params, obs)[0]
+
+    def outputs_and_activity(self, params: Params, obs: PyTree) -> tuple[AgentOutput, PyTree]:
+        """`outputs`, and by network the mean activity of its neurons over the observations (`lopt.nets.dormancy`)."""
 
         def one(obs):
-            policy = self.policy.apply({"params": params["policy"]}, obs)
-            return AgentOutput(policy=policy, prediction=self.predict(params, obs))
+            policy, activity = nets.apply_with_activity(self.policy, params["policy"], obs)
+            if self.prediction is None:
+                return AgentOutput(policy=policy, prediction=jnp.zeros((0,))), {"policy": activity}
+            prediction, of_prediction = nets.apply_with_activity(self.prediction, params["prediction"], obs)
+            return AgentOutput(policy=policy, prediction=prediction), {"policy": activity, "prediction": of_prediction}
 
-        return vmap_flat(one)(obs)
+        out, activity = vmap_flat(one)(obs)
+        return out, jax.tree.map(lambda a: a.mean((0, 1)), activity)
 
     def update(
         self,
@@ -88,6 +100,7 @@ class ActorCritic:
         obs: PyTree,
         loss: Callable[[AgentOutput], tuple[Float[Array, ""], Metrics]],
         factor: Float[Array, ""],
+        extra_args: Mapping[str, Any] = MappingProxyType({}),
     ) -> tuple[ActorCriticState, Metrics]:
         """One optimizer step on `loss`, differentiated in the parameters of both networks.
 
@@ -96,16 +109,26 @@ class ActorCritic:
             obs: normalised observations `[T, B, ...]`.
             loss: function from the outputs at `obs` to a scalar and metrics.
             factor: multiplies the optimizer's update (annealing).
+            extra_args: further arguments of the optimizer's update: `progress`, `batch_fraction`, `key`.
 
         Returns:
             The new state, and the metrics of `loss` with its value as "loss".
         """
 
         def of_params(params):
-            return loss(self.outputs(params, obs))
+            out, activity = self.outputs_and_activity(params, obs)
+            value, metrics = loss(out)
+            return value, (metrics, activity)
 
-        (value, metrics), grads = jax.value_and_grad(of_params, has_aux=True)(state.params)
-        updates, opt_state = differentiable(self.optimizer).update(grads, state.opt_state, state.params)
+        (value, (metrics, activity)), grads = jax.value_and_grad(of_params, has_aux=True)(state.params)
+        extra = {
+            "value": value,
+            "dormancy": {name: nets.dormancy(activity[name], params) for name, params in state.params.items()},
+            "layer_position": {name: layer_positions(params) for name, params in state.params.items()},
+            "explore": {name: float(name == "policy") for name in state.params},
+        }
+        step = differentiable(self.optimizer).update
+        updates, opt_state = step(grads, state.opt_state, state.params, **extra, **extra_args)
         params = optax.apply_updates(state.params, jax.tree.map(lambda u: factor * u, updates))
         return state.replace(params=params, opt_state=opt_state), {"loss": value, **metrics}
 

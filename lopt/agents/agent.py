@@ -1,7 +1,8 @@
 """An agent with a policy and a prediction, and a value baseline, of trainable modules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -57,6 +58,7 @@ class Agent:
         loss: Callable[[AgentOutput], tuple[Float[Array, ""], Metrics]],
         active: Bool[Array, ""],
         rates: Any = (),
+        extra_args: Mapping[str, Any] = MappingProxyType({}),
     ) -> tuple[AgentState, Float[Array, ""], Metrics]:
         """One optimizer step of each module on `loss`, a function of the agent's outputs.
 
@@ -66,16 +68,22 @@ class Agent:
             loss: function from the outputs at `obs` to a scalar and metrics.
             active: whether the lifetime is not over; else the state is returned unchanged.
             rates: the level's factors on the two learning rates (`Rates`), `()` for none.
+            extra_args: further arguments of the optimizers' updates: `progress` and `key`. `value` and `explore` (1 for
+                the policy, 0 for the prediction) are added, and each module has a key of its own.
 
         Returns:
             The new state, and the value and metrics of `loss` before the step.
         """
         (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(self.outputs(state, obs))
         factors = (rates.policy, rates.prediction) if isinstance(rates, Rates) else (1.0, 1.0)
-        policy = self.policy.update(state.policy, obs, grads.policy, active, factors[0])
+        extra = [{**extra_args, "value": value, "explore": explore} for explore in (1.0, 0.0)]
+        if "key" in extra_args:
+            for arguments, key in zip(extra, jax.random.split(extra_args["key"]), strict=True):
+                arguments["key"] = key
+        policy = self.policy.update(state.policy, obs, grads.policy, active, factors[0], extra[0])
         prediction = state.prediction
         if self.prediction is not None:
-            prediction = self.prediction.update(prediction, obs, grads.prediction, active, factors[1])
+            prediction = self.prediction.update(prediction, obs, grads.prediction, active, factors[1], extra[1])
         return AgentState(policy=policy, prediction=prediction), value, metrics
 
 

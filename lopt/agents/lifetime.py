@@ -58,6 +58,10 @@ class RLLifetime:
     It serves learned (LPG) and hand-designed (A2C) objectives alike. The meta-loss is the policy-gradient loss on a
     fresh rollout, with advantages of the value baseline; it is differentiable in theta.
 
+    The optimizers of the policy and of the prediction may take the extra arguments of `LearnedOptimizer`: they get
+    `value`, `progress`, `key`, `dormancy`, and `explore` for the policy alone. `LearnedOptimizerLifetime` makes a
+    learned optimizer's meta-parameters the theta of this lifetime.
+
     Attributes:
         env: the environment; levels are its parameters.
         objective: the objective.
@@ -142,8 +146,10 @@ class RLLifetime:
         `RolloutScores`, or `ValueScores` with a baseline.
         """
         active = level.active(state.age)
+        # the keys of a rollout's steps are numbered from 0; this number is none of theirs
+        key_optimizer = jax.random.fold_in(key, 2**32 - 1)
         env_batch, traj = self.rollout(key, level, state)
-        agent, metrics, aux_loss = self._update(theta, level, state, traj, active)
+        agent, metrics, aux_loss = self._update(key_optimizer, theta, level, state, traj, active)
         running_return, sums = returns.running_returns(traj.reward, traj.last, state.running_return)
         reward, best_return = traj.reward.mean(), jnp.where(traj.last, sums, -jnp.inf).max()
         metrics |= {"reward": reward, "best_return": best_return}
@@ -202,9 +208,12 @@ class RLLifetime:
         return loss, after, {"meta_value_loss": estimates.loss}
 
     def _update(
-        self, theta: Theta, level: Level, state: LearnerState, traj: Trajectory, active: Bool[Array, ""]
+        self, key: Key, theta: Theta, level: Level, state: LearnerState, traj: Trajectory, active: Bool[Array, ""]
     ) -> tuple[AgentState, Metrics, Float[Array, ""]]:
-        """The agent after one update, metrics with its entropies on the rollout, and the auxiliary loss."""
+        """The agent after one update, metrics with its entropies on the rollout, and the auxiliary loss.
+
+        `key` is for the optimizers.
+        """
         progress = Progress(step=state.age, num_updates=level.num_updates)
         out, out_next = self.agent.outputs(state.agent, traj.obs), self.agent.outputs(state.agent, traj.next_obs)
         targets = self.objective.targets(theta, traj, out, out_next, progress)
@@ -212,7 +221,8 @@ class RLLifetime:
         def loss(out):
             return self.objective.loss(theta, out, traj, targets, progress)
 
-        agent, value, metrics = self.agent.update(state.agent, traj.obs, loss, active, level.rates)
+        extra_args = {"progress": progress, "key": key}
+        agent, value, metrics = self.agent.update(state.agent, traj.obs, loss, active, level.rates, extra_args)
         out = self.agent.outputs(agent, traj.obs)
         metrics |= {
             "loss": value,

@@ -74,6 +74,10 @@ class PPOLifetime:
     The meta-loss is minus the return of fresh episodes, for evolution strategies; it has no gradient in theta. `step`
     is differentiable in theta through the updates, with the rollout and the agent's outputs on it held constant.
 
+    The optimizer may take the extra arguments of `LearnedOptimizer`. It gets all of them: those of `ActorCritic`,
+    `progress` before this update, `batch_fraction` (`MinibatchEpochs.fraction`) and a `key` of its own for every
+    minibatch. `LearnedOptimizerLifetime` makes a learned optimizer's meta-parameters the theta of this lifetime.
+
     Attributes:
         env: the environment; levels are its parameters.
         objective: the objective.
@@ -170,7 +174,7 @@ class PPOLifetime:
         "episode_return", the mean return of the episodes that ended (NaN if none did), which is biased towards short
         episodes (see `ReturnAccumulator`).
         """
-        key_rollout, key_update = jax.random.split(key)
+        key_rollout, key_update, key_optimizer = jax.random.split(key, 3)
         active = level.active(state.age)
         behaviour = jax.lax.stop_gradient(state.agent)
         env_batch, traj, policy = rollout_and_policy(
@@ -187,7 +191,8 @@ class PPOLifetime:
         reward_scaling: Any = ()
         if self.rewards:
             reward, reward_scaling = self.rewards(state.reward_scaling, traj.reward, traj.last)
-        agent, update_metrics = self._update(key_update, theta, level, state, traj.replace(reward=reward), policy)
+        keys = key_update, key_optimizer
+        agent, update_metrics = self._update(keys, theta, level, state, traj.replace(reward=reward), policy)
         tracked = state.returns.add(state.age, traj.last, sums) if self.tracked_updates else ()
         new = PPOState(
             agent=agent,
@@ -210,28 +215,37 @@ class PPOLifetime:
         return -mean_return, state, {"return": mean_return}
 
     def _update(
-        self, key: Key, theta: Theta, level: Level, state: PPOState, traj: Trajectory, policy: Policy
+        self, keys: tuple[Key, Key], theta: Theta, level: Level, state: PPOState, traj: Trajectory, policy: Policy
     ) -> tuple[ActorCriticState, Metrics]:
         """The agent after all epochs, and the metrics averaged over the minibatches.
 
-        `policy` `[T, B, ...]` is the behaviour policy of the rollout.
+        `keys` are for the order of the minibatches and for the optimizer; `policy` `[T, B, ...]` is the behaviour
+        policy of the rollout.
         """
+        key_order, key_optimizer = keys
         agent, progress = self.agent, Progress(step=state.age, num_updates=level.num_updates)
         factor = jnp.asarray(self.anneal(progress), jnp.float32)
         obs = vmap_flat(lambda o: agent.normalise(state.agent, o))(traj.obs)
         out, out_next = outputs(agent, state.agent, obs, traj, policy)
         targets = self.objective.targets(theta, traj.replace(obs=obs), out, out_next, progress)
 
-        def update(learner, minibatch):
-            traj, targets = minibatch
+        def update(carry, minibatch):
+            (learner, index), (traj, targets) = carry, minibatch
 
             def loss(out):
                 return self.objective.loss(theta, out, traj, targets, progress)
 
-            return agent.update(learner, traj.obs, loss, factor)
+            extra_args = {
+                "progress": progress,
+                "batch_fraction": self.epochs.fraction(index),
+                "key": jax.random.fold_in(key_optimizer, index),
+            }
+            learner, metrics = agent.update(learner, traj.obs, loss, factor, extra_args)
+            return (learner, index + 1), metrics
 
         moments = state.agent.obs_moments
-        learner, metrics = self.epochs(key, update, state.agent, (traj.replace(obs=obs, next_obs=()), targets))
+        initial, batch = (state.agent, jnp.zeros((), jnp.int32)), (traj.replace(obs=obs, next_obs=()), targets)
+        (learner, _), metrics = self.epochs(key_order, update, initial, batch)
         if agent.observations is not None:
             learner = learner.replace(obs_moments=agent.observations.update(moments, traj.obs))
         return learner, jax.tree.map(lambda x: x.mean(), metrics)

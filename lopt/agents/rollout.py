@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from lopt import policies
 from lopt.protocols import ContinuousEnvironment, Environment
@@ -185,6 +185,15 @@ class MinibatchEpochs:
         for name in ("num_epochs", "num_minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"MinibatchEpochs: {name} must be at least 1 (got {getattr(self, name)})")
+
+    def fraction(self, index: Int[Array, ""]) -> Float[Array, ""]:
+        """The batch fraction e / (E - 1) of an update, by its index among all of a rollout: it is in pass e of E.
+
+        It is 0 where there is one pass (see `LearnedOptimizer`, `batch_fraction`).
+
+        Paper: arXiv 2407.07082, "batch proportion" (values: the code of AlexGoldie/rl-learned-optimization).
+        """
+        return (index // self.num_minibatches) / max(self.num_epochs - 1, 1)
 
     def __call__(
         self, key: Key, step: Callable[[Any, PyTree], tuple[Any, Metrics]], state: Any, batch: PyTree

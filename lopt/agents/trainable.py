@@ -4,8 +4,9 @@ A network back-propagates that gradient to its parameters and applies an optax o
 the visited states.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
 
 import flax.linen as nn
@@ -45,7 +46,13 @@ class Trainable(Protocol):
         ...
 
     def update(
-        self, state: TrainableState, obs: Any, grads: Float[Array, "T B F"], active: Bool[Array, ""], factor: Any = 1.0
+        self,
+        state: TrainableState,
+        obs: Any,
+        grads: Float[Array, "T B F"],
+        active: Bool[Array, ""],
+        factor: Any = 1.0,
+        extra_args: Mapping[str, Any] = MappingProxyType({}),
     ) -> TrainableState:
         """One optimizer step that descends a loss.
 
@@ -55,6 +62,8 @@ class Trainable(Protocol):
             grads: gradient of the loss in the outputs at `obs`.
             active: whether to make the step; else the state is returned unchanged.
             factor: multiplies the optimizer's update.
+            extra_args: further arguments of the optimizer's update, see `LearnedOptimizer`; a module whose optimizer
+                takes none ignores them.
         """
         ...
 
@@ -97,12 +106,28 @@ class TrainableNet:
         return cast(jax.Array, self.net(self.features).apply({"params": params}, obs))
 
     def update(
-        self, state: TrainableState, obs: Any, grads: Float[Array, "T B F"], active: Bool[Array, ""], factor: Any = 1.0
+        self,
+        state: TrainableState,
+        obs: Any,
+        grads: Float[Array, "T B F"],
+        active: Bool[Array, ""],
+        factor: Any = 1.0,
+        extra_args: Mapping[str, Any] = MappingProxyType({}),
     ) -> TrainableState:
-        """One step of the optimizer on the gradient in the parameters, see `Trainable.update`."""
-        _, pull = jax.vjp(lambda params: apply_many(self, params, obs), state.params)
+        """One step of the optimizer on the gradient in the parameters, see `Trainable.update`.
+
+        The optimizer also gets the argument `dormancy` (`lopt.nets.dormancy`).
+        """
+        net = self.net(self.features)
+
+        def outputs_and_activity(params):
+            one = jax.vmap(jax.vmap(lambda o: nets.apply_with_activity(net, params, o)))
+            return one(obs)
+
+        _, pull, activity = jax.vjp(outputs_and_activity, state.params, has_aux=True)
+        dormancy = nets.dormancy(jax.tree.map(lambda a: a.mean((0, 1)), activity), state.params)
         step = differentiable(self.optimizer).update
-        updates, opt_state = step(pull(grads)[0], state.opt_state, state.params)
+        updates, opt_state = step(pull(grads)[0], state.opt_state, state.params, dormancy=dormancy, **extra_args)
         updates = jax.tree.map(lambda u: factor * u, updates)
         updated = TrainableState(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
         return tree.where(active, updated, state)
@@ -153,6 +178,7 @@ class TrainableTable:
         grads: Float[Array, "T B F"],
         active: Bool[Array, ""],
         factor: Any = 1.0,
+        extra_args: Mapping[str, Any] = MappingProxyType({}),
     ) -> TrainableState:
         """One clipped SGD step on the visited rows and the time weights, see `Trainable.update`."""
         rate = jnp.where(active, self.learning_rate * factor, 0.0)

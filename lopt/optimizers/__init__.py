@@ -23,6 +23,7 @@ from lopt.optimizers.kernels import (
     TopK,
     polar,
 )
+from lopt.optimizers.layers import layer_positions
 from lopt.optimizers.learnable import FromOptax, LearnableAdam, LearnableSGD
 from lopt.optimizers.lion import cautious, kkt_gap, lion, lion_k, muon, scale_by_lion, scale_by_lion_k
 from lopt.optimizers.lstm_rule import LSTMRule
@@ -58,6 +59,7 @@ __all__ = [
     "cautious",
     "differentiable",
     "kkt_gap",
+    "layer_positions",
     "lion",
     "lion_k",
     "muon",

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from lopt.optimizers import features
 from lopt.optimizers.arguments import check_number
+from lopt.optimizers.layers import layer_positions
 from lopt.optimizers.per_parameter import apply_to_all, bounded_step, check_theta, transformation
 from lopt.types import Key, Params, Progress, PyTree, Theta
 
@@ -48,13 +49,13 @@ class OpenRule:
     network's outputs per parameter and noise ~ N(0, 1).
 
     The network has 19 inputs. Divided by their root mean square over the tensor: the parameter, and sign and log|.| of
-    the gradient and of momenta at `features.DECAYS`. Not divided: the training progress, the tensor's position among
-    all tensors (0 to 1), the fraction of the epoch that is over, and the dormancy of the neuron.
+    the gradient and of momenta at `features.DECAYS`. Not divided: the training progress, the position of the tensor's
+    layer in its network (0 to 1, alike for kernel and bias), the batch fraction, and the dormancy of the neuron.
 
     Keyword arguments of `update` (see `LearnedOptimizer`) and what their absence means: without `progress`, training
     lasts `horizon` updates; `batch_fraction` is 0; `dormancy` is 1, that of a neuron as active as its layer; without
-    `explore` there is no noise. The authors clip gradients to the norm 0.5 first: put `optax.clip_by_global_norm` in
-    front.
+    `layer_position` all parameters are those of one network (`layer_positions`); without `explore` there is no noise.
+    The authors clip gradients to the norm 0.5 first: put `optax.clip_by_global_norm` in front.
 
     Attributes:
         recurrent: width of the GRU.
@@ -68,7 +69,8 @@ class OpenRule:
             `key`.
 
     Paper: arXiv 2407.07082, section 5 and appendix. Differs: their meta-training starts at theta = 0; here `init` is
-        Flax's (evolution can start at zero here, too).
+        Flax's (evolution can start at zero here, too). Their progress is n / (N - 1) in
+        update n of N, here n / N.
     """
 
     recurrent: int = 8
@@ -124,8 +126,9 @@ class OpenRule:
         progress: Progress | None = extra.get("progress")
         fraction = progress.fraction if progress is not None else jnp.minimum(count / self.horizon, 1.0)
         batch = jnp.asarray(extra.get("batch_fraction", 0.0))
-        number = len(jax.tree.leaves(params))
-        positions = jax.tree.unflatten(jax.tree.structure(params), [i / max(number - 1, 1) for i in range(number)])
+        positions = extra.get("layer_position")
+        if positions is None:
+            positions = layer_positions(params)
         dormancy = extra.get("dormancy")
         if dormancy is None:
             dormancy = jax.tree.map(lambda p: jnp.ones((1,) * p.ndim), params)

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lopt.agents import FinalReturn, LifetimeReturn, MultiEnvLifetime
+from lopt.agents import FinalReturn, LearnedOptimizerLifetime, LifetimeReturn, MultiEnvLifetime
 from lopt.objectives import A2C, LPO, PPO, TALPO, Clip, FractionAndLogNumUpdates
+from lopt.optimizers import LearnableAdam
 from lopt.protocols import Lifetime
 from lopt.types import UpdateInfo
 from tests.reference import aim, bandit, in_context, keys, pair, supervised
 from tests.reference.aim import Aim
 from tests.reference.bandit import Bandit
-from tests.reference.lifetimes import lion, lpg, ppo, ppo_on_aim, random_theta, rl_lifetime
+from tests.reference.lifetimes import by_open, lion, lpg, networks, ppo, ppo_on_aim, random_theta, rl_lifetime
 
 KEY = jax.random.key(0)
 LENGTHS = (1, 2, 100)
@@ -25,6 +26,11 @@ N, UPDATES = len(LENGTHS), 3
 def confidence(key, level, learner):
     """Evaluation of an agent that depends on all its parameters."""
     return jax.nn.softmax(learner.agent.policy.params["rows"])[:, 0].sum()
+
+
+def spread(key, level, learner):
+    """Evaluation of an agent with networks that depends on its policy."""
+    return sum(jnp.abs(x).sum() for x in jax.tree.leaves(learner.agent.policy.params))
 
 
 LIFETIMES = {
@@ -41,10 +47,24 @@ LIFETIMES = {
     "TA-LPO, continuous actions, lifetime return": lambda: LifetimeReturn(
         ppo_on_aim(PPO(drift=TALPO(hidden=4)), tracked_updates=max(LENGTHS)), scale=2.0
     ),
+    "PPO by OPEN": by_open,
+    "A2C by a learnable Adam, final return": lambda: LearnedOptimizerLifetime(
+        rule=LearnableAdam(),
+        make=lambda tx: FinalReturn(lifetime=rl_lifetime(A2C(), networks(tx)), evaluate=spread),
+    ),
     **supervised.LIFETIMES,
     "in context": in_context.lifetime,
 }
-STATE_UNCHANGED = ("LPO", "TA-LPO", "LPG, final", "LPG, lifetime return", *supervised.LIFETIMES, "in context")
+STATE_UNCHANGED = (
+    "PPO by OPEN",
+    "A2C by a learnable Adam",
+    "LPO",
+    "TA-LPO",
+    "LPG, final",
+    "LPG, lifetime return",
+    *supervised.LIFETIMES,
+    "in context",
+)
 """Lifetimes whose meta-loss returns the learner state unchanged."""
 NO_INNER_LEARNING = ("in context",)
 """Lifetimes whose updates change nothing but the age: theta acts in their meta-loss alone; updates have no metrics."""
@@ -64,6 +84,8 @@ def parts(name):
     if name == "in context":
         model = lifetime.model
         return lifetime, in_context.levels(*LENGTHS), *(jax.jit(model.init)(jax.random.key(i)) for i in (0, 1))
+    if isinstance(lifetime, LearnedOptimizerLifetime):
+        return lifetime, pair.levels(*LENGTHS), *(random_theta(lifetime.rule, seed) for seed in (0, 1))
     levels = (aim if isinstance(getattr(_inner_lifetime(lifetime), "env", None), Aim) else pair).levels(*LENGTHS)
     return lifetime, levels, *(random_theta(_inner_lifetime(lifetime).objective, seed) for seed in (0, 1))
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from experiments.agents.settings import InnerConfig, Settings
 from experiments.cli.evolution import ESConfig
 from experiments.drift.build import DriftConfig
 from experiments.drift.config import DriftStudyConfig, PPOConfig
-from experiments.drift.settings import InnerConfig, Settings
 from experiments.grid.config import StudyConfig as GridConfig
 from experiments.incontext.gpicl.config import StudyConfig as GPICLConfig
 from experiments.incontext.mesa.config import MesaConfig

@@ -6,13 +6,13 @@ import json
 import jax
 import pytest
 
+from experiments.agents.settings import PUBLISHED, InnerConfig
 from experiments.cli.environments import environment
 from experiments.cli.evolution import ESConfig
 from experiments.drift.build import DriftConfig
 from experiments.drift.config import PRESETS, DriftStudyConfig, EvalConfig, MetaConfig, PPOConfig
 from experiments.drift.ppo import drifts
 from experiments.drift.ppo import main as train_agents
-from experiments.drift.settings import PUBLISHED, InnerConfig
 from experiments.drift.train import build, main
 from lopt.export import load_rule
 from lopt.objectives import FractionAndLogNumUpdates

@@ -10,6 +10,7 @@ import pytest
 from experiments.drift.config import DriftStudyConfig, PPOConfig
 from experiments.grid.config import StudyConfig as GridConfig
 from experiments.optimizer.config import StudyConfig as OptimizerConfig
+from experiments.optimizer.rl import RLStudyConfig
 from experiments.seeds import SeedsConfig, load, summary
 from lopt.evaluation import Interval, write_results
 from lopt.training import RunConfig, open_folder
@@ -35,6 +36,10 @@ def drifts(x):
     }
 
 
+def agent_optimizers(x):
+    return {"returns": {"CartPole-v1": {"learned": {"final": interval(x)}}}, "tuned": {"CartPole-v1": {"rate": 0.1}}}
+
+
 def agents(x):
     return {"returns": {"ppo": [x - 1, x + 1]}, "settings": {"num_envs": 4}}
 
@@ -50,6 +55,7 @@ STUDIES = {
     "gridworld": (GridConfig, grid, "| trained rule | 2 [1, 3] | 1 3 |"),
     "drift": (DriftStudyConfig, drifts, "| CartPole-v1, PPO, final | 2 [1, 3] | 1 3 |"),
     "ppo": (PPOConfig, agents, "| ppo | 2 [1, 3] | 1 3 |"),
+    "learned_optimizer in RL": (RLStudyConfig, agent_optimizers, "| CartPole-v1, learned, final | 2 [1, 3] | 1 3 |"),
     "learned_optimizer": (OptimizerConfig, optimizers, "| digits, learned | 2 [1, 3] | 1 3 |"),
 }
 

@@ -3,10 +3,12 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from lopt.agents import (
+    LearnedOptimizerLifetime,
     MinibatchEpochs,
     NormaliseObservations,
     PPOLifetime,
@@ -19,6 +21,7 @@ from lopt.agents import (
 )
 from lopt.nets import MLP, GaussianPolicy, Tabular
 from lopt.objectives import A2C, LPG, PPO
+from lopt.optimizers import OpenRule
 from tests.reference.aim import Aim
 from tests.reference.pair import Pair
 
@@ -30,9 +33,14 @@ def table(rate=0.5, max_norm=1.0):
     return partial(TrainableTable, num_states=2, learning_rate=rate, max_norm=max_norm)
 
 
+def networks(optimizer, **options):
+    """Factory of trainable networks with one hidden layer; `options` are of `MLP`."""
+    return partial(TrainableNet, net=partial(MLP, (3,), **options), optimizer=optimizer)
+
+
 def lion():
     """Factory of trainable networks with an optimizer that needs the parameters."""
-    return partial(TrainableNet, net=partial(MLP, (3,)), optimizer=optax.lion(1e-2, weight_decay=0.1))
+    return networks(optax.lion(1e-2, weight_decay=0.1))
 
 
 def lpg(**changes):
@@ -77,6 +85,24 @@ def ppo_on_aim(objective=None, **changes):
         "rewards": ScaleRewards(gamma=0.9),
     }
     return ppo(objective, **(settings | changes))
+
+
+def ppo_networks(optimizer, **changes):
+    """`ppo` with networks of one hidden layer of tanh."""
+    net = partial(MLP, (3,), activation=jnp.tanh)
+    return ppo(policy=net, prediction=net, optimizer=optimizer, **changes)
+
+
+OPEN = OpenRule(recurrent=2, width=3, step_size=0.1, exponent=0.1)
+
+
+def by_open(**changes):
+    """`ppo_networks` with a small OPEN behind gradient clipping as the learned optimizer."""
+
+    def make(tx):
+        return ppo_networks(optax.chain(optax.clip_by_global_norm(0.5), tx), **changes)
+
+    return LearnedOptimizerLifetime(rule=OPEN, make=make)
 
 
 def a2c():

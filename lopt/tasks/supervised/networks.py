@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lopt.nets import apply_with_activity, dormancy, record_activity
 from lopt.types import Params, PyTree
 
 
 class Perceptron(nn.Module):
-    """A multi-layer perceptron on the flattened input, which records the activity of its hidden neurons.
+    """A multi-layer perceptron on the flattened input, which records the activity of its neurons.
 
     Attributes:
         hidden: widths of the hidden layers.
@@ -30,8 +30,11 @@ class Perceptron(nn.Module):
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.hidden):
             x = self.activation(nn.Dense(width, name=f"Dense_{i}")(x))
-            self.sow("activity", f"after_Dense_{i}", jnp.abs(x).mean(0))
-        return nn.Dense(self.features, name=f"Dense_{len(self.hidden)}")(x)
+            record_activity(self, f"Dense_{i}", jnp.abs(x).mean(0))
+        output = f"Dense_{len(self.hidden)}"
+        out = nn.Dense(self.features, name=output)(x)
+        record_activity(self, output, jnp.abs(out).mean(0))
+        return out
 
 
 class ConvNet(nn.Module):
@@ -50,8 +53,10 @@ class ConvNet(nn.Module):
         """The output layer's values, for example logits."""
         for i, width in enumerate(self.channels):
             x = nn.relu(nn.Conv(width, (3, 3), strides=(2, 2), name=f"Conv_{i}")(x))
-            self.sow("activity", f"after_Conv_{i}", jnp.abs(x).mean((0, 1, 2)))
-        return nn.Dense(self.features)(x.mean((1, 2)))
+            record_activity(self, f"Conv_{i}", jnp.abs(x).mean((0, 1, 2)))
+        out = nn.Dense(self.features, name="Dense_0")(x.mean((1, 2)))
+        record_activity(self, "Dense_0", jnp.abs(out).mean(0))
+        return out
 
 
 class Transformer(nn.Module):
@@ -101,26 +106,10 @@ class Recurrent(nn.Module):
 
 
 def apply_with_dormancy(net: nn.Module, params: Params, x: Any) -> tuple[Array, PyTree]:
-    """Apply a network, and compute the dormancy of its neurons.
-
-    The dormancy of a neuron is its mean absolute activation divided by the mean of that over its layer. A network
-    records it by `self.sow("activity", "after_<layer>", mean |activation|)`. A parameter has the dormancy of the neuron
-    that it feeds, along its last axis; layers without a record have dormancy one.
+    """Apply a network, and compute the dormancy of its neurons (`lopt.nets.dormancy`).
 
     Returns:
         The network's outputs, and a tree like `params` whose leaves broadcast to the parameters.
-
-    Paper: arXiv 2302.12902 (dormant neurons); an input of OPEN, arXiv 2407.07082.
     """
-    out, collections = net.apply({"params": params}, x, mutable=["activity"])
-
-    def dormancy(path: Any, leaf: Array) -> Array:
-        layer: Any = collections.get("activity", {})
-        for entry in path[:-2]:
-            layer = layer.get(entry.key, {})
-        if len(path) < 2 or f"after_{path[-2].key}" not in layer:
-            return jnp.ones((1,) * leaf.ndim)
-        (activity,) = layer[f"after_{path[-2].key}"]
-        return (activity / (activity.mean() + 1e-8)).reshape((1,) * (leaf.ndim - 1) + (-1,))
-
-    return out, jax.tree.map_with_path(dormancy, params)
+    out, activity = apply_with_activity(net, params, x)
+    return out, dormancy(activity, params)
