@@ -111,10 +111,10 @@ def test_a_baseline_is_tuned_over_rates_and_annealing_by_the_fitness():
         return test
 
     testers = {False: tester(constant), True: tester(annealed)}
-    tuned = measure.tune(config, "Adam", testers)
+    tuned = measure.tune(config, testers)
     assert tuned.anneal and tuned.at_edge and tuned.rate == pytest.approx(1.0)
     assert tuned.scores["constant"] == [1.0, 2.0, -np.inf]
-    by_final = measure.tune(change(config, training=RLTrainingConfig(fitness="final")), "Adam", testers)
+    by_final = measure.tune(change(config, training=RLTrainingConfig(fitness="final")), testers)
     assert not by_final.anneal and by_final.rate == pytest.approx(0.01)
 
 

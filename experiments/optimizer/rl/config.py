@@ -66,9 +66,9 @@ class RLEvalConfig:
     """Number of learning rates over which every baseline is tuned in every environment, evenly spaced in the logarithm;
     each with a constant rate and with one that decays linearly to zero."""
     smallest_rate: float = 3e-4
-    """Smallest learning rate of Adam's tuning grid; Lion's is a tenth of it."""
+    """Smallest learning rate of the baselines' tuning grid."""
     largest_rate: float = 0.1
-    """Largest learning rate of Adam's tuning grid; Lion's is a tenth of it."""
+    """Largest learning rate of the baselines' tuning grid."""
     tuning_seeds: int = 32
     """Number of agents by whose mean return a learning rate is chosen."""
     seeds: int = 64

@@ -45,11 +45,10 @@ def tester(setup: EnvSetup, lifetime: Lifetime, episodes: int) -> Callable[[Key,
     return meta_tester(setup, lifetime, setup.evaluator(setup.lifetime(Clip(), episodes), episodes))
 
 
-def rates(config: RLStudyConfig, name: str) -> np.ndarray:
-    """The learning rates `[rates]` over which a baseline is tuned."""
-    scale = 0.1 if name == "Lion" else 1.0
+def rates(config: RLStudyConfig) -> np.ndarray:
+    """The learning rates `[rates]` over which every baseline is tuned."""
     sizes = config.eval
-    return (scale * np.geomspace(sizes.smallest_rate, sizes.largest_rate, sizes.rates)).astype(np.float32)
+    return np.geomspace(sizes.smallest_rate, sizes.largest_rate, sizes.rates).astype(np.float32)
 
 
 def compare(
@@ -68,14 +67,14 @@ def compare(
             anneal: tester(setup, baseline(setup, name, anneal, sizes.episodes), sizes.episodes)
             for anneal in (False, True)
         }
-        tuned[name] = tune(config, name, testers)
+        tuned[name] = tune(config, testers)
         results[name] = testers[tuned[name].anneal](keys, np.float32(tuned[name].rate))
     return results, tuned
 
 
-def tune(config: RLStudyConfig, name: str, testers: dict[bool, Callable[[Key, Theta], MetaTestResult]]) -> Tuned:
+def tune(config: RLStudyConfig, testers: dict[bool, Callable[[Key, Theta], MetaTestResult]]) -> Tuned:
     """The learning rate and annealing of a baseline with the largest mean fitness over the seeds TUNING."""
-    keys, grid = agent_keys(TUNING, config.eval.tuning_seeds), rates(config, name)
+    keys, grid = agent_keys(TUNING, config.eval.tuning_seeds), rates(config)
     scores = {
         anneal: [float(fitness(config, test(keys, rate)).mean()) for rate in grid] for anneal, test in testers.items()
     }

@@ -46,7 +46,9 @@ def write(
         sections[heading] = comparison(row, tuned[name])
     draw(results, env_setups, folder.file("agents.png"))
     sections["Training curves"] = image(
-        "agents.png", "Returns of the episodes that began in each update: mean over seeds, and the middle half of them."
+        "agents.png",
+        "Returns of the episodes that began in each update: mean over seeds, and the middle half of them. An "
+        "unfinished episode counts with its rewards until the end of the lifetime, so that the curves fall at the end.",
     )
     sections["Protocol"] = protocol(config, env_setups, tuned)
     if drawn := learning_curves(folder):
@@ -73,9 +75,7 @@ def write(
             },
             "per_seed": per_seed,
             "tuned": {
-                env: {
-                    name: {"rates": rates(config, name), **dataclasses.asdict(choice)} for name, choice in row.items()
-                }
+                env: {name: {"rates": rates(config), **dataclasses.asdict(choice)} for name, choice in row.items()}
                 for env, row in tuned.items()
             },
         },
@@ -110,8 +110,8 @@ def protocol(
         "intervals over them, differences paired by seed; all optimizers had the same initial agents and the same "
         f"clipping of the gradient's norm ({s.max_norm:g}). The learned optimizer was not tuned. Each baseline was "
         f"tuned in each environment over {sizes.rates} learning rates, constant and annealed linearly to zero, by the "
-        f"{MEASURES[config.training.fitness]} over {sizes.tuning_seeds} other seeds (Adam: {sizes.smallest_rate:g} to "
-        f"{sizes.largest_rate:g}; Lion: a tenth of it). 'untrained' is the rule with its initial meta-parameters. "
+        f"{MEASURES[config.training.fitness]} over {sizes.tuning_seeds} other seeds ({sizes.smallest_rate:g} to "
+        f"{sizes.largest_rate:g}). 'untrained' is the rule with its initial meta-parameters. "
         "Intervals are of agent seeds under one trained rule; meta-training with another seed gives another rule."
     )
     at_edge = [f"{name} in {env}" for env, row in tuned.items() for name, choice in row.items() if choice.at_edge]
