@@ -23,6 +23,9 @@ def look_up(params: Params, obs: TabularObs) -> Float[Array, " features"]:
 def orthogonal(scale: float = 1.0) -> nn.initializers.Initializer:
     """The initialiser `jax.nn.initializers.orthogonal(scale)`, for networks of which many are initialised side by side.
 
+    It is a function `(key, shape, dtype)` to an array of that shape, of at least two axes, whose columns or rows over
+    the last axis are orthogonal and of length `scale`.
+
     Under `vmap` the matrices are factored one after the other. Batched QR decompositions of two tensors can block each
     other for ever on a CPU of two cores (jaxlib 0.10): each occupies one of the two threads and waits for the other.
     """

@@ -114,9 +114,12 @@ def parse(config_class: type[Config], presets: Mapping[str, Config], argv: Seque
         ValueError: an unknown preset, or a value that the configuration rejects.
         SystemExit: an option that does not parse (code 2), or `--help` (code 0).
     """
-    name, rest = _take_preset(sys.argv[1:] if argv is None else argv)
+    chosen, rest = _take("--preset", sys.argv[1:] if argv is None else argv)
     names = list(presets)
-    base = choose("preset", names[0] if name is None else name, presets)
+    name = chosen[-1] if chosen else names[0]
+    if name is None:
+        raise ValueError("--preset: a name must follow")
+    base = choose("preset", name, presets)
     about = inspect.cleandoc(config_class.__doc__ or "").split("\n\nRaises:")[0]
     description = (
         f"{about}\n\nPresets (--preset NAME, default {names[0]}): "
@@ -144,8 +147,7 @@ def launch(
 
 def option(name: str, argv: Sequence[str]) -> str | None:
     """The value of the last option of this name among the arguments; None if it is not given."""
-    values = [argument.removeprefix(name + "=") for argument in argv if argument.startswith(name + "=")]
-    values += [after for before, after in zip(argv, argv[1:], strict=False) if before == name]
+    values, _ = _take(name, argv)
     return values[-1] if values else None
 
 
@@ -175,19 +177,18 @@ def report_errors(function: Callable[[], None]) -> None:
         sys.exit(1 if isinstance(error, FloatingPointError) else 2)
 
 
-def _take_preset(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The value of the last `--preset`, and the other arguments."""
-    name, rest, words = None, [], iter(argv)
+def _take(name: str, argv: Sequence[str]) -> tuple[list[str | None], list[str]]:
+    """The values of every option of this name, None where nothing follows it, and the other arguments."""
+    values: list[str | None] = []
+    rest, words = [], iter(argv)
     for word in words:
-        if word == "--preset":
-            name = next(words, None)
-            if name is None:
-                raise ValueError("--preset: a name must follow")
-        elif word.startswith("--preset="):
-            name = word.removeprefix("--preset=")
+        if word == name:
+            values.append(next(words, None))
+        elif word.startswith(f"{name}="):
+            values.append(word.removeprefix(f"{name}="))
         else:
             rest.append(word)
-    return name, rest
+    return values, rest
 
 
 def _raised_here(error: BaseException) -> bool:

@@ -162,7 +162,7 @@ def table(config: StudyConfig, study: Study, theta: Theta, untrained: Theta) -> 
         tester, parameters, levels = methods[name]
         return np.stack([returns(tester, key, parameters, levels) for key in keys])
 
-    # one method uses little more than one core; threads overlap both the compilation and the run of several
+    # threads overlap the compilation and the run of several methods
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         table = dict(zip(methods, pool.map(measured, methods), strict=True))

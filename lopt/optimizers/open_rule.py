@@ -69,8 +69,7 @@ class OpenRule:
             `key`.
 
     Paper: arXiv 2407.07082, section 5 and appendix. Differs: their meta-training starts at theta = 0; here `init` is
-        Flax's (evolution can start at zero here, too). Their progress is n / (N - 1) in
-        update n of N, here n / N.
+        Flax's (evolution can start at zero here, too). Their progress is n / (N - 1) in update n of N, here n / N.
     """
 
     recurrent: int = 8

@@ -15,7 +15,7 @@ from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.meta import MetaLearner
 from lopt.objectives import Clip
 from lopt.optimizers import FromOptax
-from lopt.protocols import LearnedOptimizer, Lifetime
+from lopt.protocols import LearnedOptimizer
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,10 @@ def with_fitness(
 
 def learned(setup: EnvSetup, rule: LearnedOptimizer, episodes: int) -> LearnedOptimizerLifetime:
     """The lifetime of a PPO agent that is trained by the rule."""
-    return LearnedOptimizerLifetime(rule=rule, make=partial(_agent, setup, episodes, False))
+    return LearnedOptimizerLifetime(rule=rule, make=partial(setup.lifetime, Clip(), episodes, anneal=False))
 
 
 def baseline(setup: EnvSetup, name: str, anneal: bool, episodes: int) -> LearnedOptimizerLifetime:
     """The lifetime of a PPO agent that is trained by a baseline, with the learning rate as theta."""
     rule = FromOptax(partial(BASELINES[name], setup))
-    return LearnedOptimizerLifetime(rule=rule, make=partial(_agent, setup, episodes, anneal))
-
-
-def _agent(setup: EnvSetup, episodes: int, anneal: bool, optimizer: optax.GradientTransformation) -> Lifetime:
-    return setup.lifetime(Clip(), episodes, optimizer, anneal)
+    return LearnedOptimizerLifetime(rule=rule, make=partial(setup.lifetime, Clip(), episodes, anneal=anneal))
