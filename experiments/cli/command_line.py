@@ -74,7 +74,7 @@ def check_contract(name: str, init: Callable[..., Any], step: Callable[..., Any]
     """
     import jax
 
-    from lopt.export import card_of
+    from lopt.rules import card_of
 
     key = jax.random.key(0)
     if rule is not None:

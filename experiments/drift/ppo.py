@@ -19,8 +19,8 @@ from experiments.drift.build import DRIFTS, make_drift
 from experiments.drift.config import PPOConfig
 from lopt.agents import PPOLifetime
 from lopt.evaluation import bootstrap, curves, mean, table, write_report, write_results
-from lopt.export import load_rule, rebuild
 from lopt.objectives import Drift
+from lopt.rules import load_rule, rebuild
 from lopt.training import Outcome, RunFolder, jit_repeated, run, status
 from lopt.types import Key, Metrics, Theta
 

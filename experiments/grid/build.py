@@ -42,10 +42,10 @@ from lopt.agents import (
     ValueBaseline,
     longest_episode,
 )
-from lopt.export import load_rule, rebuild
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGRegulariser
 from lopt.protocols import Estimator, Lifetime, Objective
+from lopt.rules import load_rule, rebuild
 from lopt.types import Key, MetaState, Theta
 
 

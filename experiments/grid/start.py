@@ -13,8 +13,8 @@ from experiments.grid.config import StudyConfig
 from experiments.grid.names import A2C_START
 from lopt import nets
 from lopt.agents import Imitation, RLLifetime, TrainableFactory, TrainableNet, TrainableTable, demonstrations
-from lopt.export import load_rule, rebuild
 from lopt.objectives import LPG, ScheduledA2C
+from lopt.rules import load_rule, rebuild
 from lopt.training import jit_once, status
 from lopt.types import Theta
 

@@ -10,7 +10,7 @@ from experiments.search.build import CONSTANTS, EVOLUTION, evaluator, searches, 
 from experiments.search.config import StudyConfig
 from experiments.search.report import search_curves, title, write
 from lopt.evaluation import join_notes
-from lopt.export import save_program
+from lopt.rules import save_program
 from lopt.search import prune_loop
 from lopt.search.evolution import Search
 from lopt.training import Outcome, RunFolder, run_on_host, status

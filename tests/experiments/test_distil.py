@@ -21,9 +21,9 @@ from experiments.search.distil.config import (
     SearchConfig,
 )
 from experiments.search.distil.train import Restarts, main
-from lopt.export import card_of, load_program, save_program, save_rule
 from lopt.objectives import DPO, LPG, LPO, Clip
 from lopt.optimizers import LearnableAdam
+from lopt.rules import card_of, load_program, save_program, save_rule
 from lopt.search import ProgramDrift, canonical_hash, expression, parse, published, round_constants
 from lopt.training import RunConfig
 

@@ -14,8 +14,8 @@ from experiments.drift.config import PRESETS, DriftStudyConfig, EvalConfig, Meta
 from experiments.drift.ppo import drifts
 from experiments.drift.ppo import main as train_agents
 from experiments.drift.train import build, main
-from lopt.export import load_rule
 from lopt.objectives import FractionAndLogNumUpdates
+from lopt.rules import load_rule
 from lopt.training import RunConfig
 
 INNER = InnerConfig(num_envs=2, rollout_length=4, total_steps=16, epochs=1, num_minibatches=2, hidden=(3,))

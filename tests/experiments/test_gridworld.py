@@ -32,8 +32,8 @@ from experiments.grid.train import Validation, main
 from lopt import curriculum
 from lopt.agents import Imitation
 from lopt.evaluation import normalised
-from lopt.export import card_of, load_rule, rebuild, save_rule
 from lopt.objectives import Fraction, FractionAndLogNumUpdates, ScheduledA2C
+from lopt.rules import card_of, load_rule, rebuild, save_rule
 from lopt.training import RunConfig, StopRequest
 from lopt.types import Progress
 

@@ -17,7 +17,7 @@ from experiments.optimizer.config import RuleConfig, StudyConfig, TrainingConfig
 from experiments.optimizer.rl import PRESETS, RLStudyConfig, main, measure
 from experiments.optimizer.rl.build import build
 from experiments.optimizer.rl.config import RLEvalConfig, RLMetaConfig, RLTrainingConfig
-from lopt.export import load_rule
+from lopt.rules import load_rule
 from lopt.training import RunConfig
 
 INNER = InnerConfig(num_envs=2, rollout_length=4, total_steps=16, epochs=1, num_minibatches=2, hidden=(3,))

@@ -14,7 +14,7 @@ from experiments.incontext.gpicl.build import Study, build
 from experiments.incontext.gpicl.config import StudyConfig
 from experiments.incontext.gpicl.report import UNSEEN, Results, curve_positions, learning_curves, title, write
 from lopt.evaluation import SequenceTester
-from lopt.export import Card, describe
+from lopt.rules import Card, describe
 from lopt.training import Logger, Outcome, RunFolder, read_metrics, status
 from lopt.types import Key, MetaState
 

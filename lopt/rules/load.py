@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lopt.export.parts import PROGRAM, from_description, load_program, rebuild
-from lopt.export.rule import load_rule
 from lopt.incontext import Classifier
 from lopt.objectives import Drift, bind_drift
 from lopt.protocols import LearnedOptimizer, SequenceModel
+from lopt.rules.parts import PROGRAM, from_description, load_program, rebuild
+from lopt.rules.rule import load_rule
 from lopt.search import from_program
 from lopt.types import Theta
 

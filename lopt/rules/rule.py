@@ -2,7 +2,8 @@
 
 A rule is two files side by side. `<name>.npz` holds the meta-parameters as flat arrays whose keys are the tree's
 paths joined by `/`; `<name>.json` is its card: the kind of rule, the configuration that rebuilds it, its provenance,
-and the SHA-256 sum of the arrays. Reading one needs numpy alone.
+its results and limits, and two SHA-256 sums, of the arrays' file and of the card with the first of them. Reading one
+needs numpy alone.
 """
 
 import hashlib
@@ -17,7 +18,36 @@ from typing import Any
 import numpy as np
 
 FORMAT = "lopt-rule"
-VERSION = 1
+VERSION = 2
+"""Version that is written. Files of version 1 are read; their cards have no checksum of their own."""
+MAX_BYTES = 2**30
+"""Largest size of the arrays of a rule, uncompressed; a larger file is refused before it is decompressed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A measured result of a rule, or of a baseline or control beside it, with its 95 % interval.
+
+    Attributes:
+        measure: what was measured, of which method, on what, over how many seeds.
+        value: the estimate.
+        low: lower end of the interval; None where none was computed.
+        high: upper end.
+    """
+
+    measure: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        numbers = [self.value] if self.low is None and self.high is None else [self.value, self.low, self.high]
+        if not isinstance(self.measure, str) or not all(isinstance(x, (int, float)) for x in numbers):
+            raise ValueError(f"Result: expected a text, a number, and both ends of its interval or none (got {self!r})")
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None or self.high is None else f" [{self.low:.3g}, {self.high:.3g}]"
+        return f"{self.value:.3g}{interval}"
 
 
 @dataclass(frozen=True)
@@ -33,6 +63,16 @@ class Card:
         metrics: final metrics, as plain JSON data.
         lopt_version: version of lopt that wrote the file.
         notes: free text.
+        purpose: what the rule is for, in one sentence.
+        status: how far its results can be relied on, for example "preliminary".
+        trained_on: the tasks or environments of its meta-training.
+        commit: commit of the code that trained it.
+        hours: duration of its meta-training, in hours of `hardware`.
+        hardware: that hardware.
+        results: measured results, the headline first, with those of its baselines and controls.
+        limits: where it fails or is not known to work; the first says how it compares with tuned baselines.
+        agent: for an RL objective, the arguments of `lopt.agents.default_lifetime` that it was meta-trained with.
+        licence: of the file.
 
     Raises:
         ValueError: an empty kind, or values that have no JSON form.
@@ -46,8 +86,18 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)
     lopt_version: str = ""
     notes: str = ""
+    purpose: str = ""
+    status: str = ""
+    trained_on: str = ""
+    commit: str = ""
+    hours: float | None = None
+    hardware: str = ""
+    results: tuple[Result, ...] = ()
+    limits: tuple[str, ...] = ()
+    agent: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.kind:
             raise ValueError("Card: kind must name the class of the rule (got an empty string)")
         try:
@@ -85,8 +135,10 @@ def save_rule(path: str | Path, theta: Any, card: Card) -> Path:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     data = buffer.getvalue()
-    fields = {"lopt_version": _version()} | {name: value for name, value in asdict(card).items() if value != ""}
+    fields = {name: value for name, value in asdict(card).items() if value not in ("", (), {}, None)}
+    fields["lopt_version"] = card.lopt_version or _version()
     text = {"format": FORMAT, "version": VERSION, **fields, "arrays": _shapes(arrays), "sha256": _digest(data)}
+    text["card_sha256"] = _card_digest(text)
     npz.parent.mkdir(parents=True, exist_ok=True)
     _replace(npz, data)
     _replace(json_path, (json.dumps(text, indent=2, allow_nan=False) + "\n").encode())
@@ -97,40 +149,69 @@ def load_rule(path: str | Path) -> Rule:
     """Read a rule from `<path>.npz` and `<path>.json` (either name, or the name without its ending).
 
     Raises:
-        ValueError: a file is missing, is not a rule file, has a newer format version, or does not match its card.
+        ValueError: a file is missing, is not a rule file, has a newer format version, does not match its checksum, or
+            has arrays that are not finite; the message names the file.
     """
     npz, json_path = _paths(path)
     for file in (json_path, npz):
         if not file.is_file():
             raise ValueError(f"rule: {file} does not exist; a rule is a .npz and a .json side by side, copy both")
-    card = _read_card(json_path)
+    text = _read_card(json_path)
     data = npz.read_bytes()
-    if _digest(data) != card["sha256"]:
+    if _digest(data) != text["sha256"]:
         raise ValueError(f"rule: {npz} does not fit its card {json_path.name} (damaged, or of another rule); copy both")
+    arrays = _read_arrays(npz, data)
+    if _shapes(arrays) != text.get("arrays", _shapes(arrays)):
+        raise ValueError(f"rule: {npz} has other arrays than its card {json_path.name} lists; copy both")
+    if bad := [name for name, x in arrays.items() if x.dtype.kind == "f" and not np.isfinite(x).all()]:
+        raise ValueError(f"rule: {npz} has numbers that are not finite, in {', '.join(bad)}; export the rule again")
+    return Rule(_unflatten(arrays), _card(json_path, text))
+
+
+def _read_arrays(path: Path, data: bytes) -> dict[str, np.ndarray]:
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > MAX_BYTES:
+            raise ValueError(f"{size} bytes of arrays, at most {MAX_BYTES} are read")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"rule: {npz} cannot be read ({error}); export the rule again") from error
-    names = Card.__dataclass_fields__
-    return Rule(_unflatten(arrays), Card(**{name: value for name, value in card.items() if name in names}))
+            return {name: np.asarray(file[name]) for name in file.files}
+    except Exception as error:  # damaged archives raise errors of a dozen kinds, depending on the byte
+        raise ValueError(f"rule: {path} cannot be read ({error}); export the rule again") from error
 
 
 def _read_card(path: Path) -> dict[str, Any]:
+    """The text of a card as plain data, after a check of its checksum."""
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        text = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"rule: {path} is not JSON ({error}); export the rule again") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(text, dict) or text.get("format") != FORMAT:
         raise ValueError(f"rule: {path} is no rule card (expected format {FORMAT!r})")
-    if card.get("version") != VERSION:
+    version = text.get("version")
+    if version not in (1, VERSION):
         raise ValueError(
-            f"rule: {path} has version {card.get('version')}, this lopt ({_version()}) reads version {VERSION}; "
+            f"rule: {path} has version {version}, this lopt ({_version()}) reads versions 1 and {VERSION}; "
             "upgrade lopt or export the rule again"
         )
-    if not isinstance(card.get("kind"), str) or not isinstance(card.get("sha256"), str):
+    if not isinstance(text.get("kind"), str) or not isinstance(text.get("sha256"), str):
         raise ValueError(f"rule: {path} lacks its kind or its sha256; export the rule again")
-    return card
+    if version == VERSION and text.get("card_sha256") != _card_digest(text):
+        raise ValueError(f"rule: {path} does not match its checksum (damaged or edited); export the rule again")
+    return text
+
+
+def _card(path: Path, text: dict[str, Any]) -> Card:
+    """The card of a text; what other versions of lopt added is left out."""
+    fields = {name: value for name, value in text.items() if name in Card.__dataclass_fields__}
+    try:
+        for name in ("config", "metrics", "agent"):
+            fields[name] = dict(fields.get(name) or {})
+        fields["results"] = tuple(Result(**result) for result in fields.get("results", ()))
+        fields["limits"] = tuple(str(limit) for limit in fields.get("limits", ()))
+        return Card(**fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"rule: {path} is no valid card ({error}); export the rule again") from error
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:
@@ -178,6 +259,12 @@ def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, str]:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _card_digest(text: dict[str, Any]) -> str:
+    """SHA-256 of a card without its own checksum, in canonical form; the checksum of the arrays is a part of it."""
+    rest = {name: value for name, value in text.items() if name != "card_sha256"}
+    return _digest(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 import lopt
 from lopt import objectives, optimizers, search
-from lopt.export import Card, card_of, load, load_rule, rebuild, save_program, save_rule
 from lopt.nets import ReverseLSTM
+from lopt.rules import Card, card_of, load, load_rule, rebuild, save_program, save_rule
 from lopt.types import Progress
 from tests.reference.ulps import assert_ulps
 

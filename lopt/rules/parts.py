@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lopt.export.rule import Card, load_rule, save_rule
+from lopt.rules.rule import Card, load_rule, save_rule
 from lopt.search import Program, constants_of, parse, types_of
 
 PROGRAM = "lopt.search.Program"
@@ -118,7 +118,7 @@ def load_program(path: str | Path) -> Program:
     """Read a program from a rule file; the program is parsed, not executed.
 
     Example:
-        program = lopt.export.load_program("runs/search/rule")
+        program = lopt.rules.load_program("runs/search/rule")
         tx = lopt.from_program(program, optax.cosine_decay_schedule(1.0, 10_000))
 
     Raises:
