@@ -1,68 +1,119 @@
-"""Load a rule file as the object that user code needs: an optax transformation, a drift or a classifier."""
+"""Load a rule as the object that user code needs, by the name of a shipped rule or the path of a rule file."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
 
 from lopt.incontext import Classifier
-from lopt.objectives import Drift, bind_drift
-from lopt.protocols import LearnedOptimizer, SequenceModel
-from lopt.rules.parts import PROGRAM, from_description, load_program, rebuild
-from lopt.rules.rule import load_rule
+from lopt.objectives import Drift
+from lopt.optimizers import AdafactorRule
+from lopt.optimizers.per_parameter import check_theta
+from lopt.protocols import LearnedOptimizer, Objective, SequenceModel
+from lopt.rules.loaded import LoadedDrift, LoadedObjective, LoadedOptimizer
+from lopt.rules.numpy_forms import numpy_adafactor, numpy_program
+from lopt.rules.parts import CLASSIFIER, PROGRAM, from_description, program_of, rebuild
+from lopt.rules.registry import find
+from lopt.rules.rule import Rule, load_rule
 from lopt.search import from_program
 from lopt.types import Theta
 
-CLASSIFIER = "lopt.incontext.Classifier"
 
+def load(name: str | Path, *, learning_rate: ArrayLike | optax.Schedule | None = None) -> Any:
+    """The rule of that name or path with its meta-parameters, ready for code that does not depend on lopt.
 
-def load(path: str | Path) -> Any:
-    """The rule of a file with its meta-parameters bound, ready for code that does not depend on lopt.
+        tx = optax.chain(optax.clip_by_global_norm(1.0), lopt.load("adafactor-mlp-digits"))
+        tx = lopt.load("lion-search-digits", learning_rate=optax.cosine_decay_schedule(1.0, 1000))
+        loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("lpo-cartpole"))
+        loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("ta-lpo-cartpole"), progress=progress)
+        agent, returns = lopt.load("lpg-grid-a2c").train(levels, key, num_updates=50)
+        probabilities = lopt.load("gpicl-digits").predict(xs, ys, query)
 
-        tx = optax.chain(optax.clip_by_global_norm(1.0), lopt.load("runs/learned_optimizer/rule"))
-        loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("runs/lpo/rule"))
+    What is returned depends on the rule's kind (`lopt.list_rules()` has it):
 
-    A learned optimizer becomes an optax transformation. So does a searched program, with the learning rate that its
-    text has (`from_program(load_program(path), schedule)` gives it a schedule). A drift becomes a function of log r and
-    A, and of the learner's progress, which only a drift that depends on time needs (`bind_drift`):
-
-        progress = Progress(step=update, num_updates=num_updates)
-        loss = lopt.ppo_loss(log_prob, old_log_prob, advantage, lopt.load("runs/ta_lpo/rule"), progress=progress)
-
-    An in-context learner, whose card holds the sequence model and the length it was trained for, becomes a
-    `Classifier`:
-
-        probabilities = lopt.load("runs/gpicl/rule").predict(xs, ys, query)
-
-    An objective that needs an agent of lopt, such as LPG, has no such form: `rebuild(load_rule(path).card)` is the
-    objective and `load_rule(path).theta` its meta-parameters.
+        optimizer, program    `LoadedOptimizer`, an optax transformation complete with step size and sign
+        drift                 `LoadedDrift`, a function of log r, A and, if it is time-aware, the learner's `Progress`
+        objective             `LoadedObjective`, with `train`, and `rule` and `theta` for a loop of one's own
+        in-context learner    `lopt.incontext.Classifier`
 
     Args:
-        path: the rule file, with or without its ending.
+        name: the name of a shipped rule (`lopt.list_rules()`), or the path of a rule file, with or without its ending.
+            A file in the current folder that is named like a shipped rule is `./name`.
+        learning_rate: for a program, the value of its input lr, a number or a schedule; for a learned optimizer with a
+            normalised `direction`, the size of its step. By default the program's own (1), or the rule's own.
 
     Raises:
-        ValueError: a file that is missing or damaged, or a rule that can only be used through an agent.
+        ValueError: an unknown name (near matches are listed), a file that is missing or damaged (it is named), arrays
+            that do not fit the rule, or a learning rate for a rule that has none.
     """
-    rule = load_rule(path)
+    path = find(name)
+    try:
+        return _loaded(load_rule(path), learning_rate)
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"rule {path}: {error}") from error
+
+
+def _loaded(rule: Rule, learning_rate: Any) -> Any:
     if rule.card.kind == PROGRAM:
-        return from_program(load_program(path))
-    theta = jax.tree.map(jnp.asarray, rule.theta)
+        return _program(rule, learning_rate)
     if rule.card.kind == CLASSIFIER:
-        return _classifier(theta, rule.card.config)
+        _no_rate(rule, learning_rate)
+        return _classifier(rule)
     part = rebuild(rule.card)
+    if not isinstance(part, (LearnedOptimizer, Drift, Objective)):
+        raise ValueError(f"a {rule.card.kind} is no rule that can be used by itself; rebuild(card) is the object")
+    theta = _checked(rule, part.init)
     if isinstance(part, LearnedOptimizer):
-        return part.as_optax(theta)
+        return _optimizer(rule, part, theta, learning_rate)
+    _no_rate(rule, learning_rate)
     if isinstance(part, Drift):
-        return bind_drift(part, theta)
-    raise ValueError(
-        f"load: a {rule.card.kind} is used through an agent; rebuild(load_rule(path).card) is the object and "
-        "load_rule(path).theta its meta-parameters"
-    )
+        return LoadedDrift(part, theta)
+    return LoadedObjective(part, theta, rule.card.agent)
 
 
-def _classifier(theta: Theta, config: dict[str, Any]) -> Classifier:
+def _checked(rule: Rule, init: Any) -> Theta:
+    """The meta-parameters as JAX arrays, of the structure and the shapes that `init` gives."""
+    expected = jax.eval_shape(init, jax.random.key(0))
+    if isinstance(rule.theta, dict) and not rule.theta and not jax.tree.leaves(expected):
+        return expected
+    check_theta(rule.card.kind, rule.theta, expected)
+    return jax.tree.map(jnp.asarray, rule.theta)
+
+
+def _no_rate(rule: Rule, learning_rate: Any) -> None:
+    if learning_rate is not None:
+        raise ValueError(f"a {rule.card.kind} has no learning rate (got learning_rate={learning_rate!r})")
+
+
+def _program(rule: Rule, learning_rate: Any) -> LoadedOptimizer:
+    program = program_of(rule)
+    rate = 1.0 if learning_rate is None else learning_rate
+    transformation = from_program(program, rate)
+    return LoadedOptimizer(*transformation, numpy_form=partial(numpy_program, program, rate), text=program.text())
+
+
+def _optimizer(rule: Rule, part: LearnedOptimizer, theta: Theta, learning_rate: Any) -> LoadedOptimizer:
+    numpy_form = partial(numpy_adafactor, part, rule.theta) if isinstance(part, AdafactorRule) else None
+    if learning_rate is None:
+        return LoadedOptimizer(*part.as_optax(theta), numpy_form=numpy_form)
+    direction = getattr(part, "direction", None)
+    if direction is None:
+        raise ValueError(
+            f"the steps of a {rule.card.kind} have their learned size, without a learning rate "
+            f"(got learning_rate={learning_rate!r}); optax.chain(..., optax.scale(x)) or scale_by_schedule scales them"
+        )
+    return LoadedOptimizer(*optax.chain(direction(theta), optax.scale_by_learning_rate(learning_rate)))
+
+
+def _classifier(rule: Rule) -> Classifier:
+    config = rule.card.config
     model, length = from_description(config.get("model")), config.get("length")
     if isinstance(model, type) or not isinstance(model, SequenceModel) or not isinstance(length, int):
         raise ValueError(f"load: the card of an in-context learner must have its model and its length (got {config})")
-    return Classifier(model=model, theta=theta, length=length)
+    return Classifier(model=model, theta=_checked(rule, model.init), length=length)

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lopt.rules.rule import Card, load_rule, save_rule
+from lopt.rules.rule import Card, Rule, load_rule, save_rule
 from lopt.search import Program, constants_of, parse, types_of
 
 PROGRAM = "lopt.search.Program"
+CLASSIFIER = "lopt.incontext.Classifier"
 PACKAGE = "lopt."
 FORMER_KINDS = {
     "lopt.objectives.HeldTime": "lopt.objectives.FrozenProgress",
@@ -125,15 +126,28 @@ def load_program(path: str | Path) -> Program:
         ValueError: what `load_rule` raises; a rule of another kind; a text that is no program, or whose constants
             differ from the saved arrays.
     """
-    rule = load_rule(path)
+    try:
+        return program_of(load_rule(path))
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"rule {path}: {error}") from error
+
+
+def program_of(rule: Rule) -> Program:
+    """The program of a rule.
+
+    Raises:
+        ValueError: a rule of another kind; a text that is no program, or whose constants differ from the arrays.
+    """
     text = rule.card.config.get("program")
     if rule.card.kind != PROGRAM or not isinstance(text, str):
-        raise ValueError(f"rule: {path} is no program (expected kind {PROGRAM}, got {rule.card.kind})")
+        raise ValueError(f"the rule is no program (expected kind {PROGRAM}, got {rule.card.kind})")
     program = parse(text, rule.card.config.get("num_inputs", 2))
     constants = {name: float(value) for name, value in rule.theta.items()}
     if constants != constants_of(program):
         raise ValueError(
-            f"rule: the program in the card of {path} has other constants than were saved (expected {constants}, got "
+            f"the program in the card has other constants than were saved (expected {constants}, got "
             f"{constants_of(program)}); export the rule again"
         )
     return program

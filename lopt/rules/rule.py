@@ -7,6 +7,7 @@ needs numpy alone.
 """
 
 import hashlib
+import html
 import io
 import json
 import os
@@ -50,7 +51,7 @@ class Result:
         return f"{self.value:.3g}{interval}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Card:
     """Metadata of a rule file.
 
@@ -73,6 +74,9 @@ class Card:
         limits: where it fails or is not known to work; the first says how it compares with tuned baselines.
         agent: for an RL objective, the arguments of `lopt.agents.default_lifetime` that it was meta-trained with.
         licence: of the file.
+        golden: outputs of the rule on fixed inputs (`lopt.rules.probe`), by which another machine or version of lopt
+            checks that it computes the same rule.
+        checksum: SHA-256 of the card and the arrays, of a card that was read from a file.
 
     Raises:
         ValueError: an empty kind, or values that have no JSON form.
@@ -96,6 +100,8 @@ class Card:
     limits: tuple[str, ...] = ()
     agent: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
+    golden: tuple[float, ...] = ()
+    checksum: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not self.kind:
@@ -104,6 +110,23 @@ class Card:
             json.dumps(asdict(self), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"Card: config and metrics must be finite plain JSON data ({error})") from error
+
+    def __repr__(self) -> str:
+        arguments = {"configuration": json.dumps(self.config), "agents": json.dumps(self.agent) if self.agent else ""}
+        lines: dict[str, Any] = {"status": self.status, "class": self.kind, **arguments, "trained on": self.trained_on}
+        lines |= {"command": self.command, "commit": self.commit, "seed": self.seed, "meta-steps": self.meta_steps}
+        lines |= {"hours": self.hours, "hardware": self.hardware, "metrics": json.dumps(self.metrics)}
+        lines |= {"notes": self.notes, "lopt": self.lopt_version, "licence": self.licence, "SHA-256": self.checksum}
+        text = [self.purpose] if self.purpose else []
+        text += ["", "Limits:", *(f"- {limit}" for limit in self.limits)] if self.limits else []
+        text += ["", "Results, with 95 % intervals:"] if self.results else []
+        text += [f"- {result}: {result.measure}" for result in self.results]
+        width = max(map(len, lines))
+        rows = [f"{name:<{width}}  {value}" for name, value in lines.items() if value not in ("", None, "{}")]
+        return "\n".join([*text, *([""] if text else []), *rows])
+
+    def _repr_html_(self) -> str:
+        return f"<pre style='white-space: pre-wrap'>{html.escape(repr(self))}</pre>"
 
 
 @dataclass(frozen=True)
@@ -137,6 +160,7 @@ def save_rule(path: str | Path, theta: Any, card: Card) -> Path:
     data = buffer.getvalue()
     fields = {name: value for name, value in asdict(card).items() if value not in ("", (), {}, None)}
     fields["lopt_version"] = card.lopt_version or _version()
+    fields.pop("checksum", None)
     text = {"format": FORMAT, "version": VERSION, **fields, "arrays": _shapes(arrays), "sha256": _digest(data)}
     text["card_sha256"] = _card_digest(text)
     npz.parent.mkdir(parents=True, exist_ok=True)
@@ -209,6 +233,8 @@ def _card(path: Path, text: dict[str, Any]) -> Card:
             fields[name] = dict(fields.get(name) or {})
         fields["results"] = tuple(Result(**result) for result in fields.get("results", ()))
         fields["limits"] = tuple(str(limit) for limit in fields.get("limits", ()))
+        fields["golden"] = tuple(float(x) for x in fields.get("golden", ()))
+        fields["checksum"] = text.get("card_sha256", text["sha256"])
         return Card(**fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"rule: {path} is no valid card ({error}); export the rule again") from error

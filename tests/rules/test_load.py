@@ -102,11 +102,14 @@ def test_a_program_in_a_chain(tmp_path):
     np.testing.assert_array_equal(updates["w"], [-1.0, 1.0])
 
 
-def test_the_error_for_an_objective_explains_its_use(tmp_path, key):
+def test_an_objective_has_its_parts_for_a_loop_of_ones_own(tmp_path, key):
     part = PARTS["a class"]
-    save_rule(tmp_path / "rule", part.init(key), card_of(part))
-    with pytest.raises(ValueError, match="LPG is used through an agent; rebuild"):
-        load(tmp_path / "rule")
+    theta = part.init(key)
+    save_rule(tmp_path / "rule", theta, card_of(part, agent={"policy_rate": 320.0}))
+    loaded = load(tmp_path / "rule")
+    assert loaded.rule == part and loaded.agent == {"policy_rate": 320.0}
+    chex.assert_trees_all_equal(loaded.theta, theta)
+    chex.assert_trees_all_equal(loaded.init(key), theta)
 
 
 def test_theta_of_another_architecture_is_an_error(tmp_path, key):
