@@ -51,12 +51,13 @@ class RunFolder:
             self.lock.close()
 
 
-def open_folder(config: Any, command: str) -> RunFolder:
+def open_folder(config: Any, command: str, *, checkpointed: bool = True) -> RunFolder:
     """Create or reopen the folder `config.run.out`, lock it and write `config.json`.
 
     Args:
         config: the study's configuration, with a field of type `RunConfig`.
         command: the shell command that started the run.
+        checkpointed: whether a run can be resumed from its checkpoints alone; False for one that finds its own files.
 
     Raises:
         ValueError: the folder cannot be written, is in use by another process, holds a run (without
@@ -75,7 +76,7 @@ def open_folder(config: Any, command: str) -> RunFolder:
     lock = _lock(path)
     try:
         if run.resume:
-            if Checkpoints(path / "checkpoints").latest() is None:
+            if checkpointed and Checkpoints(path / "checkpoints").latest() is None:
                 raise ValueError(f"--resume: {path} has no checkpoint yet; start again without --resume")
         else:
             _make_room(path, run.overwrite, config, command)

@@ -1,0 +1,36 @@
+"""The run of an evaluation: its rows, its cells and its report."""
+
+import lopt
+from experiments.suites.candidates import candidates
+from experiments.suites.cells import run_cells
+from experiments.suites.config import EvaluateConfig
+from experiments.suites.report import write
+from lopt.training import command_line, open_folder, resume_line
+
+
+def main(config: EvaluateConfig) -> None:
+    """Compute the cells that are missing, and write the report when all are there.
+
+    Raises:
+        ValueError: rules that the suite cannot evaluate.
+        ImportError: an environment whose package is not installed.
+    """
+    suite = config.build()
+    shipped = [entry.name for entry in lopt.list_rules() if entry.kind in suite.kinds]
+    names = [*(config.rules or shipped), *(name for name in suite.required if name not in config.rules)]
+    rows = candidates(config.suite, names, suite.baselines, suite.kinds)
+    folder = open_folder(config, command_line(), checkpointed=False)
+    try:
+        cells, stopped = run_cells(suite, rows, folder, config.run.max_minutes, config.run.progress)
+        if stopped is not None:
+            done = sum(map(len, cells.values()))
+            print(
+                f"{done} of {len(rows) * len(suite.tasks)} cells are done ({stopped}); to go on:\n"
+                f"  {resume_line(folder.command)}",
+                flush=True,
+            )
+            return
+        write(config, suite, rows, folder, cells)
+        print(f"report: {folder.path / 'report.md'}")
+    finally:
+        folder.close()
