@@ -43,7 +43,7 @@ def normalise(suite: Suite, cells: Cells) -> Normalised:
 
 
 def summarise(suite: Suite, cells: Cells, normalised: Normalised) -> list[dict[str, Any]]:
-    """For each rule, and each task and all of them: estimates with 95 % intervals.
+    """For each task, and for all of them, and each rule: estimates with 95 % intervals.
 
     "mean" of the scores (of a task); "normalised", the mean of normalised scores, and "iqm", their interquartile mean,
     by the stratified bootstrap (seeds and levels are drawn, tasks are kept); "minus_reference", the mean difference of
@@ -53,14 +53,15 @@ def summarise(suite: Suite, cells: Cells, normalised: Normalised) -> list[dict[s
     reference = suite.required[-1]
     scaled = [task for task in suite.tasks if np.isfinite(normalised[reference][task]).all()]
     summary = []
-    for rule, by_task in cells.items():
-        for task in suite.tasks:
+    for task in suite.tasks:
+        for rule, by_task in cells.items():
             cell = by_task[task]
             entry: dict[str, Any] = {"rule": rule, "task": task, "mean": bootstrap(cell.scores, mean, axes=AXES)}
             if task in scaled:
                 entry |= _estimates(normalised, rule, reference, [task])
             summary.append(entry | {"seconds": cell.seconds, "tuned": cell.tuned, "reference": reference})
-        if len(scaled) > 1:
+    if len(scaled) > 1:
+        for rule, by_task in cells.items():
             entry = {"rule": rule, "task": ALL, **_estimates(normalised, rule, reference, scaled)}
             summary.append(entry | {"seconds": sum(by_task[t].seconds for t in scaled), "reference": reference})
     return summary
