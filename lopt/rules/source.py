@@ -67,8 +67,13 @@ def _program(drift: ProgramDrift) -> str:
         raise ValueError(f"source: {', '.join(unknown)} acts on all entries at once and has no text of its own")
     names = sorted("interp" if name == "interpolate" else name for name in used - {*INFIX})
     lines = [f"{name} = {DEFINITIONS.get(name, f'np.{name}')}" for name in names]
-    text = formula(drift.program, "drift")
-    return "\n".join(["import numpy as np", "", *lines, "", "", text])
+    ratio, advantage = drift.program.inputs
+    about = (
+        f'"""A drift f({ratio}, {advantage}) of mirror learning: subtract it from {ratio} {advantage} in PPO\'s policy '
+        f"objective.\n\n{ratio} is the probability ratio (not its logarithm), {advantage} the normalised advantage, "
+        f'{drift.program.rate} the progress n / N.\n"""'
+    )
+    return "\n".join([about, "", "import numpy as np", "", *lines, "", "", formula(drift.program, "drift")])
 
 
 def _network(drift: LPO, theta: Theta) -> str:
