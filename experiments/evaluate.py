@@ -1,4 +1,4 @@
-"""python -m experiments.evaluate --rules NAME [PATH ...] [--suite grid|mazes|chains|control|supervised] [--help]"""
+"""python -m experiments.evaluate --rules NAME [PATH ...] [--suite grid|control|supervised|incontext|...]"""
 
 from experiments.cli.command_line import launch
 from experiments.suites.config import PRESETS, EvaluateConfig

@@ -8,8 +8,9 @@ import numpy as np
 
 from experiments.agents.settings import InnerConfig
 from experiments.cli.command_line import Run, choose
-from experiments.suites import control, levels, supervised
+from experiments.suites import control, incontext, levels, supervised
 from experiments.suites.control import ControlSuite
+from experiments.suites.incontext import InContextSuite
 from experiments.suites.levels import LevelSuite
 from experiments.suites.suite import Suite
 from experiments.suites.supervised import SupervisedSuite
@@ -32,14 +33,15 @@ class EvaluateConfig:
     The baselines that the scale needs are always measured; without rules, all shipped rules of the suite's kinds."""
     suite: str = "grid"
     """Suite: grid, mazes or chains (objectives, tabular agents), control or brax (drifts, optimizers and objectives,
-    agents of networks), or supervised (optimizers and programs)."""
+    agents of networks), supervised (optimizers and programs) or incontext (in-context learners)."""
     tasks: tuple[str, ...] = ()
-    """Tasks of the suite, by default all of grid, CartPole and Acrobot of control, and five data sets of supervised:
-    level distributions, environments or supervised tasks by their names in the other studies."""
+    """Tasks of the suite, by default all of grid, CartPole and Acrobot of control, and five data sets of supervised and
+    incontext: level distributions, environments, tasks or data sets by their names in the other studies."""
     levels: int = 256
-    """Number of levels per task of grid, mazes and chains; other suites have one level per task."""
+    """Number of levels per task of grid, mazes and chains, and of sequences per data set of incontext; other suites
+    have one level per task."""
     seeds: int = 8
-    """Number of agents or models per rule, task and level."""
+    """Number of agents or models per rule, task and level; incontext has one."""
     num_updates: int = 50
     """Number of updates of an agent or model; control and brax have --inner.total-steps instead."""
     episodes: int = 16
@@ -115,6 +117,10 @@ def _supervised(config: EvaluateConfig) -> Suite:
     )
 
 
+def _incontext(config: EvaluateConfig) -> Suite:
+    return InContextSuite(tasks=config.tasks or incontext.DEFAULT_TASKS, num_levels=config.levels, seed=config.run.seed)
+
+
 SUITES: Mapping[str, Callable[[EvaluateConfig], Any]] = {
     "grid": _levels,
     "mazes": _levels,
@@ -122,6 +128,7 @@ SUITES: Mapping[str, Callable[[EvaluateConfig], Any]] = {
     "control": _control,
     "brax": _control,
     "supervised": _supervised,
+    "incontext": _incontext,
 }
 """Suites by name."""
 

@@ -240,6 +240,19 @@ def test_optimizers_on_supervised_tasks_and_their_tuning(tmp_path):
     np.testing.assert_allclose(suite.normalised(values["sgd"], {"adam": values["adam"]}), ratio, rtol=1e-5)
 
 
+def test_learners_in_context(tmp_path):
+    suite = config(tmp_path, suite="incontext", tasks=("wine",), levels=64).build()
+    rows = candidates("incontext", ("gpicl-digits", *suite.baselines), suite.baselines, suite.kinds)
+    values = {name: suite.scores(row, "wine").values for name, row in rows.items()}
+    assert all(x.shape == (1, 64) for x in values.values())
+    means = {name: x.mean() for name, x in values.items()}
+    # on record for 1,024 sequences at the last position: 0.91, 0.92 and 0.95
+    assert means["label_frequency"] + 0.3 < means["gpicl-digits"] < means["logistic_regression"] + 0.05
+    short = replace(rows["gpicl-digits"], value=replace(rows["gpicl-digits"].value, length=16))
+    with pytest.raises(ValueError, match="sequences of 32 examples .the rule: 32, 10, 16"):
+        suite.scores(short, "wine")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo", "a2c", "lion", "dpo", "ta-lpo-cartpole", "lpg-grid-a2c", "lion-search-digits"])
 def test_agents_in_control(tmp_path, name):
