@@ -20,6 +20,7 @@ from lopt.agents import (
 from lopt.evaluation.statistics import Axis, Interval, Sample, bootstrap, bootstrap_samples, mean, paired_difference
 from lopt.evaluation.testers import MetaTester
 from lopt.meta import TrainedRule
+from lopt.protocols import Objective
 from lopt.training import jit_repeated
 from lopt.types import Key, Level
 
@@ -107,6 +108,8 @@ def meta_test(
     """
     if not rules:
         raise ValueError("meta_test: expected at least one rule, as {'name': rule} (got none)")
+    for name, rule in rules.items():
+        _check_rule(repr(name), rule)
     key_levels, key_agents, key_random = jax.random.split(jax.random.key(20_231_002) if key is None else key, 3)
     tester = LevelTester(
         levels=levels,
@@ -202,8 +205,13 @@ def random_returns(
 
 def _parts(rule: Any) -> tuple[Any, Any]:
     """Objective and meta-parameters."""
+    _check_rule("the rule", rule)
     if isinstance(rule, TrainedRule):
         return rule.rule, rule.theta
-    if not all(member in dir(rule) for member in ("init", "targets", "loss", "prediction_size")):
-        raise ValueError(f"meta_test: expected objectives or trained rules (got {type(rule).__name__})")
     return rule, rule.init(jax.random.key(0))
+
+
+def _check_rule(name: str, rule: Any) -> None:
+    objective = rule.rule if isinstance(rule, TrainedRule) else rule
+    if isinstance(objective, type) or not isinstance(objective, Objective):
+        raise ValueError(f"meta_test: {name} must be an objective or a trained rule (got {type(rule).__name__})")

@@ -1,5 +1,6 @@
 """Load a rule as the object that user code needs, by the name of a shipped rule or the path of a rule file."""
 
+import inspect
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from lopt.agents import default_lifetime
 from lopt.incontext import Classifier
 from lopt.objectives import Drift
 from lopt.optimizers import AdafactorRule
@@ -74,6 +76,9 @@ def _loaded(rule: Rule, learning_rate: Any) -> Any:
     _no_rate(rule, learning_rate)
     if isinstance(part, Drift):
         return LoadedDrift(part, theta)
+    known = inspect.signature(default_lifetime).parameters
+    if unknown := sorted(set(rule.card.agent) - set(known)):
+        raise ValueError(f"the card's settings of agents have no {', '.join(unknown)} (there are {', '.join(known)})")
     return LoadedObjective(part, theta, rule.card.agent)
 
 

@@ -153,7 +153,9 @@ def program_of(rule: Rule) -> Program:
     return program
 
 
-def _build(kind: str, config: dict[str, Any]) -> Any:
+def _build(kind: Any, config: Any) -> Any:
+    if not isinstance(kind, str) or not isinstance(config, dict):
+        raise ValueError(f"rule: a description has the name of a class and its arguments (got {kind!r} and {config!r})")
     if kind == PROGRAM:
         return parse(str(config.get("program")), int(config.get("num_inputs", 2)))
     found = _find_class(kind)
@@ -163,7 +165,10 @@ def _build(kind: str, config: dict[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(found) if field.init}
     if unknown := sorted(set(config) - known):
         raise ValueError(f"rule: {kind} has no {', '.join(unknown)} (it has {', '.join(sorted(known))})")
-    return found(**{name: from_description(value) for name, value in config.items()})
+    try:
+        return found(**{name: from_description(value) for name, value in config.items()})
+    except (TypeError, AttributeError) as error:  # an argument that is missing, or of another type
+        raise ValueError(f"rule: {kind} cannot be built from its configuration ({error})") from error
 
 
 def _find_class(kind: str) -> type:

@@ -189,7 +189,7 @@ def load_rule(path: str | Path) -> Rule:
         raise ValueError(f"rule: {npz} has other arrays than its card {json_path.name} lists; copy both")
     if bad := [name for name, x in arrays.items() if x.dtype.kind == "f" and not np.isfinite(x).all()]:
         raise ValueError(f"rule: {npz} has numbers that are not finite, in {', '.join(bad)}; export the rule again")
-    return Rule(_unflatten(arrays), _card(json_path, text))
+    return Rule(_unflatten(npz, arrays), _card(json_path, text))
 
 
 def _read_arrays(path: Path, data: bytes) -> dict[str, np.ndarray]:
@@ -265,17 +265,19 @@ def _flatten(theta: Any, prefix: str = "") -> dict[str, np.ndarray]:
     return {prefix or "/": array}
 
 
-def _unflatten(arrays: dict[str, np.ndarray]) -> Any:
+def _unflatten(path: Path, arrays: dict[str, np.ndarray]) -> Any:
     if "/" in arrays:
         return arrays["/"]
     theta: dict[str, Any] = {}
-    for path, array in arrays.items():
-        *parents, name = path.split("/")
+    for name, array in arrays.items():
+        *parents, last = name.split("/")
         node = theta
         for parent in parents:
             node = node.setdefault(parent, {})
-        if name:
-            node[name] = array
+            if not isinstance(node, dict):
+                raise ValueError(f"rule: {path} has an array within an array, {name!r}; export the rule again")
+        if last:
+            node[last] = array
     return theta
 
 

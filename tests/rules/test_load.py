@@ -157,6 +157,9 @@ def test_cards_with_former_names_are_read(kind, config, expected):
             "no imported dataclass 'subprocess.Popen'",
         ),
         ("lopt.nets.ReverseLSTM", {"width": 3}, "ReverseLSTM has no"),
+        ("lopt.search.ProgramDrift", {}, "ProgramDrift cannot be built from its configuration .*'program'"),
+        ("lopt.objectives.LPO", {"hidden": "4"}, "LPO cannot be built from its configuration"),
+        ("lopt.objectives.LPO", {"base_drift": {"kind": 3, "config": {}}}, "the name of a class and its arguments"),
         ("lopt.search.ProgramDrift", {"program": {"kind": "lopt.search.Program", "config": {}}}, "program, line 1"),
     ],
 )

@@ -142,6 +142,7 @@ DAMAGE = {
     "edited": (lambda npz, card: edit(card, sign=False, seed=4), "rule.json does not match its checksum"),
     "no checksum": (lambda npz, card: edit(card, sign=False, card_sha256=None), "does not match its checksum"),
     "not finite": (lambda npz, card: edit_arrays(npz, card, a=np.array([1.0, np.nan])), "not finite, in a"),
+    "an array in an array": (lambda npz, card: edit_arrays(npz, card, **{"a": 1.0, "a/b": 2.0}), "within an array"),
     "other shapes": (lambda npz, card: edit(card, arrays={"a": "float64[3]"}), "other arrays than its card"),
     "no results": (lambda npz, card: edit(card, results=[{"value": 1.0}]), "no valid card"),
     "results of text": (lambda npz, card: edit(card, results=[{"measure": "x", "value": "1"}]), "no valid card"),

@@ -74,3 +74,14 @@ def test_it_stands_where_a_trained_rule_does(a2c):
     assert scores.returns["rule"].shape == (2, 2)
     learner = lopt.lpg(levels, a2c, num_lifetimes=2)
     assert learner.rule is a2c
+
+
+def test_settings_of_agents_that_there_are_not_are_errors(tmp_path):
+    save_rule(tmp_path / "rule", {}, card_of(lopt.A2C(), agent={"rate": 10.0}))
+    with pytest.raises(ValueError, match="rule: .*settings of agents have no rate .there are levels"):
+        load(tmp_path / "rule")
+
+
+def test_what_is_no_rule_is_named_before_anything_is_trained(a2c):
+    with pytest.raises(ValueError, match="'drift' must be an objective or a trained rule .got Clip"):
+        lopt.meta_test({"rule": a2c, "drift": lopt.objectives.Clip()}, short_chain())
