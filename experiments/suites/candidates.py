@@ -1,14 +1,22 @@
 """The rows of an evaluation: rules by name or path, and the baselines of a suite."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import lopt
 from envs.names import unknown_name
+from lopt.optimizers import FromOptax
+from lopt.protocols import LearnedOptimizer
 from lopt.rules import Card
 from lopt.rules.registry import find, kind_of
+
+FACTORS = (0.1, 10.0)
+"""Smallest and largest factor on a program's schedule from 1, in the place of learning rates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +41,29 @@ class Candidate:
     def checksum(self) -> str:
         """What its results depend on: the checksum of the rule file, or the name of the baseline."""
         return self.card.checksum if self.card is not None else self.name
+
+    @cached_property
+    def has_rate(self) -> bool:
+        """Whether a rule file is an optimizer or a program whose learning rate `lopt.load` can set."""
+        if self.kind not in ("optimizer", "program"):
+            return False
+        try:
+            lopt.load(self.path, learning_rate=1.0)
+        except ValueError:
+            return False
+        return True
+
+    def optimizer(self, schedule: Callable[[Any, Any], Any]) -> LearnedOptimizer:
+        """A rule file with its learning rate as theta, which decays by `schedule(rate, count)`; or without a rate."""
+        if not self.has_rate:
+            return FromOptax(lambda theta: self.value)
+        return FromOptax(lambda rate: lopt.load(self.path, learning_rate=partial(schedule, rate)))
+
+    def rates(self, grid: tuple[float, ...]) -> tuple[float, ...]:
+        """The rates that a rule file is tuned over: as many factors on a program's schedule from 1; none without."""
+        if not self.has_rate:
+            return ()
+        return tuple(np.geomspace(*FACTORS, len(grid)).tolist()) if self.kind == "program" else grid
 
 
 def candidates(

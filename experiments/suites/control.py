@@ -23,7 +23,7 @@ from lopt.objectives import A2C, DPO, Clip, Drift
 from lopt.optimizers import FromOptax
 from lopt.protocols import LearnedOptimizer, Lifetime
 from lopt.training import jit_once, jit_repeated
-from lopt.types import Key, Theta
+from lopt.types import Gaussian, Key, Theta
 
 RANDOM = "random"
 BASELINES: dict[str, Any] = {RANDOM: None, "dpo": DPO(), "a2c": A2C(), "lion": lopt.lion, "ppo": Clip()}
@@ -36,11 +36,13 @@ DEFAULT_TASKS = {
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """How the agents of a rule are trained: a lifetime whose theta is the learning rate, or one without a rate."""
+    """How the agents of a rule are trained: a lifetime whose theta is the learning rate, and the rates to choose from.
+
+    Without rates, theta is empty.
+    """
 
     lifetime: Lifetime
-    has_rate: bool
-    theta: Theta = ()
+    rates: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,8 +51,8 @@ class ControlSuite:
 
     A drift is that of a PPO agent with Adam; a learned optimizer and a program are the optimizer of a PPO agent; an
     objective trains an agent of networks with Adam, one update per rollout. Every Adam and Lion has its rate tuned for
-    its rule and environment, over the same grid, with other seeds, and decays linearly to zero. Learned optimizers have
-    no rate; a program's is a schedule from 1 to 0, and is not tuned.
+    its rule and environment, over the same grid, with other seeds, and decays linearly to zero. So has a learned
+    optimizer with a learning rate, and the factor on the schedule of a program; others are used as they are.
 
     Attributes:
         tasks: environments (`experiments.cli.environments`).
@@ -97,13 +99,25 @@ class ControlSuite:
             return Scores(self._random(key_random, setup)[:, None])
         training = self._training(candidate, setup)
         tester = _tester(setup, training.lifetime, self.num_episodes)
-        theta, tuned = training.theta, {}
-        if training.has_rate:
+        theta: Any = ()
+        tuned = {}
+        if training.rates:
             keys = jax.random.split(key_tuning, self.tuning_seeds)
-            means = [float(np.nan_to_num(tester(keys, np.float32(rate)), nan=-np.inf).mean()) for rate in self.rates]
-            theta = np.float32(self.rates[int(np.argmax(means))])
-            tuned = {"learning_rate": float(theta), "at_edge": int(np.argmax(means)) in (0, len(means) - 1)}
+            runs = [np.nan_to_num(tester(keys, np.float32(rate)), nan=-np.inf).mean() for rate in training.rates]
+            best = int(np.argmax(runs))
+            theta = np.float32(training.rates[best])
+            tuned = {"learning_rate": float(theta), "at_edge": best in (0, len(runs) - 1)}
         return Scores(tester(jax.random.split(key_agents, self.num_seeds), theta)[:, None], tuned)
+
+    def check(self, candidate: Candidate) -> None:
+        """Check that objectives have discrete actions.
+
+        Raises:
+            ValueError: an objective, or A2C, in an environment with real actions.
+        """
+        real = [name for name, setup in self._setups.items() if _action_size(setup) is not None]
+        if real and (candidate.kind == "objective" or candidate.name == "a2c"):
+            raise ValueError(f"{candidate.name} trains agents with discrete actions (those of {real[0]} are real)")
 
     def normalised(self, values: np.ndarray, required: Mapping[str, np.ndarray]) -> np.ndarray:
         """random = 0, PPO = 1, of their means on the task."""
@@ -111,36 +125,36 @@ class ControlSuite:
 
     def _training(self, candidate: Candidate, setup: EnvSetup) -> Training:
         value, s = candidate.value, setup.settings
-        if candidate.name == "lion" or candidate.kind in ("optimizer", "program"):
-            drift: Drift = Clip()
-        elif candidate.name == "a2c" or candidate.kind == "objective":
+        drift: Drift = Clip()
+        steps = s.num_updates * s.epochs * s.num_minibatches
+        if candidate.name == "a2c" or candidate.kind == "objective":
             objective, theta = (value, ()) if candidate.kind == "baseline" else (value.rule, value.theta)
             make: Any = partial(_network_agent, setup, objective)
-            rule = _annealed(setup, setup.adam)
-            return Training(LearnedOptimizerLifetime(rule=rule, make=make, objective_theta=theta), True)
+            rule = _by_rate(setup.adam, s.num_updates)
+            return Training(LearnedOptimizerLifetime(rule=rule, make=make, objective_theta=theta), self.rates)
+        if candidate.kind in ("optimizer", "program"):
+            rule, rates = candidate.optimizer(partial(_linear, steps)), candidate.rates(self.rates)
         else:
-            drift = value if candidate.kind == "baseline" else _Bound(value)
+            rule, rates = _by_rate(value if candidate.name == "lion" else setup.adam, steps), self.rates
+            if candidate.name != "lion":
+                drift = value if candidate.kind == "baseline" else _Bound(value)
         make = partial(_ppo_agent, setup, drift, self.num_episodes)
-        if candidate.kind == "optimizer":
-            return Training(make(value), False)
-        if candidate.kind == "program":
-            steps = s.num_updates * s.epochs * s.num_minibatches
-            schedule = optax.linear_schedule(1.0, 0.0, steps)
-            return Training(make(lopt.load(candidate.path, learning_rate=schedule)), False)
-        by_rate = value if candidate.name == "lion" else setup.adam
-        return Training(LearnedOptimizerLifetime(rule=_annealed(setup, by_rate, ppo=True), make=make), True)
+        return Training(LearnedOptimizerLifetime(rule=rule, make=make), rates)
 
     def _random(self, key: Key, setup: EnvSetup) -> np.ndarray:
-        """Mean returns `[seeds]` of uniform actions."""
-        if getattr(setup.env, "action_size", None) is not None:
-            raise ValueError(f"{setup.name}: the random policy of real actions is not defined here")
-        logits = jnp.zeros(setup.env.num_actions)
+        """Mean returns `[seeds]` of uniform actions; real ones are standard normal, clipped to [-1, 1]."""
+        size = _action_size(setup)
+        policy: Any = (
+            jnp.zeros(setup.env.num_actions)
+            if size is None
+            else Gaussian(mean=jnp.zeros(size), log_std=jnp.zeros(size))
+        )
 
         def one(key: Key) -> jax.Array:
             key_level, key_episodes = jax.random.split(key)
             params = setup.levels(key_level).params
             returns = episode_returns(
-                key_episodes, setup.env, params, lambda obs: logits, self.num_episodes, setup.max_steps
+                key_episodes, setup.env, params, lambda obs: policy, self.num_episodes, setup.max_steps
             )
             return returns.mean()
 
@@ -167,15 +181,19 @@ class _Bound:
         return self.loaded(log_ratio, advantage, progress)
 
 
-def _annealed(setup: EnvSetup, make: Callable[[Any], Any], ppo: bool = False) -> LearnedOptimizer:
-    """An optimizer whose theta is its learning rate, which decays linearly to zero over the lifetime."""
-    s = setup.settings
-    steps = s.num_updates * (s.epochs * s.num_minibatches if ppo else 1)
+def _linear(steps: int, rate: Any, count: Any) -> Any:
+    """A learning rate that decays linearly to zero."""
+    return rate * (1 - count / steps)
 
-    def by_rate(rate: Any) -> optax.GradientTransformation:
-        return make(lambda count: rate * (1 - count / steps))
 
-    return FromOptax(by_rate)
+def _by_rate(make: Callable[[Any], Any], steps: int) -> LearnedOptimizer:
+    """An optimizer whose theta is its learning rate, which decays linearly to zero."""
+    return FromOptax(lambda rate: make(partial(_linear, steps, rate)))
+
+
+def _action_size(setup: EnvSetup) -> int | None:
+    """The number of entries of a real action; None for discrete ones."""
+    return getattr(setup.env, "action_size", None)
 
 
 def _ppo_agent(setup: EnvSetup, drift: Drift, episodes: int, optimizer: Any) -> PPOLifetime:

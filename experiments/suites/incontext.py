@@ -62,12 +62,24 @@ class InContextSuite:
         """Baselines by name."""
         return BASELINES
 
-    def scores(self, candidate: Candidate, task: str) -> Scores:
-        """Accuracies `[1, sequences]`.
+    def check(self, candidate: Candidate) -> None:
+        """Check the widths of the model and the length of its sequences.
 
         Raises:
-            ValueError: a model of other widths or for shorter sequences than those of the suite.
+            ValueError: others than those of the suite.
         """
+        if candidate.kind == "baseline":
+            return
+        learner = candidate.value
+        widths = (learner.model.inputs, learner.model.targets, learner.length)
+        if widths[:2] != (FEATURES, SLOTS) or learner.length < LENGTH:
+            raise ValueError(
+                f"{candidate.name}: suite incontext has {FEATURES} inputs, {SLOTS} slots and sequences of {LENGTH} "
+                f"examples (the rule: {', '.join(map(str, widths))})"
+            )
+
+    def scores(self, candidate: Candidate, task: str) -> Scores:
+        """Accuracies `[1, sequences]`."""
         seed = (zlib.crc32(task.encode()) ^ self.seed) % 2**31
         distribution = _tasks(task)
         if candidate.kind == "baseline":
@@ -75,12 +87,6 @@ class InContextSuite:
             correct = candidate.value(xs, labels, SLOTS)
         else:
             learner = candidate.value
-            widths = (learner.model.inputs, learner.model.targets, learner.length)
-            if widths[:2] != (FEATURES, SLOTS) or learner.length < LENGTH:
-                raise ValueError(
-                    f"{candidate.name}: suite incontext has {FEATURES} inputs, {SLOTS} slots and sequences of {LENGTH} "
-                    f"examples (the rule: {', '.join(map(str, widths))})"
-                )
             correct = SequenceTester(distribution, learner.model)(learner.theta, seed, self.num_levels).accuracy
         return Scores(np.asarray(correct, np.float64)[:, -(LENGTH // 4) :].mean(1)[None])
 

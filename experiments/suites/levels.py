@@ -86,6 +86,9 @@ class LevelSuite:
             return Scores(tester(lifetime.objective, lifetime))
         return Scores(tester(candidate.value, candidate.value.lifetime(levels)))
 
+    def check(self, candidate: Candidate) -> None:
+        """Every objective can be evaluated."""
+
     def normalised(self, values: np.ndarray, required: Mapping[str, np.ndarray]) -> np.ndarray:
         """random = 0, A2C = 1, of their means on the task."""
         return between(values, required[RANDOM], required["a2c"])

@@ -19,6 +19,8 @@ def main(config: EvaluateConfig) -> None:
     shipped = [entry.name for entry in lopt.list_rules() if entry.kind in suite.kinds]
     names = [*(config.rules or shipped), *(name for name in suite.required if name not in config.rules)]
     rows = candidates(config.suite, names, suite.baselines, suite.kinds)
+    for candidate in rows.values():
+        suite.check(candidate)
     folder = open_folder(config, command_line(), checkpointed=False)
     try:
         cells, stopped = run_cells(suite, rows, folder, config.run.max_minutes, config.run.progress)

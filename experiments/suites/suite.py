@@ -59,6 +59,14 @@ class Suite(Protocol):
         """What a normalised score is, for tables."""
         ...
 
+    def check(self, candidate: Candidate) -> None:
+        """Check, before anything is computed, that a candidate of the right kind fits the tasks.
+
+        Raises:
+            ValueError: it does not.
+        """
+        ...
+
     def scores(self, candidate: Candidate, task: str) -> Scores:
         """Train learners from scratch and measure them."""
         ...

@@ -3,12 +3,12 @@
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import optax
 
-import lopt
 from experiments.cli.tasks import make_task
 from experiments.optimizer.config import BASELINES as OPTIMIZERS
 from experiments.suites.candidates import Candidate
@@ -25,8 +25,6 @@ BASELINES: dict[str, Callable[[Any], optax.GradientTransformation]] = {
 }
 """Baselines as functions of a learning rate or schedule."""
 DEFAULT_TASKS = ("digits", "digits_deep", "digits_autoencoder", "breast_cancer", "diabetes")
-FACTORS = (0.1, 10.0)
-"""Smallest and largest factor on a program's schedule from 1, in the place of learning rates."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,6 +83,9 @@ class SupervisedSuite:
         values = losses(np.float32(rates[best]), seed, self.num_seeds)
         return Scores(values[:, None], {"learning_rate": float(rates[best]), "at_edge": best in (0, len(rates) - 1)})
 
+    def check(self, candidate: Candidate) -> None:
+        """Every optimizer can be evaluated."""
+
     def normalised(self, values: np.ndarray, required: Mapping[str, np.ndarray]) -> np.ndarray:
         """log10 of the loss relative to that of tuned Adam with the same seed."""
         return np.log10(np.maximum(values, 1e-12)) - np.log10(np.maximum(required["adam"], 1e-12))
@@ -92,15 +93,8 @@ class SupervisedSuite:
     def _optimizer(self, candidate: Candidate) -> tuple[LearnedOptimizer, tuple[float, ...]]:
         """The optimizer, and the rates that it is tuned over; none for one without a rate."""
         if candidate.kind == "baseline":
-            return FromOptax(lambda rate: candidate.value(self._schedule(rate))), self.rates
-        number = len(self.rates)
-        grid = tuple(np.geomspace(*FACTORS, number).tolist()) if candidate.kind == "program" else self.rates
-        try:
-            lopt.load(candidate.path, learning_rate=1.0)
-        except ValueError:
-            return FromOptax(lambda theta: candidate.value), ()
-        return FromOptax(lambda rate: lopt.load(candidate.path, learning_rate=self._schedule(rate))), grid
+            return FromOptax(lambda rate: candidate.value(partial(self._schedule, rate))), self.rates
+        return candidate.optimizer(self._schedule), candidate.rates(self.rates)
 
-    def _schedule(self, rate: Any) -> Callable[[Any], Any]:
-        decay = optax.cosine_decay_schedule(1.0, self.num_updates)
-        return lambda count: rate * decay(count)
+    def _schedule(self, rate: Any, count: Any) -> Any:
+        return rate * optax.cosine_decay_schedule(1.0, self.num_updates)(count)
