@@ -62,6 +62,10 @@ def main() -> None:
     run("-m", "experiments.groove", "--out", str(out), "--max-minutes", str(MINUTES))
     written = {path.name for path in out.iterdir()}
     assert {"config.json", "metrics.jsonl", "checkpoints", "rule.npz", "report.md"} <= written, written
+    evaluated = Path("runs", "evaluate")
+    options = ("--suite", "incontext", "--tasks", "wine", "--levels", "32", "--out", str(evaluated))
+    run("-m", "experiments.evaluate", "--rules", "gpicl-digits", *options)
+    assert (evaluated / "results.json").is_file()
     wrong = subprocess.run(
         [sys.executable, "-m", "experiments.groove", "--score", "regrets"], capture_output=True, text=True
     )
