@@ -42,8 +42,9 @@ class EvaluateConfig:
     have one level per task."""
     seeds: int = 8
     """Number of agents or models per rule, task and level; incontext has one."""
-    num_updates: int = 50
-    """Number of updates of an agent or model; control and brax have --inner.total-steps instead."""
+    num_updates: int | None = None
+    """Number of updates of an agent or model, by default 50 in grid, mazes and chains and 200 in supervised; control
+    and brax have --inner.total-steps instead."""
     episodes: int = 16
     """Number of fresh episodes that measure an agent."""
     rates: int = 5
@@ -88,7 +89,7 @@ def _levels(config: EvaluateConfig) -> Suite:
         tasks=config.tasks or levels.TASKS[config.suite][1],
         num_levels=config.levels,
         num_seeds=config.seeds,
-        num_updates=config.num_updates,
+        num_updates=config.num_updates or 50,
         num_episodes=config.episodes,
         seed=config.run.seed,
     )
@@ -110,7 +111,7 @@ def _supervised(config: EvaluateConfig) -> Suite:
     return SupervisedSuite(
         tasks=config.tasks or supervised.DEFAULT_TASKS,
         num_seeds=config.seeds,
-        num_updates=config.num_updates,
+        num_updates=config.num_updates or 200,
         rates=config.grid,
         tuning_seeds=config.tuning_seeds,
         seed=config.run.seed,
@@ -132,4 +133,4 @@ SUITES: Mapping[str, Callable[[EvaluateConfig], Any]] = {
 }
 """Suites by name."""
 
-PRESETS = {"default": EvaluateConfig()}
+PRESETS = {"quick": EvaluateConfig()}
