@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -85,7 +86,7 @@ def _loaded(rule: Rule, learning_rate: Any) -> Any:
 def _checked(rule: Rule, init: Any) -> Theta:
     """The meta-parameters as JAX arrays, of the structure and the shapes that `init` gives."""
     expected = jax.eval_shape(init, jax.random.key(0))
-    if isinstance(rule.theta, dict) and not rule.theta and not jax.tree.leaves(expected):
+    if not jax.tree.leaves(expected) and not sum(np.size(x) for x in jax.tree.leaves(rule.theta)):
         return expected
     check_theta(rule.card.kind, rule.theta, expected)
     return jax.tree.map(jnp.asarray, rule.theta)

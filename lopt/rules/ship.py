@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lopt.rules.load import load
+from lopt.rules.parts import CLASSIFIER, PROGRAM, card_of, rebuild
 from lopt.rules.probe import probe
 from lopt.rules.rule import Card, load_rule, save_rule
 
@@ -33,8 +34,12 @@ def ship(source: str | Path, target: str | Path, **fields: Any) -> Path:
     if unknown := sorted(set(fields) - set(Card.__dataclass_fields__)):
         raise ValueError(f"ship: a card has no {', '.join(unknown)}")
     rule = load_rule(source)
+    own = rule.card
+    if own.kind not in (PROGRAM, CLASSIFIER):  # under the names of this version
+        described = card_of(rebuild(own))
+        own = replace(own, kind=described.kind, config=described.config)
     golden = tuple(round(float(x), 7) for x in probe(load(source)))
-    card = replace(rule.card, **{**fields, "golden": golden})
+    card = replace(own, **{**fields, "golden": golden})
     check_complete(card)
     return save_rule(target, rule.theta, card)
 

@@ -93,6 +93,13 @@ def test_a_drift_that_does_not_depend_on_time_needs_no_progress(tmp_path, key):
         chex.assert_trees_all_close(load(tmp_path / "rule")(*arrays, *extra_args), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("theta", [(), {}])
+def test_a_rule_without_meta_parameters(tmp_path, theta):
+    save_rule(tmp_path / "rule", theta, card_of(objectives.DPO()))
+    arrays = jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7)
+    chex.assert_trees_all_close(load(tmp_path / "rule")(*arrays), lopt.dpo_drift()(*arrays), rtol=1e-6)
+
+
 def test_a_program_in_a_chain(tmp_path):
     program = search.parse("def train(w, g, lr):\n    u = sign(g) * 0.5\n    u = u * lr\n    return u")
     save_program(tmp_path / "rule", program)
