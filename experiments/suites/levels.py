@@ -84,7 +84,7 @@ class LevelSuite:
         if candidate.kind == "baseline":
             lifetime = candidate.value(levels)
             return Scores(tester(lifetime.objective, lifetime))
-        return Scores(tester(candidate.value, candidate.value.lifetime(levels)))
+        return Scores(tester(candidate.value))
 
     def check(self, candidate: Candidate) -> None:
         """Every objective can be evaluated."""

@@ -97,7 +97,8 @@ def meta_test(
         num_episodes: episodes that measure an agent.
         key: of levels and agents; by default one that no other function of lopt uses. Levels are new to a rule as long
             as its training used another key.
-        lifetimes: how agents are trained, by the name of the rule; by default `lopt.agents.default_lifetime`.
+        lifetimes: how agents are trained, by the name of the rule; by default with the settings of its card for a rule
+            that `lopt.load` returned, else by `lopt.agents.default_lifetime`.
         batch_size: levels at a time.
 
     Returns:
@@ -158,13 +159,16 @@ class LevelTester:
     def __call__(self, rule: Any, lifetime: RLLifetime | None = None) -> np.ndarray:
         """Mean returns `[S, L]` of agents after training under an objective or a trained rule.
 
-        `lifetime` is how agents are trained; by default `lopt.agents.default_lifetime`.
+        `lifetime` is how agents are trained; by default the rule's own, `rule.lifetime(levels)`, of a rule that
+        `lopt.load` returned, else `lopt.agents.default_lifetime`.
 
         Raises:
             ValueError: a rule that is no objective.
         """
         objective, theta = _parts(rule)
-        lifetime = lifetime or default_lifetime(self.levels, objective)
+        if lifetime is None:
+            own = getattr(rule, "lifetime", None)
+            lifetime = default_lifetime(self.levels, objective) if own is None else own(self.levels)
         measure = MeanReturn(
             env=lifetime.env, policy=lifetime.agent.act, num_episodes=self.num_episodes, max_steps=self._max_steps
         )

@@ -132,7 +132,8 @@ class TrainedAgent:
 class LoadedObjective(TrainedRule):
     """An RL objective with its meta-parameters: `rule` and `theta` for a loop of one's own, `train` for lopt's.
 
-    It stands where a `TrainedRule` does: in `lopt.meta_test`, and as the rule that `lopt.groove` goes on from.
+    It stands where a `TrainedRule` does: in `lopt.meta_test`, and as the rule that `lopt.groove` goes on from. Both
+    then train agents with the settings of its card.
 
     Attributes:
         rule: the objective.

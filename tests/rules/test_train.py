@@ -66,14 +66,18 @@ def test_numbers_below_one_are_errors(a2c, key, name):
         a2c.train(short_chain(), key, **({"num_updates": 2} | {name: 0}))
 
 
-def test_it_stands_where_a_trained_rule_does(a2c):
-    levels = short_chain(lengths=Fixed(3), num_updates=Fixed(2))
-    scores = lopt.meta_test(
-        {"rule": a2c}, levels, num_levels=2, num_episodes=2, lifetimes={"rule": a2c.lifetime(levels)}
+def test_it_stands_where_a_trained_rule_does_and_keeps_its_settings(a2c):
+    levels = short_chain(lengths=Fixed(3), num_updates=Fixed(40))
+    sizes = {"num_levels": 2, "num_episodes": 16}
+    own, same, other = (
+        lopt.meta_test({"rule": a2c}, levels, lifetimes=lifetimes, **sizes).returns["rule"]
+        for lifetimes in (None, {"rule": a2c.lifetime(levels)}, {"rule": a2c.lifetime(levels, policy_rate=1e-6)})
     )
-    assert scores.returns["rule"].shape == (2, 2)
+    assert own.shape == (2, 2)
+    np.testing.assert_array_equal(own, same)
+    assert own.mean() > other.mean() + 0.5  # agents that do not learn
     learner = lopt.lpg(levels, a2c, num_lifetimes=2)
-    assert learner.rule is a2c
+    assert learner.rule is a2c and learner.estimator.lifetime.num_envs == SIZES["num_envs"]
 
 
 def test_settings_of_agents_that_there_are_not_are_errors(tmp_path):
