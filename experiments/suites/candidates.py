@@ -95,5 +95,7 @@ def _rule(suite: str, name: str, baselines: Mapping[str, Any]) -> Candidate:
         raise unknown_name(f"rule or baseline of suite {suite}", name, [*baselines, *shipped])
     path, card = find(name), lopt.rules.card(name)
     # the rule of a run is `runs/lpo/rule`: its folder says more
-    label = path.parent.name if path.name == "rule" else path.name
+    label = path.resolve().parent.name if path.name == "rule" else path.name
+    if label in baselines:
+        raise ValueError(f"--rules: {name} would be named like the baseline {label}; rename its folder or file")
     return Candidate(label, kind_of(card), lopt.load(name), str(path), card)

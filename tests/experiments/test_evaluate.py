@@ -202,6 +202,8 @@ def test_a_rule_of_a_run_is_named_by_its_folder(tmp_path):
     save_rule(tmp_path / "other", {}, card_of(lopt.A2C(gamma=0.9)))
     names = (str(tmp_path / "mine" / "rule"), str(tmp_path / "other.npz"), "lpg-grid-a2c")
     assert [*candidates("grid", names, {}, ("objective",))] == ["mine", "other", "lpg-grid-a2c"]
+    with pytest.raises(ValueError, match="mine/rule would be named like the baseline mine"):
+        candidates("grid", names[:1], {"mine": None}, ("objective",))
 
 
 def test_the_command_line_is_that_of_the_documentation():
