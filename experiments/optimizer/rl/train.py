@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from experiments.agents.tuning import CURVE, agent_keys
 from experiments.cli.study import StudyRun, export_rule, meta_train, run_study
 from experiments.optimizer.rl import measure
 from experiments.optimizer.rl.build import Study, build, learned
@@ -57,7 +58,7 @@ class Validation:
     def __init__(self, config: RLStudyConfig, study: Study):
         setup, episodes = study.env_setups[config.envs[0]], config.eval.episodes
         self.test = measure.tester(setup, learned(setup, study.rule, episodes), episodes)
-        self.keys = measure.agent_keys(measure.CURVE, min(8, config.eval.seeds))
+        self.keys = agent_keys(CURVE, min(8, config.eval.seeds))
 
     def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
         """Log the mean return after the last update, and that over the lifetime."""
