@@ -96,11 +96,11 @@ def build(config: DriftStudyConfig) -> Study:
     return Study(env_setups, drift, learner)
 
 
-def main(config: DriftStudyConfig) -> None:
+def main(config: DriftStudyConfig) -> Outcome:
     """Meta-train the drift, then meta-test it beside PPO and DPO."""
     study = build(config)
     test_setups = [env_setup(name, config.inner.settings(name)) for name in config.test_envs]
-    run_study(
+    return run_study(
         StudyRun(
             config=config,
             title=title(config),

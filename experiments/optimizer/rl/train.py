@@ -16,10 +16,10 @@ from lopt.training import Logger, Outcome, RunFolder, status, untrained
 from lopt.types import Key, MetaState
 
 
-def main(config: RLStudyConfig) -> None:
+def main(config: RLStudyConfig) -> Outcome:
     """Meta-train the optimizer, then compare it with tuned Adam and Lion."""
     study = build(config)
-    run_study(
+    return run_study(
         StudyRun(
             config=config,
             title=title(config),
