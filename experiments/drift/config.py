@@ -23,7 +23,8 @@ class MetaConfig:
     num_updates: int = 10
     """Number K of the agents' updates per meta-step; not used by es, whose meta-steps last a lifetime."""
     num_steps: int = 1024
-    """Number of meta-steps, also called generations (LPO: 1025; arXiv 2507.17668: 800)."""
+    """Number of meta-steps, also called generations (LPO: 1025; arXiv 2507.17668: 800). With 0 the initial drift is
+    tested, beside PPO and DPO with their tuned settings."""
     num_lifetimes: int = 16
     """Number of antithetic pairs of drifts per meta-step (LPO: 16)."""
     learning_rate: float = 1e-2
@@ -86,7 +87,7 @@ class DriftStudyConfig:
         if self.meta.estimator == "pes" and self.es.strategy != PAIRS:
             raise ValueError(f"es.strategy must be {PAIRS} with meta.estimator pes (got {self.es.strategy})")
         self.es.check(self.meta.num_lifetimes)
-        check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
+        check_sizes(self.meta.num_steps, self.meta.steps_per_chunk, smallest=0)
         multiple(self, "eval.every", of="meta.steps_per_chunk")
         at_least(1, self, "meta.num_lifetimes", "meta.num_updates")
         positive(self, "meta.learning_rate")

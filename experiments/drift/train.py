@@ -75,7 +75,7 @@ def build(config: DriftStudyConfig) -> Study:
         return combined.level(tuple(setup.levels(k) for setup, k in zip(env_setups, keys, strict=True)))
 
     meta, persistent = config.meta, config.meta.estimator == "pes"
-    rate = optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, meta.final_rate)
+    rate = optax.cosine_decay_schedule(meta.learning_rate, max(1, meta.num_steps), meta.final_rate)
     longest = max(setup.settings.num_updates for setup in env_setups)
     estimator, optimizer = (
         persistent_evolution(config.es, combined, meta.num_updates, rate)
@@ -125,11 +125,9 @@ def meta_test(
     theta = jax.device_get(outcome.state.theta)
     drift_plots.draw(study.drift, theta, folder.file("drift.png"))
     env_setups = {setup.name: setup for setup in (*study.env_setups, *test_setups)}
-    drifts = {
-        LEARNED: (study.drift, theta),
-        UNTRAINED: (study.drift, untrained(config.run, study.learner.init)),
-        **{name.upper(): (baseline, ()) for name, baseline in DRIFTS.items()},
-    }
+    drifts = {LEARNED: (study.drift, theta), **{name.upper(): (baseline, ()) for name, baseline in DRIFTS.items()}}
+    if outcome.step:
+        drifts[UNTRAINED] = (study.drift, untrained(config.run, study.learner.init))
     results, tuned = {}, {}
     for name, setup in env_setups.items():
         with status(f"tuning the agents under every drift in {name}", config.run.progress):

@@ -156,3 +156,11 @@ def test_a_run_writes_its_report_and_agents_train_under_its_rule(tmp_path):
     train_agents(change(config, run=change(config.run, max_minutes=None, resume=True)))
     results = json.loads((tmp_path / "ppo" / "results.json").read_text())
     assert set(results["returns"]) == {"ppo", "lpo"} and len(results["returns"]["lpo"]) == 2
+
+
+@pytest.mark.slow
+def test_without_meta_steps_the_initial_drift_is_tested(tmp_path):
+    run = change(TINY.run, out=str(tmp_path / "lpo"))
+    main(change(TINY, run=run, meta=change(TINY.meta, num_steps=0), drift=DriftConfig(hidden=3, base_drift="ppo")))
+    results = json.loads((tmp_path / "lpo" / "results.json").read_text())
+    assert set(results["returns"]["CartPole-v1"]) == {"learned drift", "PPO", "DPO"}
