@@ -41,24 +41,27 @@ def run_cells(
 ) -> tuple[Cells, str | None]:
     """Compute every cell that the folder does not hold yet; also returns why it stopped early, None if it did not.
 
-    A cell that was computed with another rule file of that name is computed again.
+    A cell that was computed with another rule file of that name is computed again. Under a time limit one cell at least
+    is computed.
 
     Raises:
         FloatingPointError: scores that are not finite.
     """
     cells: Cells = {name: {} for name in rows}
+    computed = 0
     pairs = [(candidate, task) for task in suite.tasks for candidate in rows.values()]
     with StopRequest(max_minutes) as stop:
         for number, (candidate, task) in enumerate(pairs, 1):
             path = folder.file(cell_file(candidate.name, task))
             cell = _read(path, candidate)
             if cell is None:
-                if stop.requested:
+                if stop.signalled or (computed and stop.requested):
                     return cells, stop.reason
                 with status(f"{number} of {len(pairs)}: {candidate.name} on {task}", progress):
                     cell = _compute(suite, candidate, task)
                 record = {"rule": candidate.name, "task": task, "checksum": candidate.checksum}
                 write_json(path, json_data(record | vars(cell)))
+                computed += 1
             cells[candidate.name][task] = cell
     return cells, None
 

@@ -5,10 +5,10 @@ from experiments.suites.candidates import candidates
 from experiments.suites.cells import run_cells
 from experiments.suites.config import EvaluateConfig
 from experiments.suites.report import write
-from lopt.training import command_line, open_folder, resume_line
+from lopt.training import Outcome, command_line, open_folder, resume_line
 
 
-def main(config: EvaluateConfig) -> None:
+def main(config: EvaluateConfig) -> Outcome:
     """Compute the cells that are missing, and write the report when all are there.
 
     Raises:
@@ -24,15 +24,14 @@ def main(config: EvaluateConfig) -> None:
     folder = open_folder(config, command_line(), checkpointed=False)
     try:
         cells, stopped = run_cells(suite, rows, folder, config.run.max_minutes, config.run.progress)
+        done, total = sum(map(len, cells.values())), len(rows) * len(suite.tasks)
         if stopped is not None:
-            done = sum(map(len, cells.values()))
             print(
-                f"{done} of {len(rows) * len(suite.tasks)} cells are done ({stopped}); to go on:\n"
-                f"  {resume_line(folder.command)}",
-                flush=True,
+                f"{done} of {total} cells are done ({stopped}); to go on:\n  {resume_line(folder.command)}", flush=True
             )
-            return
-        write(config, suite, rows, folder, cells)
-        print(f"report: {folder.path / 'report.md'}")
+        else:
+            write(config, suite, rows, folder, cells)
+            print(f"report: {folder.path / 'report.md'}")
+        return Outcome(cells, done, stopped is not None, stopped, total, "cell")
     finally:
         folder.close()

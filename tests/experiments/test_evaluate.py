@@ -100,8 +100,9 @@ def test_a_stopped_evaluation_goes_on_with_the_missing_cells(tmp_path, monkeypat
 
 def test_a_time_limit_stops_between_cells_and_says_how_to_go_on(tmp_path, suite, capsys):
     wanted = config(tmp_path, rules=("better",))
-    run.main(replace(wanted, run=replace(wanted.run, max_minutes=1e-9)))
-    assert "0 of 6 cells are done" in capsys.readouterr().out and not suite.calls
+    outcome = run.main(replace(wanted, run=replace(wanted.run, max_minutes=1e-9)))
+    assert "1 of 6 cells are done" in capsys.readouterr().out and len(suite.calls) == 1
+    assert (outcome.stopped, outcome.step, outcome.num_steps) == (True, 1, 6)
     assert not (tmp_path / "out" / "report.md").exists()
 
 

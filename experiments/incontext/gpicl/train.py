@@ -19,12 +19,11 @@ from lopt.training import Logger, Outcome, RunFolder, read_metrics, status
 from lopt.types import Key, MetaState
 
 
-def main(config: StudyConfig) -> None:
+def main(config: StudyConfig) -> Outcome:
     """Make one run, or a sweep of runs if `sweep.option` is set, and write the report."""
     if config.sweep.option:
-        sweep.main(config, single_run)
-    else:
-        single_run(config)
+        return sweep.main(config, single_run)
+    return single_run(config)
 
 
 def single_run(config: StudyConfig) -> Outcome:
