@@ -232,19 +232,19 @@ def test_objectives_on_grid_worlds(tmp_path):
 
 
 def test_optimizers_on_supervised_tasks_and_their_tuning(tmp_path):
-    save_program(tmp_path / "sgd", parse_program("def train(w, g, lr): return g * lr"))
+    save_program(tmp_path / "descent", parse_program("def train(w, g, lr): return g * lr"))
     wanted = config(tmp_path, suite="supervised", tasks=("wine",), seeds=2, num_updates=20, rates=2, tuning_seeds=2)
     suite = wanted.build()
-    names = ("adafactor-mlp-digits", str(tmp_path / "sgd"), "adam")
+    names = ("adafactor-mlp-digits", str(tmp_path / "descent"), "adam")
     rows = candidates("supervised", names, suite.baselines, suite.kinds)
     scores = {name: suite.scores(row, "wine") for name, row in rows.items()}
     assert not scores["adafactor-mlp-digits"].tuned
-    assert scores["sgd"].tuned["learning_rate"] in (pytest.approx(0.1), pytest.approx(10.0))
+    assert scores["descent"].tuned["learning_rate"] in (pytest.approx(0.1), pytest.approx(10.0))
     assert scores["adam"].tuned == {"learning_rate": pytest.approx(0.1), "at_edge": True}
     values = {name: score.values for name, score in scores.items()}
     assert all(x.shape == (2, 1) and (x > 0).all() for x in values.values())
-    ratio = np.log10(values["sgd"] / values["adam"])
-    np.testing.assert_allclose(suite.normalised(values["sgd"], {"adam": values["adam"]}), ratio, rtol=1e-5)
+    ratio = np.log10(values["descent"] / values["adam"])
+    np.testing.assert_allclose(suite.normalised(values["descent"], {"adam": values["adam"]}), ratio, rtol=1e-5)
 
 
 def test_learners_in_context(tmp_path):
