@@ -28,6 +28,7 @@ from lopt.optimizers.learnable import FromOptax, LearnableAdam, LearnableSGD
 from lopt.optimizers.lion import cautious, kkt_gap, lion, lion_k, muon, scale_by_lion, scale_by_lion_k
 from lopt.optimizers.lstm_rule import LSTMRule
 from lopt.optimizers.mlp_rule import MLPRule
+from lopt.optimizers.normalised_rule import NormalisedRule
 from lopt.optimizers.open_rule import OpenRule
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Lp",
     "MLPRule",
     "NewtonSchulz",
+    "NormalisedRule",
     "Nuclear",
     "OpenRule",
     "PerLeaf",
