@@ -30,6 +30,7 @@ from lopt.optimizers.lstm_rule import LSTMRule
 from lopt.optimizers.mlp_rule import MLPRule
 from lopt.optimizers.normalised_rule import NormalisedRule
 from lopt.optimizers.open_rule import OpenRule
+from lopt.optimizers.scheduled import Schedule, Scheduled
 
 __all__ = [
     "L1",
@@ -55,6 +56,8 @@ __all__ = [
     "PerLeaf",
     "Quadratic",
     "Relativistic",
+    "Schedule",
+    "Scheduled",
     "SoftThreshold",
     "Softmax",
     "TopK",
