@@ -61,7 +61,7 @@ class RuleConfig:
 class MetaConfig:
     """The outer loop: noise-reuse evolution strategies (PES with one perturbation per lifetime) on every task."""
 
-    num_steps: int = 1500
+    num_steps: int = 2000
     """Number of meta-steps."""
     num_lifetimes: int = 8
     """Number of antithetic pairs of lifetimes on every task."""
