@@ -27,6 +27,7 @@ ALLOWED["training"] = {"types", "tree"}  # it knows a learner's `init` and `step
 ALLOWED["evaluation"] |= {"training"}  # reports read a run's folder
 ALLOWED["recipes"] = set().union(*LEVELS)  # functions that put parts of every level together
 ALLOWED["export"] = set().union(*LEVELS[:4]) | {"search"}
+ALLOWED["rules"] = ALLOWED["export"] | {"export"}
 ALLOWED[""] = {*ALLOWED}  # lopt/__init__.py
 HEAVY = {"matplotlib", "wandb", "gymnax", "evosax", "brax", "orbax", "rich", "tyro"}
 HOSTS = {"arxiv.org", "github.com", "colab.research.google.com", "www.apache.org", "img.shields.io", "example.com"}

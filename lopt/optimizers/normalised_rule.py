@@ -8,10 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from lopt.optimizers import features
 from lopt.optimizers.arguments import at_least_float32, check_number, check_widths
+from lopt.optimizers.descent import descend
 from lopt.optimizers.per_parameter import check_theta, transformation
 from lopt.types import Key, Params, PyTree, Theta
 
@@ -99,6 +101,26 @@ class NormalisedRule:
             optax.chain(rule.direction(theta), optax.scale_by_learning_rate(schedule))
         """
         return self._transformation(theta, -1.0)
+
+    def optimizer(
+        self,
+        theta: Theta,
+        learning_rate: ArrayLike | optax.Schedule,
+        weight_decay: ArrayLike | optax.Schedule = 0.0,
+        mask: Any = None,
+    ) -> optax.GradientTransformationExtraArgs:
+        """x <- x - learning_rate (direction + weight_decay x), with a learning rate or schedule of the user's.
+
+        Args:
+            theta: meta-parameters.
+            learning_rate: root mean square of a step; a number, an array or a schedule.
+            weight_decay: decoupled, multiplied by the learning rate; likewise.
+            mask: which leaves decay: a tree of booleans, a prefix of one, or a function from parameters to it.
+
+        Raises:
+            ValueError: a learning rate that is not positive, a negative weight decay, and those of another type.
+        """
+        return descend("NormalisedRule", self.direction(theta), learning_rate, weight_decay, mask)
 
     def _transformation(self, theta: Theta, rate: float) -> optax.GradientTransformationExtraArgs:
         """The transformation whose updates are -rate times the direction."""

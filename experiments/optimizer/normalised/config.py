@@ -147,6 +147,8 @@ class NormalisedStudyConfig:
         unknown = [] if training.rates else [name for name in training.tasks if name not in RATES]
         if unknown:
             raise ValueError(f"training.rates must be given: no learning rate is on record for {', '.join(unknown)}")
+        if set(self.eval.validation) - set(training.tasks):
+            raise ValueError(f"eval.validation must be tasks of meta-training (got {', '.join(self.eval.validation)})")
         at_least(1, self, "training.shortest", "meta.num_lifetimes", "meta.num_updates", "rule.hidden")
         at_least(1, self, "training.rate_range", "training.rescale", "eval.tuning_seeds")
         at_least(0, self, "training.loss_power", "meta.final_rate")

@@ -110,17 +110,12 @@ def compare(
         best = rates[int(np.argmin(tuning))]
         return Result(losses((theta, best), TABLE, sizes.seeds)[0], rates, tuning)
 
-    by_rule = tester.losses(Annealed(lambda theta, rate: by_direction(rule, theta, rate), num_updates))
+    by_rule = tester.losses(Annealed(rule.optimizer, num_updates))
     results = {label: tuned(by_rule, jax.tree.map(np.asarray, theta), grid) for label, theta in thetas.items()}
     for label, baseline in BASELINES.items():
         losses = tester.losses(Annealed(lambda _, rate, make=baseline.make: make(rate), num_updates))
         results[label] = tuned(losses, (), np.float32(baseline.grid) * grid)
     return results
-
-
-def by_direction(rule: NormalisedRule, theta: Theta, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """The rule with a learning rate or schedule, without weight decay."""
-    return optax.chain(rule.direction(theta), optax.scale_by_learning_rate(rate))
 
 
 def best_baseline(row: dict[str, Result]) -> str:

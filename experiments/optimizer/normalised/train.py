@@ -82,10 +82,9 @@ class Validation:
     def __init__(self, config: NormalisedStudyConfig, study: Study):
         self.number, self.parts = config.eval.tuning_seeds, {}
         rates = dict(zip(config.training.tasks, config.peak_rates, strict=True))
-        make = partial(measure.by_direction, study.rule)
         for name in config.eval.validation:
             tester = OptimizerTester(task=make_task(name), num_updates=VALIDATION_UPDATES, batch_size=self.number)
-            losses = tester.losses(measure.Annealed(make, VALIDATION_UPDATES))
+            losses = tester.losses(measure.Annealed(study.rule.optimizer, VALIDATION_UPDATES))
             self.parts[name] = (losses, np.float32(rates[name]))
 
     def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:

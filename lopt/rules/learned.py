@@ -1,0 +1,67 @@
+"""The learned optimizer that comes with lopt, as optax transformations."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import optax
+from jax.typing import ArrayLike
+
+from lopt.export import load_rule, rebuild
+from lopt.optimizers import NormalisedRule
+from lopt.types import Theta
+
+FILE = Path(__file__).parent / "shipped" / "normalised-v1"
+"""The rule file, without its ending."""
+
+
+def scale_by_learned() -> optax.GradientTransformationExtraArgs:
+    """The direction of the learned optimizer `normalised-v1`, for `optax.chain` with a learning rate after it.
+
+    The rule is `lopt.optimizers.NormalisedRule`, meta-trained on nine small tasks. Every tensor's direction has a root
+    mean square of one, so that learning rates are about those of Adam. Its place is that of `optax.scale_by_adam`;
+    `update` needs the parameters. The state is three numbers per parameter.
+
+    Example:
+        tx = optax.chain(
+            optax.clip_by_global_norm(1.0),
+            lopt.scale_by_learned(),
+            optax.add_decayed_weights(0.1),
+            optax.scale_by_learning_rate(optax.cosine_decay_schedule(1e-2, num_updates)),
+        )
+    """
+    rule, theta = _rule()
+    return rule.direction(theta)
+
+
+def learned(
+    learning_rate: ArrayLike | optax.Schedule,
+    weight_decay: ArrayLike | optax.Schedule = 0.0,
+    mask: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """The learned optimizer `normalised-v1`: x <- x - learning_rate (direction + weight_decay x).
+
+    Example:
+        tx = lopt.learned(optax.cosine_decay_schedule(1e-2, num_updates), weight_decay=0.1)
+
+    Args:
+        learning_rate: root mean square of the step of every tensor; a number, an array or a schedule. The rule was
+            meta-trained with schedules that mostly decay to zero.
+        weight_decay: decoupled, multiplied by the learning rate; likewise.
+        mask: which leaves decay: a tree of booleans, a prefix of one, or a function from parameters to it.
+
+    Raises:
+        ValueError: a learning rate that is not positive, a negative weight decay, and those of another type.
+    """
+    rule, theta = _rule()
+    return rule.optimizer(theta, learning_rate, weight_decay, mask)
+
+
+@functools.cache
+def _rule() -> tuple[NormalisedRule, Theta]:
+    """The rule and its meta-parameters, read once."""
+    loaded = load_rule(FILE)
+    part = rebuild(loaded.card)
+    if not isinstance(part, NormalisedRule):
+        raise ValueError(f"learned: {FILE} must be a NormalisedRule (got {loaded.card.kind})")
+    return part, loaded.theta
