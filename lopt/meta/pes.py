@@ -73,7 +73,7 @@ class PES:
     std: float | Callable[[Int[Array, ""]], Float[Array, ""]] = 0.01
     reuse: bool = False
     shaping: Shaping = Raw()
-    weight: Callable[[Progress], Float[Array, "*n"]] | None = None
+    weight: Callable[[Progress], Float[Array, ""]] | None = None
     pack: int | None = None
 
     def __post_init__(self) -> None:
@@ -137,7 +137,7 @@ class PES:
         weights = jnp.where(before.nonfinite[:, None], 0.0, weights)
         if self.weight is not None:
             reached = ages(self.lifetime, tree.take(unrolled.learners, (slice(None), 0)))
-            weights = weights * self.weight(Progress(reached, levels.num_updates))[:, None]
+            weights = weights * jax.vmap(self.weight)(Progress(reached, levels.num_updates))[:, None]
         scale = -(weights[:, 0] - weights[:, 1]) / (2 * num)
         gradient = jax.tree.map(lambda x: jnp.tensordot(scale.astype(x.dtype), x, 1), xi)
         better = jnp.argmin(jnp.where(jnp.isnan(unrolled.loss), jnp.inf, unrolled.loss), -1).astype(jnp.int32)
