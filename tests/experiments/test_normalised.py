@@ -56,6 +56,7 @@ def test_bad_input_raises_a_message_with_the_option(changes, message):
 def test_the_presets_can_be_built_and_a_rule_of_another_architecture_is_refused(tmp_path):
     for preset in PRESETS.values():
         assert build(preset).learner.estimator.names == preset.training.tasks
+    build(dataclasses.replace(TINY, meta=dataclasses.replace(TINY.meta, num_steps=0)))
     save_rule(tmp_path / "sgd", {"log_learning_rate": np.zeros(()), "log_decay": np.zeros(())}, card_of(LearnableSGD()))
     with pytest.raises(ValueError, match=r"eval.rules: .*sgd must be a NormalisedRule of widths \(2,\)"):
         read(TINY, str(tmp_path / "sgd"))

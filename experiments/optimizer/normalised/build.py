@@ -34,7 +34,7 @@ def build(config: NormalisedStudyConfig) -> Study:
     rule = NormalisedRule(hidden=config.rule.hidden)
     tasks = [training_task(config, name, rate) for name, rate in zip(training.tasks, config.peak_rates, strict=True)]
     lengths = LogUniform(training.shortest, training.num_updates)
-    rate = optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, meta.final_rate)
+    rate = optax.cosine_decay_schedule(meta.learning_rate, max(1, meta.num_steps), meta.final_rate)
     learner = MetaLearner(
         estimator=MultiTask(
             estimators=tuple(_estimator(config, task) for task in tasks),

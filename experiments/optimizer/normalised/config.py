@@ -62,7 +62,7 @@ class MetaConfig:
     """The outer loop: noise-reuse evolution strategies (PES with one perturbation per lifetime) on every task."""
 
     num_steps: int = 1000
-    """Number of meta-steps."""
+    """Number of meta-steps. With 0 nothing is trained: the final table has the initial rule and those of eval.rules."""
     num_lifetimes: int = 8
     """Number of antithetic pairs of lifetimes on every task."""
     num_updates: int = 25
@@ -162,7 +162,7 @@ class NormalisedStudyConfig:
                 "training.shortest must be at most training.num-updates "
                 f"(got {training.shortest} and {training.num_updates})"
             )
-        check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
+        check_sizes(self.meta.num_steps, self.meta.steps_per_chunk, smallest=0)
         multiple(self, "eval.every", of="meta.steps_per_chunk")
         multiple(self, "eval.seeds", of="eval.tuning_seeds")
         if not 0 < self.eval.smallest_rate < self.eval.largest_rate:

@@ -33,7 +33,7 @@ def main(config: NormalisedStudyConfig) -> None:
             train=partial(meta_train, config, study.learner, partial(Validation, config, study)),
             curves=partial(learning_curves, config),
             report=partial(meta_test, config, study, others),
-            export=partial(export, config, study),
+            export=partial(export, config, study) if config.meta.num_steps else None,
         )
     )
 
@@ -65,14 +65,12 @@ def meta_test(
     config: NormalisedStudyConfig, study: Study, others: dict[str, Theta], folder: RunFolder, outcome: Outcome
 ) -> None:
     """Compare the rule with its initial form and tuned baselines on every task, and write the report."""
-    thetas = {
-        measure.LEARNED: jax.device_get(outcome.state.theta),
-        measure.INITIAL: untrained(config.run, study.learner.init),
-    }
+    thetas = {measure.LEARNED: jax.device_get(outcome.state.theta)} if config.meta.num_steps else {}
+    thetas |= {measure.INITIAL: untrained(config.run, study.learner.init)} | others
     results = {}
     for name, num_updates in config.test_tasks:
         with status(f"tuning and meta-testing on {name}, {num_updates} updates", config.run.progress):
-            results[f"{name}:{num_updates}"] = measure.compare(config, study.rule, thetas | others, name, num_updates)
+            results[f"{name}:{num_updates}"] = measure.compare(config, study.rule, thetas, name, num_updates)
     write(config, folder, results)
 
 
