@@ -23,8 +23,8 @@ def layers(size: int, value: float) -> list[dict[str, jax.Array]]:
     return [{"w": jnp.full((width, width), value), "b": jnp.full((width,), value)} for _ in range(LAYERS)]
 
 
-def compiled_step(name: str, size: int) -> Any:
-    """A compiled step `((params, state), gradients) -> (params, state)` with donated buffers."""
+def compiled_step(name: str, size: int) -> tuple[Any, optax.GradientTransformation]:
+    """A compiled step `((params, state), gradients) -> (params, state)` with donated buffers, and its optimizer."""
     if name == ADAM:
         tx = optax.with_extra_args_support(optax.adam(1e-3))
     else:

@@ -136,7 +136,8 @@ class NormalisedRule:
             return NormalisedState(fast, slow, squares, rows, columns)
 
         def update(grads: PyTree, state: NormalisedState, params: Params, **extra: Any) -> tuple[PyTree, Any]:
-            gradients, structure = jax.tree.flatten(grads)
+            gradients = jax.tree.leaves(grads)
+            structure: Any = jax.tree.structure(grads)
             moments: list[Any] = [structure.flatten_up_to(tree) for tree in state]
             steps, after = [], []
             for g, p, *old in zip(gradients, structure.flatten_up_to(params), *moments, strict=True):
@@ -189,7 +190,8 @@ def _direction(theta: Theta, inputs: Sequence[Array], squares: Array) -> Float[A
     """The normalised sum of nominal terms and network output of a tensor; zero where `squares` is."""
     scales = [_inverse_rms(x) for x in inputs]
     layers = [theta["net"][name] for name in sorted(theta["net"], key=lambda name: int(name.split("_")[1]))]
-    x, scale = list(inputs), scales
+    x: list[Any] = list(inputs)
+    scale: list[Any] = list(scales)
     for layer in layers:
         kernel, bias = layer["kernel"], layer["bias"]
         sums = [bias[j] + sum(kernel[i, j] * scale[i] * y for i, y in enumerate(x)) for j in range(bias.shape[0])]

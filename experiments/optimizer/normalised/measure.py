@@ -32,6 +32,10 @@ class Baseline:
     make: Callable[[Any], optax.GradientTransformation]
     grid: float = 1.0
 
+    def __call__(self, theta: Theta, rate: optax.Schedule) -> optax.GradientTransformation:
+        """The optimizer with a schedule; it has no meta-parameters."""
+        return self.make(rate)
+
 
 BASELINES = {
     "Adam": Baseline(optax.adam),
@@ -113,7 +117,7 @@ def compare(
     by_rule = tester.losses(Annealed(rule.optimizer, num_updates))
     results = {label: tuned(by_rule, jax.tree.map(np.asarray, theta), grid) for label, theta in thetas.items()}
     for label, baseline in BASELINES.items():
-        losses = tester.losses(Annealed(lambda _, rate, make=baseline.make: make(rate), num_updates))
+        losses = tester.losses(Annealed(baseline, num_updates))
         results[label] = tuned(losses, (), np.float32(baseline.grid) * grid)
     return results
 
