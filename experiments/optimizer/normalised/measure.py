@@ -1,7 +1,10 @@
 """Meta-testing: learners trained from scratch by the learned optimizer and by baselines, each with its rate tuned."""
 
+import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,8 +15,9 @@ from optax import contrib
 from experiments.cli.tasks import TABLE, TUNING, make_task
 from experiments.optimizer.normalised.config import NormalisedStudyConfig
 from lopt import lion
-from lopt.evaluation import OptimizerTester
+from lopt.evaluation import OptimizerTester, json_data
 from lopt.optimizers import NormalisedRule
+from lopt.training import write_json
 from lopt.types import Key, Theta
 
 INITIAL, LEARNED = "initial", "learned"
@@ -98,14 +102,14 @@ class Result:
 
 
 def compare(
-    config: NormalisedStudyConfig, rule: NormalisedRule, thetas: dict[str, Theta], name: str, num_updates: int
+    config: NormalisedStudyConfig, rule: NormalisedRule, thetas: dict[str, Theta], task: str, record: "Record"
 ) -> dict[str, Result]:
-    """Tune and test the rule with every member of `thetas`, and every baseline, on one task.
+    """Tune and test the rule with every member of `thetas`, and every baseline, on one task of the final table.
 
     All have a cosine schedule to zero, the same number of learning rates, the same tuning learners (seeds TUNING), and
-    the same learners of the table (seeds TABLE).
+    the same learners of the table (seeds TABLE). Results that `record` holds are not measured again.
     """
-    sizes = config.eval
+    sizes, (name, num_updates) = config.eval, config.test_tasks[config.eval.tasks.index(task)]
     tester = OptimizerTester(task=make_task(name), num_updates=num_updates, batch_size=sizes.tuning_seeds)
     grid = np.geomspace(sizes.smallest_rate, sizes.largest_rate, sizes.rates).astype(np.float32)
 
@@ -114,12 +118,29 @@ def compare(
         best = rates[int(np.argmin(tuning))]
         return Result(losses((theta, best), TABLE, sizes.seeds)[0], rates, tuning)
 
-    by_rule = tester.losses(Annealed(rule.optimizer, num_updates))
-    results = {label: tuned(by_rule, jax.tree.map(np.asarray, theta), grid) for label, theta in thetas.items()}
+    by_rule, results = tester.losses(Annealed(rule.optimizer, num_updates)), {}
+    for label, theta in thetas.items():
+        results[label] = record(task, label, lambda theta=theta: tuned(by_rule, jax.tree.map(np.asarray, theta), grid))
     for label, baseline in BASELINES.items():
-        losses = tester.losses(Annealed(baseline, num_updates))
-        results[label] = tuned(losses, (), np.float32(baseline.grid) * grid)
+        losses, rates = tester.losses(Annealed(baseline, num_updates)), np.float32(baseline.grid) * grid
+        results[label] = record(task, label, lambda losses=losses, rates=rates: tuned(losses, (), rates))
     return results
+
+
+class Record:
+    """Results of the table in a file of the run's folder, so that a stopped run does not measure them again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def __call__(self, task: str, label: str, measure: Callable[[], Result]) -> Result:
+        """The result of an optimizer on a task: from the file, or measured and written to it."""
+        row = self.data.setdefault(task, {})
+        if label not in row:
+            row[label] = json_data(dataclasses.asdict(measure()))
+            write_json(self.path, self.data)
+        return Result(**{name: np.array(values) for name, values in row[label].items()})
 
 
 def best_baseline(row: dict[str, Result]) -> str:

@@ -67,10 +67,10 @@ def meta_test(
     """Compare the rule with its initial form and tuned baselines on every task, and write the report."""
     thetas = {measure.LEARNED: jax.device_get(outcome.state.theta)} if config.meta.num_steps else {}
     thetas |= {measure.INITIAL: untrained(config.run, study.learner.init)} | others
-    results = {}
-    for name, num_updates in config.test_tasks:
-        with status(f"tuning and meta-testing on {name}, {num_updates} updates", config.run.progress):
-            results[f"{name}:{num_updates}"] = measure.compare(config, study.rule, thetas, name, num_updates)
+    results, record = {}, measure.Record(folder.file("measured.json"))
+    for task in config.eval.tasks:
+        with status(f"tuning and meta-testing on {task}", config.run.progress):
+            results[task] = measure.compare(config, study.rule, thetas, task, record)
     write(config, folder, results)
 
 
