@@ -18,9 +18,13 @@ FILE = Path(__file__).parent / "shipped" / "normalised-v1"
 def scale_by_learned() -> optax.GradientTransformationExtraArgs:
     """The direction of the learned optimizer `normalised-v1`, for `optax.chain` with a learning rate after it.
 
-    The rule is `lopt.optimizers.NormalisedRule`, meta-trained on nine small tasks. Every tensor's direction has a root
-    mean square of one, so that learning rates are about those of Adam. Its place is that of `optax.scale_by_adam`;
-    `update` needs the parameters. The state is three numbers per parameter.
+    The rule is `lopt.optimizers.NormalisedRule`, meta-trained on nine small tasks with one seed. Every tensor's direction
+    has a root mean square of one; tuned learning rates were a half to a third of Adam's. Its place is that of
+    `optax.scale_by_adam`; `update` needs the parameters. The state is three numbers per parameter.
+
+    It is not always the best. Against the best of seven tuned baselines with the same schedule (docs/evidence.md), its
+    held-out loss was lower on digits, a convolution, width 256 and an autoencoder, level on three hidden layers, 1,000
+    updates and breast cancer, and 1 % higher on diabetes. It was not tested on more than 20,000 weights or on text.
 
     Example:
         tx = optax.chain(
