@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,10 @@ def compare(
 
     by_rule, results = tester.losses(Annealed(rule.optimizer, num_updates)), {}
     for label, theta in thetas.items():
-        results[label] = record(task, label, lambda theta=theta: tuned(by_rule, jax.tree.map(np.asarray, theta), grid))
+        results[label] = record(task, label, partial(tuned, by_rule, jax.tree.map(np.asarray, theta), grid))
     for label, baseline in BASELINES.items():
         losses, rates = tester.losses(Annealed(baseline, num_updates)), np.float32(baseline.grid) * grid
-        results[label] = record(task, label, lambda losses=losses, rates=rates: tuned(losses, (), rates))
+        results[label] = record(task, label, partial(tuned, losses, (), rates))
     return results
 
 
