@@ -5,7 +5,7 @@ python -m experiments.seeds RUN RUN [RUN ...] [--against RUN ...] [--out FOLDER]
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,15 @@ import tyro
 
 from experiments.cli.command_line import report_errors
 from lopt.evaluation import (
+    Axis,
     Interval,
+    Sample,
     bootstrap,
+    bootstrap_samples,
     check_same_configuration,
     json_data,
     mean,
+    normalised,
     paired_difference,
     read_run,
     table,
@@ -40,6 +44,10 @@ MEASURES = {
     "held_out": "distance between rule and formula",
 }
 """Entries of a `results.json` that can be summarised, and the quantity in them."""
+PER_LEVEL, RANDOM, A2C = "per_level", "random", "A2C"
+"""The entry with mean returns by method and level, and the methods that define its scale."""
+SEEDS_AND_LEVELS = (Axis.CROSSED, Axis.CROSSED)
+"""Axes of returns `[seeds, levels]`: the rules of all seeds are tested on the same levels."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,14 @@ class Runs:
         config: their configuration without the seed, as JSON data.
         commands: that started them, in the order of `seeds`.
         values: `[seeds]` by measure and row.
+        per_level: mean returns `[seeds, levels]` by method; empty where the results have none.
         seeds: ascending.
     """
 
     config: dict[str, Any]
     commands: list[str]
     values: dict[str, dict[str, np.ndarray]]
+    per_level: dict[str, np.ndarray]
     seeds: list[int]
 
 
@@ -101,7 +111,8 @@ def load(folders: tuple[str, ...]) -> Runs:
     check_same_configuration(runs)
     runs.sort(key=lambda run: run.seed)
     seeds = [run.seed for run in runs]
-    return Runs(runs[0].config, [run.command for run in runs], _stacked([values[seed] for seed in seeds]), seeds)
+    commands, stacked = [run.command for run in runs], _stacked([values[seed] for seed in seeds])
+    return Runs(runs[0].config, commands, stacked, _per_level([run.results for run in runs]), seeds)
 
 
 def numbers(results: Any, lists: bool, row: str = "") -> Iterator[tuple[str, float]]:
@@ -140,6 +151,9 @@ def summary(config: SeedsConfig) -> tuple[str, dict[str, Any]]:
         for row in values.keys() & (others or {}).keys():
             other = (others or {})[row]
             data[measure][row]["against"] = {"difference": _difference(values[row], other), "per_seed": other}
+    if scores := over_levels(runs.per_level, {} if against is None else against.per_level):
+        text += f"\n{_levels_table(scores, len(runs.seeds), against is not None)}\n"
+        data["a2c_normalised_over_seeds_and_levels"] = scores
     commands = runs.commands
     if against is not None:
         text += "\nDifferences are paired by seed; the last commands are those of the other configuration.\n"
@@ -147,6 +161,70 @@ def summary(config: SeedsConfig) -> tuple[str, dict[str, Any]]:
         commands = commands + against.commands
     lines = "\n".join([*commands, command_line()])
     return f"{text}\n```\n{lines}\n```\n", json_data(data)
+
+
+def over_levels(returns: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> dict[str, dict[str, Interval]]:
+    """Scores with random = 0 and A2C = 1, with intervals over meta-training seeds and levels together, by method.
+
+    The first method is the one that is compared: "minus this" is its score minus that of each other method, and
+    "minus the other configuration" is a method's score minus its score in `others`, paired by seed and level. Agent
+    seeds are averaged on every level, so that their variance is part of that between levels.
+
+    Args:
+        returns: mean returns `[seeds, levels]` by method; without the random policy and A2C there are no scores.
+        others: the same of another configuration, or empty.
+    """
+    if not {RANDOM, A2C} <= returns.keys():
+        return {}
+    first = next(iter(returns))
+    scores: dict[str, dict[str, Interval]] = {}
+    for name, values in returns.items():
+        scores[name] = {"score": _over_levels(normalised, values, returns[RANDOM], returns[A2C])}
+        if name != first:
+            scores[name]["minus this"] = _over_levels(_gap, returns[first], values, returns[RANDOM], returns[A2C])
+        other = others.get(name)
+        if other is not None and other.shape == values.shape:
+            scales = returns[RANDOM], returns[A2C], others[RANDOM], others[A2C]
+            scores[name]["minus the other configuration"] = _over_levels(_gap_between, values, other, *scales)
+    return scores
+
+
+def _over_levels(statistic: Callable[..., float], *returns: np.ndarray) -> Interval:
+    return bootstrap_samples(statistic, *(Sample(x, SEEDS_AND_LEVELS) for x in returns))
+
+
+def _gap(first: np.ndarray, second: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+    return normalised(first, low, high) - normalised(second, low, high)
+
+
+def _gap_between(
+    first: np.ndarray, second: np.ndarray, low: np.ndarray, high: np.ndarray, low2: np.ndarray, high2: np.ndarray
+) -> float:
+    return normalised(first, low, high) - normalised(second, low2, high2)
+
+
+def _levels_table(scores: dict[str, dict[str, Interval]], num_seeds: int, against: bool) -> str:
+    first = next(iter(scores))
+    columns = ["score", "minus this"] + (["minus the other configuration"] if against else [])
+    rows = [[name, *(str(row.get(column, "")) for column in columns)] for name, row in scores.items()]
+    header = ["", "random = 0, A2C = 1", f"{first} minus this", *columns[2:]]
+    return (
+        "Intervals over meta-training seeds and held-out levels together (both drawn with replacement; agent seeds are "
+        f"averaged on every level). With {num_seeds} seeds the part of the seeds is drawn with "
+        f"{(num_seeds - 1) / num_seeds:.0%} of its variance.\n\n" + table(header, rows)
+    )
+
+
+def _per_level(results: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Mean returns `[seeds, levels]` by method; empty unless all results have the same methods and levels."""
+    found = [result.get(PER_LEVEL) for result in results]
+    by_run = [{name: np.asarray(x, float) for name, x in one.items()} for one in found if isinstance(one, dict)]
+    if len(by_run) < len(results):
+        return {}
+    shapes = [{name: x.shape for name, x in one.items()} for one in by_run]
+    if any(shape != shapes[0] for shape in shapes):
+        return {}
+    return {name: np.stack([one[name] for one in by_run]) for name in by_run[0]}
 
 
 def _stacked(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, np.ndarray]]:

@@ -89,8 +89,9 @@ def lpg(
 
 
 def _lifetime(levels: Callable[[Key], Level], rule: Any) -> RLLifetime:
-    objective = getattr(rule, "rule", rule)
-    return default_lifetime(levels, objective, baseline_rate=4.0, regulariser=LPGRegulariser())
+    options: dict[str, Any] = {"baseline_rate": 4.0, "regulariser": LPGRegulariser()}
+    own = getattr(rule, "lifetime", None)  # of a rule that lopt.load returned, with the settings of its card
+    return default_lifetime(levels, getattr(rule, "rule", rule), **options) if own is None else own(levels, **options)
 
 
 def _learner(

@@ -41,9 +41,9 @@ import optax
 
 import lopt
 from lopt.curriculum import DomainRandomisation, Uniform
-from lopt.export import card_of, save_rule
 from lopt.meta import PES, MetaLearner
 from lopt.optimizers import L1, L2, AdafactorRule, PerLeaf
+from lopt.rules import card_of, save_rule
 from lopt.tasks import DatasetTask, Perceptron, PowerLossWeight, SupervisedLifetime, Variations, cross_entropy, digits
 
 FAST = os.environ.get("LOPT_FAST") == "1"  # set by the tests: the same code with too few steps to learn

@@ -43,9 +43,9 @@ from envs import Fixed, LogUniform
 from envs.gridworld import All, draw_path, draw_policy, draw_visits, optimal_return, pack, render, render_grid
 from lopt.agents import MeanReturn, RLLifetime, TrainableTable, ValueBaseline, reset, rollout
 from lopt.curriculum import AlgorithmicRegret, Replay, extremes
-from lopt.export import load_rule, rebuild
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGRegulariser
+from lopt.rules import load_rule, rebuild
 from lopt.types import AgentOutput, Progress, Trajectory
 from lopt.unroll import unroll
 

@@ -234,7 +234,7 @@ meta = MetaLearner(
 if RULE is None:
     theta = drift.init(jax.random.key(1))
 else:
-    from lopt.export import load_rule
+    from lopt.rules import load_rule
 
     theta = load_rule(RULE).theta
 state, step = jax.jit(meta.init)(jax.random.key(2), theta), jax.jit(meta.step)

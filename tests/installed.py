@@ -35,16 +35,16 @@ def examples(text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
-def run(*command: str) -> None:
-    """Run a command of this Python; its output is shown if it fails.
+def run(*command: str, code: int = 0) -> None:
+    """Run a command of this Python, which ends with this exit code; its output is shown if it does not.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: it ended with another exit code.
     """
     start = time.monotonic()
     ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=SECONDS, check=False)
     print(f"{time.monotonic() - start:4.0f} s  python {' '.join(command)}", flush=True)
-    if ended.returncode:
+    if ended.returncode != code:
         sys.exit(f"exit code {ended.returncode}\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}")
 
 
@@ -59,9 +59,13 @@ def main() -> None:
         path.write_text(code, encoding="utf-8")
         run(str(path))
     out = Path("runs", "groove")
-    run("-m", "experiments.groove", "--out", str(out), "--max-minutes", str(MINUTES))
+    run("-m", "experiments.groove", "--out", str(out), "--max-minutes", str(MINUTES), code=75)
     written = {path.name for path in out.iterdir()}
     assert {"config.json", "metrics.jsonl", "checkpoints", "rule.npz", "report.md"} <= written, written
+    evaluated = Path("runs", "evaluate")
+    options = ("--suite", "incontext", "--tasks", "wine", "--levels", "32", "--out", str(evaluated))
+    run("-m", "experiments.evaluate", "--rules", "gpicl-digits", *options)
+    assert (evaluated / "results.json").is_file()
     wrong = subprocess.run(
         [sys.executable, "-m", "experiments.groove", "--score", "regrets"], capture_output=True, text=True
     )

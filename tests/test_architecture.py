@@ -26,8 +26,7 @@ ALLOWED = {part: set().union(*LEVELS[:i]) for i, level in enumerate(LEVELS) for 
 ALLOWED["training"] = {"types", "tree"}  # it knows a learner's `init` and `step` alone
 ALLOWED["evaluation"] |= {"training"}  # reports read a run's folder
 ALLOWED["recipes"] = set().union(*LEVELS)  # functions that put parts of every level together
-ALLOWED["export"] = set().union(*LEVELS[:4]) | {"search"}
-ALLOWED["rules"] = ALLOWED["export"] | {"export"}
+ALLOWED["rules"] = set().union(*LEVELS[:5])  # a loaded RL rule trains agents
 ALLOWED[""] = {*ALLOWED}  # lopt/__init__.py
 HEAVY = {"matplotlib", "wandb", "gymnax", "evosax", "brax", "orbax", "rich", "tyro"}
 HOSTS = {"arxiv.org", "github.com", "colab.research.google.com", "www.apache.org", "img.shields.io", "example.com"}
@@ -97,9 +96,9 @@ RETIRED = {
     },
 }
 RETIRED_ALLOWED = {  # (files, word): reason
-    ("lopt/export/parts.py", "HeldTime"): "rule files of version 0.1.0 hold this name",
-    ("lopt/export/parts.py", "Designed"): "rule files of version 0.1.0 hold this name",
-    ("tests/export/test_load.py", "HeldTime"): "the same rule files are read",
+    ("lopt/rules/parts.py", "HeldTime"): "rule files of version 0.1.0 hold this name",
+    ("lopt/rules/parts.py", "Designed"): "rule files of version 0.1.0 hold this name",
+    ("tests/rules/test_load.py", "HeldTime"): "the same rule files are read",
     ("tests/*.py", "law"): "a law that every implementation of a contract satisfies",
     ("tests/*.py", "laws"): "the laws that every implementation of a contract satisfies",
 }

@@ -8,7 +8,9 @@ import importlib
 import inspect
 import linecache
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Annotated, Any, TypeVar
@@ -16,12 +18,16 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from envs.names import unknown_name
-from lopt.training import RunConfig, enable_compilation_cache, program, run_config
+from lopt.training import CheckpointError, Outcome, RunConfig, enable_compilation_cache, program, run_config
 
 Config = TypeVar("Config")
 Value = TypeVar("Value")
 Run = Annotated[RunConfig, tyro.conf.arg(name="")]
 """The type of a study's `run` field: its options appear on the command line without a prefix."""
+EXIT_CODES = {CheckpointError: 4, FloatingPointError: 3, OSError: 74, ValueError: 2, ImportError: 2}
+"""Exit codes by error, the more special one first; `report_errors` lists them all."""
+STOPPED = 75
+"""Exit code of a run that was stopped and can be resumed (EX_TEMPFAIL)."""
 
 
 def imported(kind: str, path: str) -> Any:
@@ -74,7 +80,7 @@ def check_contract(name: str, init: Callable[..., Any], step: Callable[..., Any]
     """
     import jax
 
-    from lopt.export import card_of
+    from lopt.rules import card_of
 
     key = jax.random.key(0)
     if rule is not None:
@@ -129,18 +135,23 @@ def parse(config_class: type[Config], presets: Mapping[str, Config], argv: Seque
 
 
 def launch(
-    main: Callable[[Any], None],
+    main: Callable[[Any], Outcome | None],
     config_class: type[Config],
     presets: Mapping[str, Config],
     argv: Sequence[str] | None = None,
 ) -> None:
-    """Parse the command line, enable the compilation cache and call `main(config)` under `report_errors`."""
+    """Parse the command line, enable the compilation cache and call `main(config)` under `report_errors`.
+
+    The process ends with exit code 75 if `main` returns the outcome of a run that was stopped before its last step.
+    """
 
     def run():
         config = parse(config_class, presets, argv)
         if run_config(config).cache:
             enable_compilation_cache()
-        main(config)
+        outcome = main(config)
+        if outcome is not None and outcome.stopped:
+            sys.exit(STOPPED)
 
     report_errors(run)
 
@@ -154,10 +165,21 @@ def option(name: str, argv: Sequence[str]) -> str | None:
 def report_errors(function: Callable[[], None]) -> None:
     """Call `function`, and end the process with a one-line message on errors raised by a statement of this project.
 
-    Exit codes: 2 for bad input (`ValueError`) and missing optional packages (`ImportError`), 1 for a run that diverged
-    (`FloatingPointError`), 130 for Ctrl-C, 141 where the reader of the output has gone (`... --help | head`). Errors
-    raised in other packages keep their traceback; with `LOPT_TRACEBACK=1` all errors do.
+    Exit codes:
+
+        0    finished
+        2    bad input (`ValueError`), or a missing optional package (`ImportError`)
+        3    the run diverged: a metric was not finite (`FloatingPointError`)
+        4    no checkpoint can be used (`CheckpointError`)
+        74   a file could not be read or written (`OSError`): a full disk, a deleted folder
+        75   stopped before its last step, with a checkpoint (`launch`)
+        130  Ctrl-C before the run began, or a second one
+        141  the reader of the output has gone (`... --help | head`)
+
+    Errors raised in other packages keep their traceback, but for those of files; with `LOPT_TRACEBACK=1` all errors do.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # while modules are imported it is another one
     try:
         try:
             function()
@@ -170,11 +192,12 @@ def report_errors(function: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         sys.exit(130)
-    except (ValueError, FloatingPointError, ImportError) as error:
-        if os.environ.get("LOPT_TRACEBACK") or not _raised_here(error):
+    except (ValueError, FloatingPointError, ImportError, OSError) as error:
+        if os.environ.get("LOPT_TRACEBACK") or not (isinstance(error, OSError) or _raised_here(error)):
             raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1 if isinstance(error, FloatingPointError) else 2)
+        lines = [f"error: {error}", *filter(None, getattr(error, "__notes__", ()))]
+        print("\n  ".join(lines), file=sys.stderr, flush=True)
+        sys.exit(next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
 
 
 def _take(name: str, argv: Sequence[str]) -> tuple[list[str | None], list[str]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lopt.evaluation import join_notes, report_unfinished
-from lopt.export import Card, card_of, save_rule
 from lopt.meta import MetaLearner
+from lopt.rules import Card, card_of, save_rule
 from lopt.training import Hook, Logger, Outcome, RunFolder, command_line, open_folder, run, run_config
 from lopt.types import Key, MetaState, Theta
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field, replace
 
 from experiments.agents.settings import InnerConfig
+from experiments.agents.tuning import FITNESS, TuningConfig
 from experiments.cli.command_line import Run, choose
 from experiments.cli.evolution import PAIRS, ESConfig
 from experiments.drift.build import DriftConfig
 from lopt.training import RunConfig, check_sizes
 from lopt.training.checks import at_least, multiple, positive
 
-FITNESS = ("final", "lifetime")
 ESTIMATORS = ("es", "pes")
 
 
@@ -23,7 +23,8 @@ class MetaConfig:
     num_updates: int = 10
     """Number K of the agents' updates per meta-step; not used by es, whose meta-steps last a lifetime."""
     num_steps: int = 1024
-    """Number of meta-steps, also called generations (LPO: 1025; arXiv 2507.17668: 800)."""
+    """Number of meta-steps, also called generations (LPO: 1025; arXiv 2507.17668: 800). With 0 the initial drift is
+    tested, beside PPO and DPO with their tuned settings."""
     num_lifetimes: int = 16
     """Number of antithetic pairs of drifts per meta-step (LPO: 16)."""
     learning_rate: float = 1e-2
@@ -38,15 +39,24 @@ class MetaConfig:
 
 
 @dataclass(frozen=True)
-class EvalConfig:
-    """Meta-testing: agents trained from scratch under the learned drift, PPO and DPO."""
+class EvalConfig(TuningConfig):
+    """Meta-testing: agents trained from scratch under the learned drift, PPO and DPO; each drift is tuned alike.
 
-    seeds: int = 16
-    """Number of agents per drift and environment."""
-    episodes: int = 64
-    """Number of episodes in which a trained agent is evaluated."""
+    Raises:
+        ValueError: a number out of range, or a smallest rate that is not below the largest.
+    """
+
+    epochs: tuple[int, ...] = ()
+    """Numbers of epochs over which every drift is tuned, in addition to inner.epochs."""
+    clips: tuple[float, ...] = ()
+    """Clipping ranges over which PPO is tuned, in addition to 0.2; the other drifts have nothing of the kind."""
     every: int = 100
     """Number of meta-steps between points of the validation curve, a multiple of meta.steps-per-chunk."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, self, "epochs", prefix="eval.")
+        positive(self, "clips", prefix="eval.")
 
 
 @dataclass(frozen=True)
@@ -77,9 +87,9 @@ class DriftStudyConfig:
         if self.meta.estimator == "pes" and self.es.strategy != PAIRS:
             raise ValueError(f"es.strategy must be {PAIRS} with meta.estimator pes (got {self.es.strategy})")
         self.es.check(self.meta.num_lifetimes)
-        check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
+        check_sizes(self.meta.num_steps, self.meta.steps_per_chunk, smallest=0)
         multiple(self, "eval.every", of="meta.steps_per_chunk")
-        at_least(1, self, "meta.num_lifetimes", "meta.num_updates", "eval.seeds", "eval.episodes")
+        at_least(1, self, "meta.num_lifetimes", "meta.num_updates")
         positive(self, "meta.learning_rate")
         at_least(0, self, "meta.final_rate")
 

@@ -19,8 +19,8 @@ from experiments.drift.build import DRIFTS, make_drift
 from experiments.drift.config import PPOConfig
 from lopt.agents import PPOLifetime
 from lopt.evaluation import bootstrap, curves, mean, table, write_report, write_results
-from lopt.export import load_rule, rebuild
 from lopt.objectives import Drift
+from lopt.rules import load_rule, rebuild
 from lopt.training import Outcome, RunFolder, jit_repeated, run, status
 from lopt.types import Key, Metrics, Theta
 
@@ -40,7 +40,7 @@ class Method:
     theta: Theta
 
 
-def main(config: PPOConfig) -> None:
+def main(config: PPOConfig) -> Outcome:
     """Train the agents, then evaluate them."""
     setup = env_setup(config.env, config.inner.settings(config.env))
     methods = [Method(name, setup.lifetime(drift, config.episodes), theta) for name, drift, theta in drifts(config)]
@@ -89,7 +89,7 @@ def main(config: PPOConfig) -> None:
         write(config, folder, setup, returns)
 
     shown = partial(learning_curves, names=[m.name for m in methods])
-    run_study(StudyRun(config=config, title=title(config), train=train, curves=shown, report=report))
+    return run_study(StudyRun(config=config, title=title(config), train=train, curves=shown, report=report))
 
 
 def title(config: PPOConfig) -> str:

@@ -5,10 +5,12 @@ from typing import Any
 
 from experiments.agents.env_setup import EnvSetup
 from experiments.agents.meta_test import MetaTestResult
-from lopt.evaluation import bootstrap, curves, image, mean, paired_difference, table, write_report, write_results
+from experiments.agents.report import at_edge, comparison, results_data
+from experiments.agents.tuning import Tuned, describe
+from lopt.evaluation import curves, image, write_report, write_results
 from lopt.training import NONFINITE, RunFolder
 
-LEARNED = "learned drift"
+LEARNED, UNTRAINED = "learned drift", "untrained drift"
 
 
 def panels(envs: tuple[str, ...]) -> dict[str, dict[str, str]]:
@@ -35,44 +37,34 @@ def write(
     config: Any,
     folder: RunFolder,
     results: Mapping[str, Mapping[str, MetaTestResult]],
+    tuned: Mapping[str, Mapping[str, Tuned]],
     env_setups: Mapping[str, EnvSetup],
 ) -> None:
-    """Write `report.md` and `results.json`; `results` are by environment and by drift."""
-    rows, per_seed = [], {}
-    for name, by_drift in results.items():
-        learned = by_drift[LEARNED]
-        for drift, result in by_drift.items():
-            trained = "trained on" if name in config.envs else "not trained on"
-            gains = [
-                "" if drift == LEARNED else str(paired_difference(a, b))
-                for a, b in ((learned.final, result.final), (learned.lifetime_return, result.lifetime_return))
-            ]
-            final, lifetime = bootstrap(result.final, mean), bootstrap(result.lifetime_return, mean)
-            rows.append((name, trained, drift, final, gains[0], lifetime, gains[1]))
-        per_seed[name] = {
-            drift: {"final": result.final, "lifetime": result.lifetime_return} for drift, result in by_drift.items()
-        }
-    minus = "learned drift minus this"
-    header = ("environment", "", "drift", "final return", minus, "mean return over the lifetime", minus)
+    """Write `report.md` and `results.json`; `results` and `tuned` are by environment and by drift."""
+    sections = {}
+    for name, row in results.items():
+        heading = f"In {name}, " + ("an environment of meta-training" if name in config.envs else "not trained on")
+        sections[heading] = comparison(row, tuned[name], "drift", LEARNED)
+    sections["Training curves"] = image(
+        "agents.png", "Learning curves: means over seeds; the range of the middle half of the seeds is shaded."
+    )
     steps = ", ".join(f"{setup.settings.total_steps:,} on {name}" for name, setup in env_setups.items())
-    sections = {
-        "Meta-testing": table(header, rows)
-        + f"\n\nAgents are trained from scratch. Means over {config.eval.seeds} agent seeds with 95 % bootstrap "
-        f"intervals over them, differences paired by seed; environment steps of each agent: {steps}; all other "
-        "settings are the same.\n\n"
-        + image(
-            "agents.png", "Learning curves: means over seeds; the range of the middle half of the seeds is shaded."
-        ),
-        "The drift": image(
-            "drift.png",
-            "The drift f(r, A), and the slope d(r A - f)/dr of the objective.",
-        ),
-    }
+    sections["Protocol"] = (
+        f"Agents are trained from scratch. Means over {config.eval.seeds} agent seeds with 95 % bootstrap intervals "
+        f"over them, differences paired by seed; environment steps of each agent: {steps}. Under every drift alike the "
+        f"agents were tuned in each environment over {describe(config.eval, config.meta.fitness)}{_further(config)}; "
+        f"all other settings are the same.{at_edge(tuned)} Intervals are of agent seeds under one trained drift; "
+        "meta-training with another seed gives another drift."
+    )
+    sections["The drift"] = image("drift.png", "The drift f(r, A), and the slope d(r A - f)/dr of the objective.")
     if drawn := learning_curves(config, folder):
         sections["Meta-training"] = drawn
-    returns = {
-        env: {drift: {name: bootstrap(x, mean) for name, x in values.items()} for drift, values in by_drift.items()}
-        for env, by_drift in per_seed.items()
-    }
-    write_results(folder, {"seed": config.run.seed, "returns": returns, "per_seed": per_seed})
+    write_results(folder, {"seed": config.run.seed, **results_data(config.eval, results, tuned, LEARNED)})
     write_report(folder, title(config), config, sections)
+
+
+def _further(config: Any) -> str:
+    """What agents were tuned over beside the learning rate."""
+    epochs, clips = (", ".join(map(str, values)) for values in (config.eval.epochs, config.eval.clips))
+    text = f", over numbers of epochs ({epochs} beside inner.epochs)" if epochs else ""
+    return text + (f", PPO also over clipping ranges ({clips} beside 0.2)" if clips else "")

@@ -1,7 +1,6 @@
 """Meta-training of drifts: the run of `experiments.lpo`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,21 +9,23 @@ import numpy as np
 import optax
 
 from experiments.agents.env_setup import EnvSetup, env_setup
-from experiments.agents.meta_test import MetaTestResult, draw, meta_tester
+from experiments.agents.meta_test import draw
+from experiments.agents.tuning import CURVE, agent_keys
 from experiments.cli.command_line import check_contract, is_import_path
 from experiments.cli.evolution import evolution, persistent_evolution
 from experiments.cli.study import StudyRun, export_rule, meta_train, run_study
+from experiments.drift import measure
 from experiments.drift.build import DRIFTS
 from experiments.drift.config import DriftStudyConfig
-from experiments.drift.report import learning_curves, title, write
+from experiments.drift.report import LEARNED, UNTRAINED, learning_curves, title, write
 from lopt.agents import FinalReturn, LifetimeReturn, MultiEnvLifetime
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.evaluation import drift_plots
 from lopt.meta import MetaLearner
-from lopt.objectives import LPO, Drift, FrozenProgress, NoTime
+from lopt.objectives import Drift
 from lopt.protocols import Lifetime
 from lopt.training import Logger, Outcome, RunFolder, status, untrained
-from lopt.types import Key, Level, MetaState, Theta
+from lopt.types import Key, Level, MetaState
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def build(config: DriftStudyConfig) -> Study:
         return combined.level(tuple(setup.levels(k) for setup, k in zip(env_setups, keys, strict=True)))
 
     meta, persistent = config.meta, config.meta.estimator == "pes"
-    rate = optax.cosine_decay_schedule(meta.learning_rate, meta.num_steps, meta.final_rate)
+    rate = optax.cosine_decay_schedule(meta.learning_rate, max(1, meta.num_steps), meta.final_rate)
     longest = max(setup.settings.num_updates for setup in env_setups)
     estimator, optimizer = (
         persistent_evolution(config.es, combined, meta.num_updates, rate)
@@ -95,11 +96,11 @@ def build(config: DriftStudyConfig) -> Study:
     return Study(env_setups, drift, learner)
 
 
-def main(config: DriftStudyConfig) -> None:
+def main(config: DriftStudyConfig) -> Outcome:
     """Meta-train the drift, then meta-test it beside PPO and DPO."""
     study = build(config)
     test_setups = [env_setup(name, config.inner.settings(name)) for name in config.test_envs]
-    run_study(
+    return run_study(
         StudyRun(
             config=config,
             title=title(config),
@@ -124,66 +125,27 @@ def meta_test(
     theta = jax.device_get(outcome.state.theta)
     drift_plots.draw(study.drift, theta, folder.file("drift.png"))
     env_setups = {setup.name: setup for setup in (*study.env_setups, *test_setups)}
-    initial_theta = untrained(config.run, study.learner.init)
-    with status("training agents under the drift, PPO and DPO", config.run.progress):
-        results = {
-            name: compare(config, setup, study.drift, theta, initial_theta) for name, setup in env_setups.items()
-        }
-        draw(results, env_setups, folder.file("agents.png"))
-        for setup in study.env_setups:
-            results[setup.name] |= with_frozen_progress(config, setup, study.drift, theta)
-    write(config, folder, results, env_setups)
-
-
-def compare(
-    config: DriftStudyConfig, env_setup: EnvSetup, drift: Drift, theta: Theta, initial_theta: Theta
-) -> dict[str, MetaTestResult]:
-    """Meta-test the drift with `theta` and with `initial_theta`, and the drifts without meta-parameters.
-
-    All agents of a seed have the same key.
-    """
-    keys = agent_keys(config)
-    meta_test = tester(config, env_setup, drift)
-    results = {"learned drift": meta_test(keys, theta), "untrained drift": meta_test(keys, initial_theta)}
-    for name, baseline in DRIFTS.items():
-        results[name.upper()] = tester(config, env_setup, baseline)(keys, ())
-    return results
-
-
-def with_frozen_progress(
-    config: DriftStudyConfig, env_setup: EnvSetup, drift: Drift, theta: Theta
-) -> dict[str, MetaTestResult]:
-    """Meta-test LPO with its time inputs frozen at some n / N (an ablation); empty without time inputs.
-
-    The agents have the keys of `compare`.
-    """
-    results: dict[str, MetaTestResult] = {}
-    if not isinstance(drift, LPO) or isinstance(drift.conditioning, NoTime):
-        return results
-    for fraction in drift_plots.FRACTIONS:
-        frozen = replace(drift, conditioning=FrozenProgress(drift.conditioning, fraction))
-        meta_test = tester(config, env_setup, frozen)
-        results[f"learned drift, frozen n/N = {fraction:g}"] = meta_test(agent_keys(config), theta)
-    return results
-
-
-def tester(config: DriftStudyConfig, env_setup: EnvSetup, drift: Drift) -> Callable[[Key, Theta], MetaTestResult]:
-    """Meta-testing of a drift in an environment, see `meta_tester`."""
-    lifetime = env_setup.lifetime(drift, config.eval.episodes)
-    return meta_tester(env_setup, lifetime, env_setup.evaluator(lifetime, config.eval.episodes))
-
-
-def agent_keys(config: DriftStudyConfig) -> Key:
-    """The keys `[seeds]` of the agents of the final table; they do not depend on the seed of the run."""
-    return jax.random.split(jax.random.key(20_221_011), config.eval.seeds)
+    drifts = {LEARNED: (study.drift, theta), **{name.upper(): (baseline, ()) for name, baseline in DRIFTS.items()}}
+    if outcome.step:
+        drifts[UNTRAINED] = (study.drift, untrained(config.run, study.learner.init))
+    results, tuned = {}, {}
+    for name, setup in env_setups.items():
+        with status(f"tuning the agents under every drift in {name}", config.run.progress):
+            results[name], tuned[name] = measure.compare(config, setup, drifts)
+    draw(results, env_setups, folder.file("agents.png"))
+    for setup in study.env_setups:
+        with status(f"freezing the time inputs in {setup.name}", config.run.progress):
+            chosen = tuned[setup.name][LEARNED]
+            results[setup.name] |= measure.with_frozen_progress(config, setup, study.drift, theta, chosen)
+    write(config, folder, results, tuned, env_setups)
 
 
 class Validation:
     """Hook that trains agents of at most eight fixed seeds under the current drift."""
 
     def __init__(self, config: DriftStudyConfig, study: Study):
-        self.meta_tests = [tester(config, setup, study.drift) for setup in study.env_setups]
-        self.keys = jax.random.split(jax.random.key(1), min(8, config.eval.seeds))
+        self.meta_tests = [measure.tester(config, setup, study.drift) for setup in study.env_setups]
+        self.keys = agent_keys(CURVE, min(8, config.eval.seeds))
         self.names = [setup.name for setup in study.env_setups]
 
     def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:

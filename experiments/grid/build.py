@@ -42,10 +42,10 @@ from lopt.agents import (
     ValueBaseline,
     longest_episode,
 )
-from lopt.export import load_rule, rebuild
 from lopt.meta import MetaGradient, MetaLearner
 from lopt.objectives import A2C, LPG, LPGRegulariser
 from lopt.protocols import Estimator, Lifetime, Objective
+from lopt.rules import load_rule, rebuild
 from lopt.types import Key, MetaState, Theta
 
 
@@ -148,9 +148,9 @@ def with_start(config: StudyConfig, study: Study) -> Study:
     Raises:
         ValueError: `rule.start` is no rule file of this architecture, or an imitation by a rule that is no LPG.
     """
-    if config.rule.start is None:
+    if config.start is None:
         return study
-    return replace(study, theta=initial_theta(config, study.rule, study.antagonist, study.distribution))
+    return replace(study, theta=initial_theta(config, config.start, study.rule, study.antagonist, study.distribution))
 
 
 def _rule(config: StudyConfig) -> Any:
@@ -172,11 +172,9 @@ def _rule(config: StudyConfig) -> Any:
         input_gradient=STOPPED_INPUTS not in config.reproduces,
         normalise=rule.normalise,
     )
-    if rule.start not in (
-        None,
-        A2C_START,
-    ):  # its weights belong to the scale of the time inputs that it was trained with
-        start = rebuild(load_rule(rule.start).card)
+    if config.start not in (None, A2C_START):
+        # its weights belong to the scale of the time inputs that it was trained with
+        start = rebuild(load_rule(config.start).card)
         if isinstance(start, LPG) and type(start.conditioning) is type(lpg.conditioning):
             return replace(lpg, conditioning=start.conditioning)
     return lpg

@@ -55,7 +55,8 @@ class RuleConfig:
     start: str | None = None
     """Start of meta-training: a2c, for a rule that imitates A2C (about a minute, before the first meta-step); a rule
     file of one of these forms of A2C (runs/<name>/rule), for one that imitates that; or a rule file of the same
-    architecture. By default theta is drawn at random."""
+    architecture. {seed} in a file's name stands for run.seed, so that runs that differ in the seed alone have equal
+    options (runs/constants_{seed}/rule). By default theta is drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,11 @@ class StudyConfig:
             )
         check_sizes(meta.num_steps, meta.steps_per_chunk, smallest=0)
         multiple(self, "eval.every", of="meta.steps_per_chunk")
+
+    @property
+    def start(self) -> str | None:
+        """The start of meta-training: `rule.start` with the seed in its place."""
+        return None if self.rule.start is None else self.rule.start.replace("{seed}", str(self.run.seed))
 
     @property
     def updates_per_step(self) -> int:

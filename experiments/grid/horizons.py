@@ -19,8 +19,8 @@ from experiments.grid import measure
 from experiments.grid.build import Study, build
 from experiments.grid.config import StudyConfig
 from lopt.evaluation import Interval, bootstrap, lpg_response, mean, normalised, plots, table, write_summary
-from lopt.export import load_rule, rebuild
 from lopt.objectives import LPG
+from lopt.rules import load_rule, rebuild
 from lopt.training import command_line, enable_compilation_cache, from_json
 from lopt.training.checks import at_least
 from lopt.types import Theta

@@ -13,8 +13,8 @@ from experiments.grid.config import StudyConfig
 from experiments.grid.names import A2C_START
 from lopt import nets
 from lopt.agents import Imitation, RLLifetime, TrainableFactory, TrainableNet, TrainableTable, demonstrations
-from lopt.export import load_rule, rebuild
 from lopt.objectives import LPG, ScheduledA2C
+from lopt.rules import load_rule, rebuild
 from lopt.training import jit_once, status
 from lopt.types import Theta
 
@@ -22,14 +22,13 @@ NUM_LEVELS = 96
 """Number of levels whose agents are imitated."""
 
 
-def initial_theta(config: StudyConfig, rule: Any, antagonist: RLLifetime, distribution: Any) -> Theta:
-    """The initial theta of `rule`: of a rule file, or by imitation of A2C or of a file's `ScheduledA2C`.
+def initial_theta(config: StudyConfig, start: str, rule: Any, antagonist: RLLifetime, distribution: Any) -> Theta:
+    """The initial theta of `rule`: of the rule file `start`, or by imitation of A2C or of a file's `ScheduledA2C`.
 
     Raises:
         ValueError: no such file, meta-parameters of other shapes than those of `rule`, or an imitation by a rule that
             is no LPG.
     """
-    start = str(config.rule.start)
     if start == A2C_START:
         teacher: Any = ScheduledA2C()
         theta = teacher.init(jax.random.key(0))

@@ -18,10 +18,10 @@ from lopt.training import Hook, Logger, Outcome, RunFolder, run, status, untrain
 from lopt.types import Key, MetaState
 
 
-def main(config: StudyConfig) -> None:
+def main(config: StudyConfig) -> Outcome:
     """Meta-train the rule, then meta-test it on held-out levels."""
     study = with_start(config, build(config))
-    run_study(
+    return run_study(
         StudyRun(
             config=config,
             title=title(config),

@@ -17,10 +17,10 @@ from lopt.training import Logger, Outcome, RunFolder, status, untrained
 from lopt.types import Key, MetaState
 
 
-def main(config: StudyConfig) -> None:
+def main(config: StudyConfig) -> Outcome:
     """Meta-train the optimizer, then compare it with tuned baselines on the task of meta-training and on others."""
     study = build(config)
-    run_study(
+    return run_study(
         StudyRun(
             config=config,
             title=title(config),

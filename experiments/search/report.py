@@ -19,7 +19,7 @@ from lopt.evaluation import (
     write_report,
     write_results,
 )
-from lopt.export import save_program
+from lopt.rules import save_program
 from lopt.search import canonical_hash, prune_loop
 from lopt.search.evolution import Individual, SearchState
 from lopt.training import RunFolder, read_metrics, write_text

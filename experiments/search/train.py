@@ -10,7 +10,7 @@ from experiments.search.build import CONSTANTS, EVOLUTION, evaluator, searches, 
 from experiments.search.config import StudyConfig
 from experiments.search.report import search_curves, title, write
 from lopt.evaluation import join_notes
-from lopt.export import save_program
+from lopt.rules import save_program
 from lopt.search import prune_loop
 from lopt.search.evolution import Search
 from lopt.training import Outcome, RunFolder, run_on_host, status
@@ -20,7 +20,7 @@ MAX_SEARCH_STEPS = 6
 incomplete."""
 
 
-def main(config: StudyConfig) -> None:
+def main(config: StudyConfig) -> Outcome:
     """Search, choose a program, and compare it with tuned optimizers on the tasks of the meta-test."""
     comparison = SearchComparison(config)
     headline = (f"{EVOLUTION}/best", f"{CONSTANTS}/best", f"{EVOLUTION}/frac_cached", "time/programs_per_second")
@@ -37,7 +37,7 @@ def main(config: StudyConfig) -> None:
                 results[name] = measure.compare(config, selection, name)
         write(config, folder, comparison.states, selection, results)
 
-    run_study(
+    return run_study(
         StudyRun(
             config=config,
             title=title(config),

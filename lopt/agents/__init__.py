@@ -2,7 +2,7 @@
 
 from lopt.agents.actor_critic import ActorCritic, ActorCriticState
 from lopt.agents.agent import Agent, AgentState, ValueBaseline, ValueEstimates
-from lopt.agents.defaults import default_lifetime, default_trainable, longest_episode
+from lopt.agents.defaults import default_lifetime, default_trainable, environment_of, longest_episode
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator, episode_returns, train_learner
 from lopt.agents.fitness import FinalReturn, LifetimeReturn, MultiEnvLifetime
 from lopt.agents.imitation import Demonstrations, Imitation, ValueCode, demonstrations
@@ -45,6 +45,7 @@ __all__ = [
     "ValueCode",
     "ValueEstimates",
     "demonstrations",
+    "environment_of",
     "episode_returns",
     "linear_annealing",
     "no_annealing",

@@ -20,7 +20,7 @@ def observation(levels: Callable[[Key], Level]) -> Any:
 
     def reset(key: Key) -> Any:
         key_level, key_reset = jax.random.split(key)
-        return _environment(levels).reset(key_reset, levels(key_level).params)[0]
+        return environment_of(levels).reset(key_reset, levels(key_level).params)[0]
 
     return jax.eval_shape(reset, jax.random.key(0))
 
@@ -46,7 +46,7 @@ def default_trainable(
     """
     if isinstance(observation(levels), TabularObs):
         return partial(
-            TrainableTable, num_states=_environment(levels).num_states, learning_rate=table_rate, max_norm=max_norm
+            TrainableTable, num_states=environment_of(levels).num_states, learning_rate=table_rate, max_norm=max_norm
         )
     return partial(TrainableNet, net=partial(nets.MLP, hidden), optimizer=optax.adam(net_rate))
 
@@ -86,7 +86,7 @@ def default_lifetime(
     """
     trainable = partial(default_trainable, levels, hidden=hidden, net_rate=net_rate)
     return RLLifetime(
-        env=_environment(levels),
+        env=environment_of(levels),
         objective=objective,
         policy=trainable(policy_rate),
         prediction=trainable(prediction_rate),
@@ -104,7 +104,7 @@ def longest_episode(levels: Callable[[Key], Level]) -> int:
         ValueError: levels without `max_steps`.
     """
     limit = getattr(levels, "max_steps", None)
-    limit = getattr(_environment(levels), "max_steps", None) if limit is None else limit
+    limit = getattr(environment_of(levels), "max_steps", None) if limit is None else limit
     limit = getattr(limit, "high", limit)
     if not isinstance(limit, int):
         raise ValueError(
@@ -113,7 +113,12 @@ def longest_episode(levels: Callable[[Key], Level]) -> int:
     return limit
 
 
-def _environment(levels: Callable[[Key], Level]) -> Any:
+def environment_of(levels: Callable[[Key], Level]) -> Any:
+    """The environment of a distribution of levels.
+
+    Raises:
+        ValueError: levels without one.
+    """
     env = getattr(levels, "environment", None)
     if env is None:
         raise ValueError(

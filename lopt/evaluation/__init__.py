@@ -1,7 +1,7 @@
 """Meta-testing of rules, statistics with intervals, pictures and reports."""
 
 from lopt.evaluation import drift_plots, lpg_response, plots, regression
-from lopt.evaluation.meta_test import MetaTestScores, meta_test, normalised, random_returns
+from lopt.evaluation.meta_test import LevelTester, MetaTestScores, meta_test, normalised, random_returns
 from lopt.evaluation.report import (
     curves,
     image,
@@ -39,6 +39,7 @@ __all__ = [
     "random_returns",
     "Axis",
     "FinishedRun",
+    "LevelTester",
     "Interval",
     "MetaTestResult",
     "MetaTester",

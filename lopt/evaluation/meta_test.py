@@ -2,16 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lopt.agents import MeanReturn, RLLifetime, default_lifetime, episode_returns, longest_episode
+from lopt.agents import (
+    MeanReturn,
+    RLLifetime,
+    default_lifetime,
+    environment_of,
+    episode_returns,
+    longest_episode,
+)
 from lopt.evaluation.statistics import Axis, Interval, Sample, bootstrap, bootstrap_samples, mean, paired_difference
 from lopt.evaluation.testers import MetaTester
 from lopt.meta import TrainedRule
+from lopt.protocols import Objective
 from lopt.training import jit_repeated
 from lopt.types import Key, Level
 
@@ -88,7 +97,8 @@ def meta_test(
         num_episodes: episodes that measure an agent.
         key: of levels and agents; by default one that no other function of lopt uses. Levels are new to a rule as long
             as its training used another key.
-        lifetimes: how agents are trained, by the name of the rule; by default `lopt.agents.default_lifetime`.
+        lifetimes: how agents are trained, by the name of the rule; by default with the settings of its card for a rule
+            that `lopt.load` returned, else by `lopt.agents.default_lifetime`.
         batch_size: levels at a time.
 
     Returns:
@@ -97,30 +107,88 @@ def meta_test(
     Raises:
         ValueError: no rules, a rule that is no objective, or sizes below one.
     """
-    sizes = {"num_levels": num_levels, "num_seeds": num_seeds, "num_episodes": num_episodes, "batch_size": batch_size}
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"meta_test: {name} must be at least 1 (got {size})")
     if not rules:
         raise ValueError("meta_test: expected at least one rule, as {'name': rule} (got none)")
-    key_levels, key_agents, key_random = jax.random.split(jax.random.key(20_231_002) if key is None else key, 3)
-    drawn = jit_repeated(jax.vmap(levels))(jax.random.split(key_levels, num_levels))
-    num_updates = int(drawn.num_updates.max())
-    max_steps = longest_episode(levels)
-    keys = jax.random.split(key_agents, (num_seeds, num_levels))
-    returns = {}
     for name, rule in rules.items():
-        objective, theta = _parts(name, rule)
-        lifetime = (lifetimes or {}).get(name) or default_lifetime(levels, objective)
-        measure = MeanReturn(
-            env=lifetime.env, policy=lifetime.agent.act, num_episodes=num_episodes, max_steps=max_steps
-        )
-        tester = MetaTester(lifetime=lifetime, num_updates=num_updates, measure=measure, batch_size=batch_size)
-        returns[name] = np.stack([np.asarray(tester(row, theta, drawn).final) for row in keys])
-    returns[RANDOM] = random_returns(key_random, lifetime.env, drawn, num_episodes * num_seeds, max_steps, batch_size)[
-        None
-    ]
+        _check_rule(repr(name), rule)
+    key_levels, key_agents, key_random = jax.random.split(jax.random.key(20_231_002) if key is None else key, 3)
+    tester = LevelTester(
+        levels=levels,
+        num_levels=num_levels,
+        num_seeds=num_seeds,
+        num_episodes=num_episodes,
+        batch_size=batch_size,
+        key_levels=key_levels,
+        key_agents=key_agents,
+    )
+    returns = {name: tester(rule, (lifetimes or {}).get(name)) for name, rule in rules.items()}
+    returns[RANDOM] = tester.random(key_random, num_episodes * num_seeds)[None]
     return MetaTestScores(returns)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LevelTester:
+    """Trains agents from scratch on levels drawn once, so that all rules get the same levels and keys.
+
+    Attributes:
+        levels: a distribution of levels, with its `environment`.
+        num_levels: L, levels.
+        num_seeds: S, agents per level and rule.
+        num_episodes: episodes that measure an agent.
+        key_levels: of the levels.
+        key_agents: of the agents.
+        batch_size: levels at a time.
+
+    Raises:
+        ValueError: sizes below one.
+    """
+
+    levels: Callable[[Key], Level]
+    num_levels: int
+    num_seeds: int
+    num_episodes: int
+    key_levels: Key
+    key_agents: Key
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("num_levels", "num_seeds", "num_episodes", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"meta_test: {name} must be at least 1 (got {getattr(self, name)})")
+
+    def __call__(self, rule: Any, lifetime: RLLifetime | None = None) -> np.ndarray:
+        """Mean returns `[S, L]` of agents after training under an objective or a trained rule.
+
+        `lifetime` is how agents are trained; by default the rule's own, `rule.lifetime(levels)`, of a rule that
+        `lopt.load` returned, else `lopt.agents.default_lifetime`.
+
+        Raises:
+            ValueError: a rule that is no objective.
+        """
+        objective, theta = _parts(rule)
+        if lifetime is None:
+            own = getattr(rule, "lifetime", None)
+            lifetime = default_lifetime(self.levels, objective) if own is None else own(self.levels)
+        measure = MeanReturn(
+            env=lifetime.env, policy=lifetime.agent.act, num_episodes=self.num_episodes, max_steps=self._max_steps
+        )
+        num_updates = int(self._drawn.num_updates.max())
+        tester = MetaTester(lifetime=lifetime, num_updates=num_updates, measure=measure, batch_size=self.batch_size)
+        keys = jax.random.split(self.key_agents, (self.num_seeds, self.num_levels))
+        return np.stack([np.asarray(tester(row, theta, self._drawn).final) for row in keys])
+
+    def random(self, key: Key, num_episodes: int) -> np.ndarray:
+        """Mean returns `[L]` of the uniformly random policy over `num_episodes` episodes of each level."""
+        env = environment_of(self.levels)
+        return random_returns(key, env, self._drawn, num_episodes, self._max_steps, self.batch_size)
+
+    @cached_property
+    def _drawn(self) -> Level:
+        return jit_repeated(jax.vmap(self.levels))(jax.random.split(self.key_levels, self.num_levels))
+
+    @cached_property
+    def _max_steps(self) -> int:
+        return longest_episode(self.levels)
 
 
 def random_returns(
@@ -139,10 +207,15 @@ def random_returns(
     return np.asarray(run((keys, levels.params)))
 
 
-def _parts(name: str, rule: Any) -> tuple[Any, Any]:
+def _parts(rule: Any) -> tuple[Any, Any]:
     """Objective and meta-parameters."""
+    _check_rule("the rule", rule)
     if isinstance(rule, TrainedRule):
         return rule.rule, rule.theta
-    if not all(member in dir(rule) for member in ("init", "targets", "loss", "prediction_size")):
-        raise ValueError(f"meta_test: {name!r} must be an objective or a trained rule (got {type(rule).__name__})")
     return rule, rule.init(jax.random.key(0))
+
+
+def _check_rule(name: str, rule: Any) -> None:
+    objective = rule.rule if isinstance(rule, TrainedRule) else rule
+    if isinstance(objective, type) or not isinstance(objective, Objective):
+        raise ValueError(f"meta_test: {name} must be an objective or a trained rule (got {type(rule).__name__})")

@@ -97,10 +97,15 @@ class SequenceTester:
         parts = [self._evaluate(theta, keys) for keys in self._keys(seed, number)]
         return SequenceResult(*(np.concatenate([np.asarray(part[i]) for part in parts]) for i in (0, 1)))
 
-    def references(self, classifiers: Mapping[str, Classifier], seed: int, number: int) -> dict[str, np.ndarray]:
-        """Accuracies `[T]` of classical classifiers on the sequences that `__call__` uses, by name."""
+    def examples(self, seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs `[S, T, F]` and labels `[S, T]` of the sequences that `__call__` uses."""
         sample = jit_repeated(lambda keys: jax.vmap(lambda key: self._sample(key)[1])(keys))
         contexts = [sample(keys) for keys in self._keys(seed, number)]
         xs = np.concatenate([np.asarray(part.xs) for part in contexts])
         labels = np.concatenate([np.asarray(part.targets) for part in contexts])
+        return xs, labels
+
+    def references(self, classifiers: Mapping[str, Classifier], seed: int, number: int) -> dict[str, np.ndarray]:
+        """Accuracies `[T]` of classical classifiers on the sequences that `__call__` uses, by name."""
+        xs, labels = self.examples(seed, number)
         return {name: correct(xs, labels, self.tasks.slots).mean(0) for name, correct in classifiers.items()}

@@ -16,7 +16,7 @@ from lopt.types import UNTRACKED, Assignment, EstimatorMetrics, Key, MetaState, 
 
 @dataclass(frozen=True, eq=False)
 class TrainedRule:
-    """A rule and the meta-parameters that training gave it; `lopt.export.save_rule` writes both to a file.
+    """A rule and the meta-parameters that training gave it; `lopt.rules.save_rule` writes both to a file.
 
     In the place of a rule, to go on from: `init` returns the meta-parameters.
 

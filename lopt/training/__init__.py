@@ -1,6 +1,6 @@
 """Training runs that stop and resume bit for bit: loop, run folder, checkpoints, metrics and progress display."""
 
-from lopt.training.checkpoint import Checkpoints
+from lopt.training.checkpoint import CheckpointError, Checkpoints
 from lopt.training.compiling import enable_compilation_cache, jit_once, jit_repeated, no_garbage_collection
 from lopt.training.fit import FitResult, Learner, fit
 from lopt.training.folder import RunFolder, open_folder, write_json, write_text
@@ -30,6 +30,7 @@ from lopt.training.stopping import (
 
 __all__ = [
     "NONFINITE",
+    "CheckpointError",
     "Checkpoints",
     "FitResult",
     "Hook",

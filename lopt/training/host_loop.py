@@ -8,10 +8,12 @@ bit.
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
+from lopt.training.checkpoint import Checkpoints
 from lopt.training.folder import RunFolder
-from lopt.training.loop import Outcome
+from lopt.training.loop import Outcome, add_next_command, check_folder
 from lopt.training.metrics_log import check_logger, open_logger
 from lopt.training.progress import ProgressDisplay
 from lopt.training.run_config import RunConfig
@@ -42,7 +44,8 @@ def run_on_host(
 ) -> Outcome:
     """Run `num_steps` steps on the host, or resume the run in the folder.
 
-    The loop ends early, with a checkpoint, on Ctrl-C, SIGTERM or `config.max_minutes`.
+    The loop ends early, with a checkpoint, on Ctrl-C, SIGTERM or `config.max_minutes`; a time limit ends it after one
+    step at the earliest.
 
     Args:
         config: the run's options.
@@ -57,7 +60,8 @@ def run_on_host(
         The state and the last step.
 
     Raises:
-        ValueError: no steps, a missing checkpoint or one of another program, a logger that is not installed.
+        ValueError: no steps, or a logger that is not installed; a `CheckpointError` where no checkpoint can be used.
+        OSError: a file could not be written, or the folder was deleted or replaced (its state is then saved beside it).
     """
     if num_steps < 1:
         raise ValueError(f"loop: number of steps must be >= 1 (got {num_steps})")
@@ -69,27 +73,33 @@ def run_on_host(
         state.load_state_dict(json.loads(text))
         if start >= num_steps:
             return Outcome(state, start, False, None, num_steps, unit)
+    else:
+        _save(folder.checkpoints, 0, state)
     logger, seconds = open_logger(config, folder, start)
     began = saved = time.monotonic()
     done = start
     try:
         with stop, ProgressDisplay(num_steps, start, headline, config.progress) as progress:
-            while done < num_steps and not stop.requested:
+            while done < num_steps and not (stop.signalled or (done > start and stop.requested)):
                 metrics = step(done)
                 done += 1
+                check_folder(folder, partial(_save, step=done, state=state))
                 now = time.monotonic()
                 logger.log(done, metrics | {"time/wall_seconds": seconds + now - began})
                 progress.update(done, metrics)
                 if done < num_steps and now - saved >= 60 * config.checkpoint_minutes:
-                    _save(folder, done, state)
+                    _save(folder.checkpoints, done, state)
                     saved = time.monotonic()
             stop.announce()
-            _save(folder, done, state)
+            _save(folder.checkpoints, done, state)
+    except OSError as error:
+        add_next_command(error, folder)
+        raise
     finally:
         logger.close()
     stopped = done < num_steps
     return Outcome(state, done, stopped, stop.reason if stopped else None, num_steps, unit)
 
 
-def _save(folder: RunFolder, step: int, state: HostState) -> None:
-    folder.checkpoints.save_text(step, json.dumps(state.state_dict(), allow_nan=False))
+def _save(checkpoints: Checkpoints, step: int, state: HostState) -> None:
+    checkpoints.save_text(step, json.dumps(state.state_dict(), allow_nan=False))

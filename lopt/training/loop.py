@@ -16,13 +16,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lopt.training.checkpoint import load_orbax
+from lopt.training.checkpoint import Checkpoints, load_orbax
 from lopt.training.compiling import jit_once, jit_repeated, no_garbage_collection
 from lopt.training.folder import RunFolder
 from lopt.training.metrics_log import NONFINITE, Logger, check_logger, open_logger
 from lopt.training.progress import ProgressDisplay, status
 from lopt.training.run_config import RunConfig
-from lopt.training.stopping import StopRequest
+from lopt.training.stopping import StopRequest, resume_line
 from lopt.tree import canonical
 
 WAIT_FOR_CHUNKS_LONGER_THAN = 0.5  # seconds; of shorter chunks, one is dispatched ahead
@@ -89,7 +89,8 @@ def run(
 ) -> Outcome:
     """Run `num_steps` steps, or resume the run in the folder.
 
-    The loop ends early, with a checkpoint, on Ctrl-C, SIGTERM or `config.max_minutes`.
+    The loop ends early, with a checkpoint, on Ctrl-C, SIGTERM or `config.max_minutes`; a time limit ends it after one
+    chunk at the earliest, so that a run that is started again and again proceeds.
 
     Args:
         config: the run's options.
@@ -108,9 +109,10 @@ def run(
         The state and the last step.
 
     Raises:
-        ValueError: sizes that do not divide, metrics that are not scalars, unknown metric names, a missing
-            checkpoint or one of another program, a logger that is not installed.
+        ValueError: sizes that do not divide, metrics that are not scalars, unknown metric names, a logger that is not
+            installed; a `CheckpointError` where no checkpoint can be used.
         FloatingPointError: a metric named in `finite` was not finite, or `frac_nonfinite` was 1.
+        OSError: a file could not be written, or the folder was deleted or replaced (its state is then saved beside it).
     """
     check_sizes(num_steps, chunk, hooks, smallest=0)
     check_logger(config)
@@ -148,8 +150,40 @@ def run(
             loop.prepare(state, start)
             with progress:
                 return loop.run(advance, state, start)
+    except OSError as error:
+        add_next_command(error, folder)
+        raise
     finally:
         logger.close()
+
+
+def check_folder(folder: RunFolder, save: Callable[[Checkpoints], None]) -> None:
+    """Check that the run's folder is still there.
+
+    Args:
+        folder: of the run.
+        save: writes a checkpoint, beside the folder if it is lost.
+
+    Raises:
+        FileNotFoundError: the folder was deleted, moved or replaced; the message says where the checkpoint is.
+    """
+    if not folder.lost:
+        return
+    path = folder.rescue(save)
+    error = FileNotFoundError(
+        f"{folder.path} was deleted, moved or replaced under the run; its state is saved in {path}"
+    )
+    error.add_note(f"to continue: {resume_line(folder.command)} --out {path}")
+    raise error
+
+
+def add_next_command(error: OSError, folder: RunFolder) -> None:
+    """Add a note to an error of the file system: the newest checkpoint, and the command that resumes from it."""
+    if folder.lost:
+        return
+    step = folder.checkpoints.latest()
+    saved = "there is no checkpoint yet" if step is None else f"the checkpoint of step {step} is complete"
+    error.add_note(f"{saved}; to continue: {resume_line(folder.command)}")
 
 
 def _start(config: RunConfig, initial: Any, lower: Callable, key: jax.Array, unit: str) -> tuple[Any, Any]:
@@ -263,10 +297,10 @@ class _Loop:
         """Run chunks until the last step or a request to stop."""
         step, pending = start, None
         self.advance = advance
-        while step < self.num_steps and not self.stop.requested:
+        while step < self.num_steps and not (self.stop.signalled or (step > start and self.stop.requested)):
             state, means, nonfinite = advance(state, step)
-            self.state = state
             step += self.chunk
+            self.state, self.step = state, step
             if pending is not None:
                 self._drain(*pending)
             pending = (step, means, nonfinite)
@@ -285,6 +319,7 @@ class _Loop:
         return Outcome(state, step, stopped, self.stop.reason if stopped else None, self.num_steps, self.unit)
 
     def _save(self, step: int, state: Any) -> None:
+        check_folder(self.folder, lambda checkpoints: checkpoints.save(step, state))
         self.folder.checkpoints.save(step, state)
         self.saved = self.drained = time.monotonic()
 
@@ -296,6 +331,7 @@ class _Loop:
     def _drain(self, step: int, means: Any, nonfinite: Any) -> None:
         """Wait for the chunk that ends at `step`, check, log and display its metrics."""
         self._wait(means)
+        check_folder(self.folder, lambda checkpoints: checkpoints.save(self.step, self.state))
         now = time.monotonic()
         self.chunk_seconds, self.drained = now - self.drained, now
         if bool(nonfinite["any"]):

@@ -43,7 +43,10 @@ class JsonlLogger:
 
     def __init__(self, path: Path, step: int = 0):
         self.path = path
-        kept = [line for line in _lines(path) if line["step"] <= step] if step else []
+        lines, lost = _lines(path) if step else ([], 0)
+        if lost:
+            self.message(f"{path}: {lost} lines cannot be read and are lost")
+        kept = [line for line in lines if line["step"] <= step]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.seconds = max((line.get("time/wall_seconds", 0.0) for line in kept), default=0.0)
         self._file = open(path, "a", encoding="utf-8")
@@ -174,28 +177,32 @@ def open_logger(config: RunConfig, folder: RunFolder, step: int) -> tuple[Logger
 
 
 def read_metrics(path: str | Path) -> list[dict[str, float]]:
-    """The rows of a `metrics.jsonl`, with NaN and infinities as floats; an incomplete last line is skipped."""
+    """The rows of a `metrics.jsonl`, with NaN and infinities as floats; what cannot be read is left out."""
     return [
         {
             name: math.nan if value is None else float(value) if isinstance(value, str) else value
             for name, value in line.items()
         }
-        for line in _lines(Path(path))
+        for line in _lines(Path(path))[0]
     ]
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The readable lines, and the number of others; an incomplete last line, of a process that was killed, is none."""
     if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+        return [], 0
+    lines, lost = [], 0
+    texts = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for i, text in enumerate(texts):
         try:
             line = json.loads(text)
         except ValueError:
-            continue
+            line = None
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             lines.append(line)
-    return lines
+        else:
+            lost += i < len(texts) - 1
+    return lines, lost
 
 
 def _number(value: Any) -> float | int | str | None:

@@ -25,7 +25,13 @@ class StopRequest:
         self.reason: str | None = None
         self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._announced = False
+        self._signal = 0
         self._previous: dict[int, Any] = {}
+
+    @property
+    def signalled(self) -> bool:
+        """Whether a signal was received; unlike the time limit, it stops a run before its first step."""
+        return bool(self._signal)
 
     @property
     def requested(self) -> bool:
@@ -50,6 +56,7 @@ class StopRequest:
         self._restore()
 
     def _on_signal(self, number: int, frame: object) -> None:
+        self._signal = number
         self.reason = f"{signal.Signals(number).name} was received"
         self._restore()
 

@@ -1,14 +1,17 @@
 """Command line: presets, help, near matches, exit codes, and the lines that resume a run."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 
 from experiments.cli import command_line as cli
 from experiments.grid.config import StudyConfig
-from lopt.training import stopping
+from lopt.training import CheckpointError, stopping
 from tests.training.toy import PRESETS, ToyConfig
 
 
@@ -80,6 +83,60 @@ def test_errors_of_other_packages_keep_their_traceback():
         cli.report_errors(lambda: int("x"))
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [("ValueError", 2), ("ImportError", 2), ("FloatingPointError", 3), ("CheckpointError", 4), ("OSError", 74)],
+)
+def test_every_kind_of_error_has_its_exit_code(error, code, monkeypatch, capsys):
+    scope = {"__name__": "experiments.example", "CheckpointError": CheckpointError}
+    source = f"def main():\n    raise {error}('what happened')\n"
+    exec(compile(source, "example.py", "exec"), scope)
+    monkeypatch.setattr("linecache.getline", lambda name, number: source.splitlines()[1])
+    with pytest.raises(SystemExit) as stop:
+        cli.report_errors(scope["main"])
+    assert (stop.value.code, capsys.readouterr().err) == (code, "error: what happened\n")
+
+
+def test_errors_of_files_in_other_packages_are_one_line_with_what_to_do(capsys):
+    def main():
+        try:
+            open("/nowhere/at/all")
+        except OSError as error:
+            error.add_note("to continue: do this")
+            raise
+
+    with pytest.raises(SystemExit) as stop:
+        cli.report_errors(main)
+    assert stop.value.code == 74
+    assert capsys.readouterr().err.endswith("'/nowhere/at/all'\n  to continue: do this\n")
+
+
+def test_a_stopped_run_ends_with_75_and_a_finished_one_with_0(tmp_path):
+    def toy(*options):
+        argv = [sys.executable, "-m", "tests.training.toy", "--out", str(tmp_path / "run"), *options]
+        return subprocess.run(argv, capture_output=True, text=True).returncode
+
+    assert toy("--max-minutes", "1e-9") == 75
+    assert toy("--resume") == 0
+    for manifest in (tmp_path / "run" / "checkpoints").glob("*/manifest.json"):
+        manifest.write_text("")
+    assert toy("--resume") == 4
+
+
+@pytest.mark.slow  # ten starts
+def test_ctrl_c_while_modules_are_imported_is_a_message(tmp_path):
+    for delay in np.linspace(0.15, 2.5, 10):
+        argv = [sys.executable, "-m", "experiments.groove", "--out", str(tmp_path / "run")]
+        process = subprocess.Popen(
+            argv, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode in (130, 75), (delay, process.returncode, err)
+        assert "Traceback" not in err, (delay, err)
+
+
 def test_interrupt_exits_with_130():
     with pytest.raises(SystemExit) as stop:
         cli.report_errors(lambda: (_ for _ in ()).throw(KeyboardInterrupt()))
@@ -132,7 +189,7 @@ def test_the_printed_line_of_a_stopped_run_resumes_it(tmp_path):
     """A process is stopped by its time limit; the printed line is run in a shell with a minimal PATH."""
     run = [sys.executable, "-m", "tests.training.toy", "--out", str(tmp_path / "run"), "--max-minutes", "1e-9"]
     stopped = subprocess.run(run, capture_output=True, text=True)
-    assert stopped.returncode == 0, stopped.stderr
+    assert stopped.returncode == 75, stopped.stderr
     line = stopped.stdout.strip().splitlines()[-1].split(": ", 1)[1]
     resumed = subprocess.run(
         line, shell=True, capture_output=True, text=True, env=os.environ | {"PATH": "/usr/bin:/bin"}

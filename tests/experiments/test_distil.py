@@ -21,9 +21,9 @@ from experiments.search.distil.config import (
     SearchConfig,
 )
 from experiments.search.distil.train import Restarts, main
-from lopt.export import card_of, load_program, save_program, save_rule
 from lopt.objectives import DPO, LPG, LPO, Clip
 from lopt.optimizers import LearnableAdam
+from lopt.rules import card_of, load_program, save_program, save_rule
 from lopt.search import ProgramDrift, canonical_hash, expression, parse, published, round_constants
 from lopt.training import RunConfig
 
@@ -69,7 +69,7 @@ def test_invalid_configurations_are_refused(changes, message):
 def test_rules_of_other_kinds_are_refused(tmp_path, key):
     with pytest.raises(ValueError, match="does not exist"):
         load_target(of(str(tmp_path / "rule")))
-    with pytest.raises(ValueError, match="LPG is used through an agent"):
+    with pytest.raises(ValueError, match="of another kind .got lopt.objectives.LPG, expected a drift or an optimizer"):
         load_target(of(rule_file(LPG(hidden=4), tmp_path, key)))
     with pytest.raises(ValueError, match="target must vary"):
         load_target(of(rule_file(Clip(100.0), tmp_path, key))).fitness(0.0)

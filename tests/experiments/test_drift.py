@@ -4,18 +4,21 @@ import dataclasses
 import json
 
 import jax
+import numpy as np
 import pytest
 
 from experiments.agents.settings import PUBLISHED, InnerConfig
+from experiments.agents.tuning import TABLE, agent_keys
 from experiments.cli.environments import environment
 from experiments.cli.evolution import ESConfig
-from experiments.drift.build import DriftConfig
+from experiments.drift import measure
+from experiments.drift.build import DRIFTS, DriftConfig
 from experiments.drift.config import PRESETS, DriftStudyConfig, EvalConfig, MetaConfig, PPOConfig
 from experiments.drift.ppo import drifts
 from experiments.drift.ppo import main as train_agents
 from experiments.drift.train import build, main
-from lopt.export import load_rule
-from lopt.objectives import FractionAndLogNumUpdates
+from lopt.objectives import DPO, FractionAndLogNumUpdates
+from lopt.rules import load_rule
 from lopt.training import RunConfig
 
 INNER = InnerConfig(num_envs=2, rollout_length=4, total_steps=16, epochs=1, num_minibatches=2, hidden=(3,))
@@ -25,7 +28,7 @@ TINY = DriftStudyConfig(
     drift=DriftConfig(hidden=3, time="fraction"),
     meta=MetaConfig(num_steps=2, num_lifetimes=2),
     es=ESConfig(episodes=2),
-    eval=EvalConfig(seeds=2, episodes=2, every=2),
+    eval=EvalConfig(seeds=2, episodes=2, every=2, rates=2, tuning_seeds=2),
 )
 
 
@@ -43,6 +46,9 @@ def change(config, **changes):
         (lambda: change(TINY, envs=()), "at least one environment"),
         (lambda: change(TINY, es=ESConfig(population=5)), "es.population must be even"),
         (lambda: change(TINY, eval=EvalConfig(every=0)), "eval.every must be a multiple"),
+        (lambda: EvalConfig(rates=1), "eval.rates must be at least 2"),
+        (lambda: EvalConfig(epochs=(4, 0)), "eval.epochs must be at least 1"),
+        (lambda: EvalConfig(clips=(0.0,)), "eval.clips must be positive"),
         (lambda: DriftConfig(time="fractoin"), "did you mean fraction"),
         (lambda: DriftConfig(base_drift="pop"), "did you mean ppo"),
         (lambda: change(TINY, meta=MetaConfig(fitness="lifetme")), "did you mean lifetime"),
@@ -108,6 +114,24 @@ def test_reference_of_log_lifetime_is_the_geometric_mean_of_the_agents_lifetimes
     assert DriftConfig(time="normalised").drift((4, 100, 25)).conditioning.reference == pytest.approx(20.0)
 
 
+def test_every_drift_is_tuned_over_epochs_and_annealing_and_ppo_over_clipping_ranges():
+    config = change(TINY, eval=change(TINY.eval, epochs=(1, 2), clips=(0.1,)))
+    setup = build(config).env_setups[0]
+    by_drift = {name: set(measure.variants(config, setup, drift, ())) for name, drift in DRIFTS.items()}
+    assert by_drift["dpo"] == {f"{rate}, {epochs} epochs" for rate in ("constant", "annealed") for epochs in (1, 2)}
+    assert by_drift["ppo"] == by_drift["dpo"] | {f"{variant}, clip 0.1" for variant in by_drift["dpo"]}
+
+
+def test_agents_with_the_rate_as_theta_are_those_with_the_rate_in_their_settings():
+    config = change(TINY, inner=change(INNER, learning_rate=0.03, anneal=False))
+    setup, keys = build(config).env_setups[0], agent_keys(TABLE, 2)
+    by_settings = measure.tester(config, setup, DPO())(keys, ())
+    by_rate = measure.variants(config, setup, DPO(), ())["constant"](keys, np.float32(0.03))
+    np.testing.assert_allclose(by_rate.curve, by_settings.curve, rtol=1e-5)
+    other = measure.variants(config, setup, DPO(), ())["constant"](keys, np.float32(0.5))
+    assert np.abs(other.final - by_rate.final).max() > 0
+
+
 @pytest.mark.slow
 def test_a_run_writes_its_report_and_agents_train_under_its_rule(tmp_path):
     main(change(TINY, run=change(TINY.run, out=str(tmp_path / "lpo")), test_envs=("Catch-bsuite",)))
@@ -116,8 +140,10 @@ def test_a_run_writes_its_report_and_agents_train_under_its_rule(tmp_path):
     assert load_rule(tmp_path / "lpo" / "rule").card.kind == "lopt.objectives.LPO"
     results = json.loads((tmp_path / "lpo" / "results.json").read_text())
     assert set(results["returns"]) == {"CartPole-v1", "Catch-bsuite"}
+    drifts = {"learned drift", "untrained drift", "PPO", "DPO"}
+    assert set(results["tuned"]["Catch-bsuite"]) == drifts
     frozen = {f"learned drift, frozen n/N = {fraction}" for fraction in ("0", "0.5", "1")}
-    assert set(results["returns"]["CartPole-v1"]) == {"learned drift", "untrained drift", "PPO", "DPO"} | frozen
+    assert set(results["returns"]["CartPole-v1"]) == drifts | frozen
 
     config = PPOConfig(
         run=change(TINY.run, out=str(tmp_path / "ppo"), max_minutes=1e-9),
@@ -130,3 +156,11 @@ def test_a_run_writes_its_report_and_agents_train_under_its_rule(tmp_path):
     train_agents(change(config, run=change(config.run, max_minutes=None, resume=True)))
     results = json.loads((tmp_path / "ppo" / "results.json").read_text())
     assert set(results["returns"]) == {"ppo", "lpo"} and len(results["returns"]["lpo"]) == 2
+
+
+@pytest.mark.slow
+def test_without_meta_steps_the_initial_drift_is_tested(tmp_path):
+    run = change(TINY.run, out=str(tmp_path / "lpo"))
+    main(change(TINY, run=run, meta=change(TINY.meta, num_steps=0), drift=DriftConfig(hidden=3, base_drift="ppo")))
+    results = json.loads((tmp_path / "lpo" / "results.json").read_text())
+    assert set(results["returns"]["CartPole-v1"]) == {"learned drift", "PPO", "DPO"}

@@ -32,8 +32,8 @@ from experiments.grid.train import Validation, main
 from lopt import curriculum
 from lopt.agents import Imitation
 from lopt.evaluation import normalised
-from lopt.export import card_of, load_rule, rebuild, save_rule
 from lopt.objectives import Fraction, FractionAndLogNumUpdates, ScheduledA2C
+from lopt.rules import card_of, load_rule, rebuild, save_rule
 from lopt.training import RunConfig, StopRequest
 from lopt.types import Progress
 
@@ -196,8 +196,8 @@ def test_a_rule_may_start_as_an_imitation_of_a2c_or_of_a_trained_schedule(tmp_pa
 
     schedules = ScheduledA2C(normalise=False)
     theta = jax.tree.map(lambda x: x + 1, schedules.init(jax.random.key(0)))
-    save_rule(tmp_path / "schedules", theta, card_of(schedules, command="", seed=0, meta_steps=1))
-    from_file = change(imitating, rule=change(imitating.rule, start=str(tmp_path / "schedules")))
+    save_rule(tmp_path / "schedules_0", theta, card_of(schedules, command="", seed=0, meta_steps=1))
+    from_file = change(imitating, rule=change(imitating.rule, start=str(tmp_path / "schedules_{seed}")))
     different = jax.tree.map(
         lambda x, y: np.abs(x - y).max() > 0, with_start(from_file, build(from_file)).theta, of_a2c.theta
     )

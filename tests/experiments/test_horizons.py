@@ -15,8 +15,8 @@ from experiments.grid.build import build
 from experiments.grid.horizons import HorizonsConfig, load, main
 from experiments.grid.train import export
 from lopt.evaluation import write_results
-from lopt.export import card_of, save_rule
 from lopt.objectives import A2C, FractionAndLogNumUpdates
+from lopt.rules import card_of, save_rule
 from lopt.training import Outcome, open_folder
 from lopt.types import Progress
 from tests.experiments.test_gridworld import TINY, change

@@ -21,8 +21,8 @@ from experiments.incontext.uncertainty.config import (
 from experiments.incontext.uncertainty.report import OWN_POOL, RANDOM, Results, tail_mean
 from experiments.incontext.uncertainty.train import compare, main, train
 from lopt.evaluation.regression import Predictions, Sequences
-from lopt.export import load_rule
 from lopt.incontext import Transformer
+from lopt.rules import load_rule
 from lopt.training import RunConfig, open_folder
 
 TINY = StudyConfig(

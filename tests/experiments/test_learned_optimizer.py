@@ -23,9 +23,9 @@ from experiments.optimizer.config import (
 )
 from experiments.optimizer.train import main
 from lopt.evaluation import OptimizerTester
-from lopt.export import load, load_rule
 from lopt.optimizers import FromOptax
 from lopt.protocols import Task
+from lopt.rules import load, load_rule
 from lopt.tasks import Quadratic
 from lopt.training import RunConfig
 from tests.reference.ulps import assert_ulps

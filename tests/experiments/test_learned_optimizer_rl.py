@@ -10,14 +10,15 @@ import pytest
 
 from experiments.agents.meta_test import MetaTestResult
 from experiments.agents.settings import InnerConfig
+from experiments.agents.tuning import TuningConfig, tune
 from experiments.cli import command_line
 from experiments.cli.environments import full_name, is_environment
 from experiments.cli.evolution import ESConfig
 from experiments.optimizer.config import RuleConfig, StudyConfig, TrainingConfig
-from experiments.optimizer.rl import PRESETS, RLStudyConfig, main, measure
+from experiments.optimizer.rl import PRESETS, RLStudyConfig, main
 from experiments.optimizer.rl.build import build
 from experiments.optimizer.rl.config import RLEvalConfig, RLMetaConfig, RLTrainingConfig
-from lopt.export import load_rule
+from lopt.rules import load_rule
 from lopt.training import RunConfig
 
 INNER = InnerConfig(num_envs=2, rollout_length=4, total_steps=16, epochs=1, num_minibatches=2, hidden=(3,))
@@ -99,7 +100,7 @@ def test_a_meta_step_keeps_the_type_of_the_state(fitness):
 
 def test_a_baseline_is_tuned_over_rates_and_annealing_by_the_fitness():
     """Over the lifetime the best constant rate has mean 2, the best annealed one 3, at the edge."""
-    config = change(TINY, eval=RLEvalConfig(rates=3, smallest_rate=0.01, largest_rate=1.0, tuning_seeds=2))
+    sizes = TuningConfig(rates=3, smallest_rate=0.01, largest_rate=1.0, tuning_seeds=2)
     constant = dict(zip((0.01, 0.1, 1.0), ((1.0, 9.0), (2.0, 0.0), (np.nan, 0.0)), strict=True))
     annealed = dict(zip((0.01, 0.1, 1.0), ((0.0, 0.0), (1.0, 0.0), (3.0, 1.0)), strict=True))
 
@@ -110,12 +111,12 @@ def test_a_baseline_is_tuned_over_rates_and_annealing_by_the_fitness():
 
         return test
 
-    testers = {False: tester(constant), True: tester(annealed)}
-    tuned = measure.tune(config, testers)
-    assert tuned.anneal and tuned.at_edge and tuned.rate == pytest.approx(1.0)
+    testers = {"constant": tester(constant), "annealed": tester(annealed)}
+    tuned = tune(sizes, "lifetime", testers)
+    assert tuned.variant == "annealed" and tuned.at_edge and tuned.rate == pytest.approx(1.0)
     assert tuned.scores["constant"] == [1.0, 2.0, -np.inf]
-    by_final = measure.tune(change(config, training=RLTrainingConfig(fitness="final")), testers)
-    assert not by_final.anneal and by_final.rate == pytest.approx(0.01)
+    by_final = tune(sizes, "final", testers)
+    assert by_final.variant == "constant" and by_final.rate == pytest.approx(0.01)
 
 
 @pytest.mark.slow  # ten programs are compiled

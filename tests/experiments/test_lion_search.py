@@ -13,7 +13,7 @@ from experiments.search.build import CONSTANTS, EVOLUTION, RANDOM, evaluator, se
 from experiments.search.config import PRESETS, EvalConfig, ProxyConfig, SearchConfig, StudyConfig
 from experiments.search.measure import ADAMW, BEST, BEST_CONSTANTS, CHOSEN, UNTUNED, contenders
 from experiments.search.train import SearchComparison, main
-from lopt.export import load_program
+from lopt.rules import load_program
 from lopt.search import parse, published
 from lopt.search.evolution import Individual
 from lopt.search.population import Proxy

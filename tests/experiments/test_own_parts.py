@@ -22,8 +22,8 @@ from experiments.incontext.gpicl.config import ModelConfig
 from experiments.optimizer import train as optimizer
 from experiments.optimizer.build import build as build_optimizer
 from lopt.curriculum import AlgorithmicRegret
-from lopt.export import load, load_rule, rebuild
 from lopt.meta import PES, EvosaxES, MetaGradient
+from lopt.rules import load, load_rule, rebuild
 from lopt.training import Outcome, open_folder
 from tests.experiments import test_drift, test_gpicl, test_gridworld, test_learned_optimizer
 

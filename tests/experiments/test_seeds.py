@@ -5,13 +5,14 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from experiments.drift.config import DriftStudyConfig, PPOConfig
 from experiments.grid.config import StudyConfig as GridConfig
 from experiments.optimizer.config import StudyConfig as OptimizerConfig
 from experiments.optimizer.rl import RLStudyConfig
-from experiments.seeds import SeedsConfig, load, summary
+from experiments.seeds import SeedsConfig, load, over_levels, summary
 from lopt.evaluation import Interval, write_results
 from lopt.training import RunConfig, open_folder
 
@@ -92,6 +93,40 @@ def test_two_configurations_are_compared_by_differences_paired_by_seed(tmp_path)
     with pytest.raises(ValueError, match=r"seeds must be the same \(got \[0, 2\], expected \[0, 1\]\)"):
         more = finished(tmp_path / "b2", other, 2, grid(1.0))
         summary(SeedsConfig(runs, against=(others[1], more)))
+
+
+def levels(x, rule):
+    """Results with returns on four levels: random 0, A2C 2 on each."""
+    returns = {"trained rule": rule, "A2C": [2.0] * 4, "random": [0.0] * 4}
+    return {**grid(x), "per_level": returns}
+
+
+def test_intervals_over_seeds_and_levels_are_printed_where_results_have_levels(tmp_path):
+    rules = {0: [1.0, 1.0, 1.0, 1.0], 1: [3.0, 3.0, 3.0, 3.0]}
+    runs = tuple(finished(tmp_path / f"a{s}", GridConfig(), s, levels(1.0, rules[s])) for s in rules)
+    other = GridConfig(score="pvl")
+    others = tuple(finished(tmp_path / f"b{s}", other, s, levels(1.0, [0.0] * 4)) for s in rules)
+    text, data = summary(SeedsConfig(runs, against=others))
+    assert "| trained rule | 1 [0.5, 1.5] |  | 1 [0.5, 1.5] |" in text
+    assert "| A2C | 1 [1, 1] | 0 [-0.5, 0.5] | 0 [0, 0] |" in text
+    json.dumps(data, allow_nan=False)
+
+
+def test_an_interval_over_seeds_and_levels_holds_the_variance_of_both():
+    num_levels = 400
+    noise = np.random.default_rng(0).normal(size=num_levels)
+    low, high = np.zeros((2, num_levels)), np.ones((2, num_levels))
+    same = over_levels({"rule": np.stack([noise, noise]), "random": low, "A2C": high}, {})["rule"]["score"]
+    half = 1.96 * noise.std() / num_levels**0.5
+    assert same.high - same.value == pytest.approx(half, rel=0.1)
+    apart = over_levels({"rule": np.stack([noise, noise + 1]), "random": low, "A2C": high}, {})["rule"]["score"]
+    assert apart.high - apart.value == pytest.approx(0.5 + half, rel=0.2)
+
+
+def test_levels_without_a_common_scale_have_no_score(tmp_path):
+    assert over_levels({"trained rule": np.ones((2, 3)), "random": np.zeros((2, 3))}, {}) == {}
+    runs = tuple(finished(tmp_path / str(s), GridConfig(), s, grid(1.0)) for s in (0, 1))
+    assert not load(runs).per_level
 
 
 def test_non_finite_values_are_reported(tmp_path):

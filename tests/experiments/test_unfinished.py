@@ -18,8 +18,8 @@ from experiments.optimizer import normalised, rl
 from experiments.optimizer import train as learned_optimizer
 from experiments.search import train as lion_search
 from experiments.search.distil import train as distil
-from lopt.export import card_of, load_program, load_rule, save_rule
 from lopt.objectives import DPO
+from lopt.rules import card_of, load_program, load_rule, save_rule
 from lopt.training import Outcome
 from tests.experiments import (
     test_distil,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import lopt
-from lopt.export import Card, describe, save_rule
 from lopt.incontext import Classifier, Transformer
+from lopt.rules import Card, describe, save_rule
 from tests.reference.ulps import assert_ulps
 
 SIZES = {"inputs": 6, "targets": 4, "outputs": 4, "positions": 8, "width": 4, "layers": 1, "heads": 1}

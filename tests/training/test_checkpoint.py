@@ -1,5 +1,7 @@
 """Checkpoints: exact round trips, detection of damage, and a process killed while saving."""
 
+import errno
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +15,8 @@ import optax
 import pytest
 from flax import struct
 
-from lopt.training.checkpoint import Checkpoints
+from lopt.training import checkpoint
+from lopt.training.checkpoint import CheckpointError, Checkpoints
 
 
 class Record(struct.PyTreeNode):
@@ -90,6 +93,11 @@ def flip(folder: Path) -> None:
     path.write_bytes(body)
 
 
+def copy_over(source: Path, target: Path) -> None:
+    shutil.rmtree(target)
+    shutil.copytree(source, target)
+
+
 DAMAGE = {
     "truncated": truncate,
     "one bit": flip,
@@ -97,7 +105,8 @@ DAMAGE = {
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
     "half a manifest": lambda folder: (folder / "manifest.json").write_text('{"format": 1, "fil'),
     "empty manifest": lambda folder: (folder / "manifest.json").write_text(""),
-    "other format": lambda folder: (folder / "manifest.json").write_text('{"format": 99, "files": {}}'),
+    "a manifest that is no object": lambda folder: (folder / "manifest.json").write_text("[1]"),
+    "another step under its name": lambda folder: copy_over(folder.parent / "1", folder),
 }
 
 
@@ -114,6 +123,63 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, name, capsys):
     assert (tmp_path / "2.damaged").is_dir(), "kept, not deleted"
     checkpoints.save(2, {"x": jnp.zeros(1000)})
     assert checkpoints.restore({"x": jnp.ones(1000)})[0] == 2
+
+
+def test_every_flip_of_a_bit_in_a_manifest_is_damage(tmp_path):
+    """Of 200 bits, none is read as another configuration, step or structure."""
+    checkpoints = Checkpoints(tmp_path, identity="abc")
+    checkpoints.save_text(1, "one")
+    checkpoints.save_text(2, "two")
+    path = tmp_path / "2" / "manifest.json"
+    intact = path.read_bytes()
+    for bit in np.random.default_rng(0).choice(8 * len(intact), 200, replace=False):
+        body = bytearray(intact)
+        body[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(body)
+        assert checkpoints.restore_text() == (1, "one"), bit
+        (tmp_path / "2.damaged").rename(tmp_path / "2")
+    path.write_bytes(intact)
+    assert checkpoints.restore_text() == (2, "two")
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_both_hashes(tmp_path):
+    Checkpoints(tmp_path, identity="of seed 0").save(1, {"x": jnp.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"another run.*hash of seed 0, expected of seed 3"):
+        Checkpoints(tmp_path, identity="of seed 3").restore({"x": jnp.zeros(1)})
+    assert Checkpoints(tmp_path).steps() == [1] and Checkpoints(tmp_path).recorded_identity() == "of seed 0"
+
+
+def test_a_checkpoint_of_another_format_is_refused_and_kept(tmp_path):
+    Checkpoints(tmp_path).save_text(1, "x")
+    (tmp_path / "1" / "manifest.json").write_text('{"format": 1, "files": {}}')
+    with pytest.raises(CheckpointError, match=r"has format 1, expected 2"):
+        Checkpoints(tmp_path).restore_text()
+    assert Checkpoints(tmp_path).steps() == [1]
+
+
+def test_versions_that_differ_are_named(tmp_path, capsys, monkeypatch):
+    Checkpoints(tmp_path).save_text(1, "x")
+    Checkpoints(tmp_path).restore_text()
+    assert capsys.readouterr().out == ""
+    now = checkpoint._versions()
+    monkeypatch.setattr(checkpoint, "_versions", lambda: now | {"jax": "99.0"})
+    assert Checkpoints(tmp_path).restore_text() == (1, "x")
+    assert f"(jax {now['jax']} -> 99.0)" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_it(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"x": jnp.zeros(1)})
+
+    def full(path, state):
+        path.mkdir()
+        (path / "part").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_save_arrays", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.save(2, {"x": jnp.zeros(1)})
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
 
 
 def test_all_damaged_or_none(tmp_path, capsys):

@@ -1,10 +1,12 @@
 """The training loop: a resumed run equals an uninterrupted one, stopping is safe, errors come before compilation."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +19,11 @@ import jax.numpy as jnp
 import pytest
 
 from lopt.evaluation.report import nonfinite_note
+from lopt.training.checkpoint import Checkpoints
 from lopt.training.folder import RunFolder
 from lopt.training.loop import Hook, check_sizes, run
 from lopt.training.metrics_log import read_metrics
-from lopt.training.run_config import RunConfig
+from lopt.training.run_config import RunConfig, fingerprint
 from tests.reference.ulps import assert_ulps
 from tests.training.toy import ToyConfig, train
 
@@ -80,12 +83,49 @@ def test_second_signal_aborts(tmp_path):
 
 def test_time_limit_stops_after_a_chunk_and_finished_runs_stay_finished(tmp_path, capsys):
     stopped = train(toy(tmp_path / "run", max_minutes=1e-9, chunk=4))
-    assert (stopped.step, stopped.stopped) in [(0, True), (4, True)]
+    assert (stopped.step, stopped.stopped) == (4, True)
     assert train(toy(tmp_path / "run", chunk=4, resume=True)).step == 20
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
     again = train(toy(tmp_path / "run", chunk=4, resume=True))
     assert (again.step, again.stopped) == (20, False)
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_a_run_proceeds_however_short_its_time_limit_is(tmp_path):
+    for expected in (5, 10, 15, 20):
+        outcome = train(toy(tmp_path / "run", max_minutes=1e-9, resume=expected > 5))
+        assert (outcome.step, outcome.stopped) == (expected, expected < 20)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no file locks")
+def test_a_run_whose_folder_is_deleted_saves_its_state_beside_it(tmp_path):
+    def delete(key, step, state, logger):
+        shutil.rmtree(tmp_path / "run")
+
+    with pytest.raises(FileNotFoundError, match="its state is saved in .*run.rescued-1") as error:
+        train(toy(tmp_path / "run"), hooks=(Hook(10, delete),))
+    assert error.value.__notes__ == [f"to continue: toy --resume --out {tmp_path}/run.rescued-1"]
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    rescued = train(toy(tmp_path / "run.rescued-1", resume=True))
+    whole = train(toy(tmp_path / "whole"))
+    chex.assert_trees_all_equal(*(jax.tree.map(as_data, o.state) for o in (whole, rescued)))
+
+
+def test_a_full_disk_ends_the_run_with_what_to_do_next(tmp_path, monkeypatch):
+    write = Checkpoints._write
+
+    def full(self, step, *args):
+        if step > 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, step, *args)
+
+    monkeypatch.setattr(Checkpoints, "_write", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        train(toy(tmp_path / "run"))
+    assert error.value.__notes__ == ["the checkpoint of step 10 is complete; to continue: toy --resume"]
+    monkeypatch.undo()
+    resumed, whole = train(toy(tmp_path / "run", resume=True)), train(toy(tmp_path / "whole"))
+    chex.assert_trees_all_equal(*(jax.tree.map(as_data, o.state) for o in (whole, resumed)))
 
 
 def test_killed_run_resumes_exactly(tmp_path):
@@ -128,12 +168,12 @@ def test_nonfinite_loss_stops_with_the_last_good_state(tmp_path, breaks_at, good
     config = toy(tmp_path, breaks_at=breaks_at, checkpoint_minutes=minutes)
     with pytest.raises(FloatingPointError, match=f"step {breaks_at}: meta_loss = nan.*of step {good},.*learning rate"):
         train(config)
-    folder = RunFolder(tmp_path, True)
-    assert folder.checkpoints.latest() == good
+    checkpoints = Checkpoints(tmp_path / "checkpoints", identity=fingerprint(config))
+    assert checkpoints.latest() == good
     template = train(
         toy(tmp_path / "reference", steps=max(good, 5), breaks_at=breaks_at + 100, checkpoint_minutes=9)
     ).state
-    step, state = folder.checkpoints.restore(template)
+    step, state = checkpoints.restore(template)
     assert step == good
     if good:
         # another program: ten steps of about ten roundings each

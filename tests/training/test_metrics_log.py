@@ -39,6 +39,21 @@ def test_resume_drops_later_lines_and_half_lines(tmp_path):
     logger.close()
 
 
+def test_lost_lines_are_reported_and_the_others_kept(tmp_path, capsys):
+    path = tmp_path / "m.jsonl"
+    logger = JsonlLogger(path)
+    for step in (1, 2, 3, 4):
+        logger.log(step, {"x": step})
+    logger.close()
+    body = bytearray(path.read_bytes())
+    body[body.index(b"2")] = 0xFF
+    path.write_bytes(body)
+    assert [row["step"] for row in read_metrics(path)] == [1, 3, 4]
+    JsonlLogger(path, 3).close()
+    assert "1 lines cannot be read and are lost" in capsys.readouterr().out
+    assert [row["step"] for row in read_metrics(path)] == [1, 3]
+
+
 def test_several_loggers_are_one(tmp_path, capsys):
     both = Loggers(JsonlLogger(tmp_path / "a"), JsonlLogger(tmp_path / "b"))
     both.log(1, {"x": 1.0})

@@ -102,10 +102,11 @@ def train(
         folder.close()
 
 
-def main(config: ToyConfig) -> None:
+def main(config: ToyConfig) -> Outcome:
     """Run the study as its command line does."""
     outcome = train(config, command=command_line())
     print(f"step {outcome.step}: {resume_command() if outcome.stopped else 'done'}")
+    return outcome
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ ACCURACIES = ("first", "last_quarter", "gain")
 """Entries of `SequenceResult.summary` in the table."""
 
 
-def main(config: StudyConfig, single_run: Callable[[StudyConfig], Outcome]) -> None:
+def main(config: StudyConfig, single_run: Callable[[StudyConfig], Outcome]) -> Outcome:
     """Run every point of the sweep that has no results yet, each in its own folder, and write the joint report.
 
     Args:
@@ -35,10 +35,12 @@ def main(config: StudyConfig, single_run: Callable[[StudyConfig], Outcome]) -> N
     configs = points(config)
     folder = open_folder(config, command_line())
     try:
-        if _run(config, folder, configs, single_run):
+        done = _run(config, folder, configs, single_run)
+        if done == len(configs):
             results = [json.loads((folder.path / "points" / name / "results.json").read_text()) for name in configs]
             write(config, folder, results)
             print(f"report: {folder.path / 'report.md'}")
+        return Outcome(None, done, done < len(configs), None, len(configs), "run")
     finally:
         folder.close()
 
@@ -48,8 +50,8 @@ def _run(
     folder: RunFolder,
     configs: dict[str, StudyConfig],
     single_run: Callable[[StudyConfig], Outcome],
-) -> bool:
-    """Run the points that have no results yet; False if the sweep was stopped before the last."""
+) -> int:
+    """Run the points that have no results yet; returns the number of finished ones, all unless it was stopped."""
     done, start_time = 0, time.monotonic()
     folder.checkpoints.save(done, {"done": jnp.int32(done)})
     for name, point in configs.items():
@@ -60,17 +62,17 @@ def _run(
                 minutes_left = config.run.max_minutes - (time.monotonic() - start_time) / 60
             if minutes_left is not None and minutes_left <= 0:
                 print(f"stopped before {name} (the time limit was reached); to continue:\n  {resume_command()}")
-                return False
+                return done
             resume = any((path / "checkpoints").glob("*"))
             run = dataclasses.replace(
                 config.run, out=str(path), seed=point.run.seed, resume=resume, overwrite=False, max_minutes=minutes_left
             )
             print(f"{name} ({done + 1} of {len(configs)})", flush=True)
             if single_run(dataclasses.replace(point, run=run)).stopped:
-                return False
+                return done
         done += 1
         folder.checkpoints.save(done, {"done": jnp.int32(done)})
-    return True
+    return done
 
 
 def points(config: StudyConfig) -> dict[str, StudyConfig]:

@@ -14,17 +14,16 @@ from experiments.incontext.gpicl.build import Study, build
 from experiments.incontext.gpicl.config import StudyConfig
 from experiments.incontext.gpicl.report import UNSEEN, Results, curve_positions, learning_curves, title, write
 from lopt.evaluation import SequenceTester
-from lopt.export import Card, describe
+from lopt.rules import Card, describe
 from lopt.training import Logger, Outcome, RunFolder, read_metrics, status
 from lopt.types import Key, MetaState
 
 
-def main(config: StudyConfig) -> None:
+def main(config: StudyConfig) -> Outcome:
     """Make one run, or a sweep of runs if `sweep.option` is set, and write the report."""
     if config.sweep.option:
-        sweep.main(config, single_run)
-    else:
-        single_run(config)
+        return sweep.main(config, single_run)
+    return single_run(config)
 
 
 def single_run(config: StudyConfig) -> Outcome:

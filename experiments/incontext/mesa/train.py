@@ -73,7 +73,7 @@ class Study:
         return {"diagonal_unitary": new_variants, "layers": new_layers, "step": state["step"] + 1}, metrics
 
 
-def main(config: MesaConfig) -> None:
+def main(config: MesaConfig) -> Outcome:
     """Train all models, integrate the exact gradient flow, evaluate, and write the report."""
     study = Study(config)
 
@@ -83,7 +83,7 @@ def main(config: MesaConfig) -> None:
         write(config, folder, results)
 
     curves = partial(pictures.training, config, variants=study.variants)
-    run_study(StudyRun(config=config, title=TITLE, train=partial(train, study), curves=curves, report=report))
+    return run_study(StudyRun(config=config, title=TITLE, train=partial(train, study), curves=curves, report=report))
 
 
 def train(study: Study, folder: RunFolder) -> Outcome:

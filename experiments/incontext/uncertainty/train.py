@@ -18,7 +18,7 @@ from lopt.training import Hook, Logger, Outcome, RunFolder, run, status
 from lopt.types import Key, Theta
 
 
-def main(config: StudyConfig) -> None:
+def main(config: StudyConfig) -> Outcome:
     """Train one model per pool size, compare all models with the references, and write the report."""
     study = Study(config)
 
@@ -30,7 +30,7 @@ def main(config: StudyConfig) -> None:
             results = compare(study, _thetas(outcome))
         write(config, folder, results)
 
-    run_study(
+    return run_study(
         StudyRun(
             config=config,
             title=TITLE,

@@ -13,7 +13,7 @@ from experiments.optimizer.normalised.build import Study, build
 from experiments.optimizer.normalised.config import NormalisedStudyConfig
 from experiments.optimizer.normalised.report import learning_curves, title, write
 from lopt.evaluation import OptimizerTester
-from lopt.export import load_rule, rebuild
+from lopt.rules import load_rule, rebuild
 from lopt.optimizers import NormalisedRule
 from lopt.training import Logger, Outcome, RunFolder, status, untrained
 from lopt.types import Key, MetaState, Theta

@@ -8,6 +8,7 @@ import optax
 
 from experiments.agents.env_setup import EnvSetup
 from experiments.agents.settings import InnerConfig
+from experiments.agents.tuning import FITNESS, TuningConfig
 from experiments.cli.command_line import Run, choose
 from experiments.cli.environments import full_name
 from experiments.cli.evolution import ESConfig
@@ -15,8 +16,6 @@ from experiments.optimizer.config import RULES, RuleConfig
 from lopt import lion
 from lopt.training import RunConfig, check_sizes
 from lopt.training.checks import at_least, multiple, positive
-
-FITNESS = ("final", "lifetime")
 
 BASELINES: dict[str, Callable[[EnvSetup, Any], optax.GradientTransformation]] = {
     "Adam": lambda setup, rate: setup.adam(rate),
@@ -55,26 +54,17 @@ class RLMetaConfig:
 
 
 @dataclass(frozen=True)
-class RLEvalConfig:
-    """Meta-testing: agents trained from scratch by the learned optimizer and by tuned baselines."""
+class RLEvalConfig(TuningConfig):
+    """Meta-testing: agents trained from scratch by the learned optimizer, which is not tuned, and by tuned baselines.
+
+    Raises:
+        ValueError: a number out of range, or a smallest rate that is not below the largest.
+    """
 
     every: int = 64
     """Number of meta-steps between points of the validation curve, a multiple of meta.steps-per-chunk."""
     envs: tuple[str, ...] = ()
     """Further environments of the final table, in which the optimizer was not trained."""
-    rates: int = 8
-    """Number of learning rates over which every baseline is tuned in every environment, evenly spaced in the logarithm;
-    each with a constant rate and with one that decays linearly to zero."""
-    smallest_rate: float = 3e-4
-    """Smallest learning rate of the baselines' tuning grid."""
-    largest_rate: float = 0.1
-    """Largest learning rate of the baselines' tuning grid."""
-    tuning_seeds: int = 32
-    """Number of agents by whose mean return a learning rate is chosen."""
-    seeds: int = 64
-    """Number of agents in the final table, with other seeds than those of the tuning."""
-    episodes: int = 32
-    """Number of episodes in which a trained agent is evaluated."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +95,9 @@ class RLStudyConfig:
         self.es.check(self.meta.num_lifetimes)
         check_sizes(self.meta.num_steps, self.meta.steps_per_chunk)
         multiple(self, "eval.every", of="meta.steps_per_chunk")
-        at_least(1, self, "meta.num_lifetimes", "eval.episodes")
-        at_least(2, self, "eval.rates", "eval.tuning_seeds", "eval.seeds")
-        positive(self, "rule.step_size", "rule.exponent", "meta.learning_rate", "eval.smallest_rate")
+        at_least(1, self, "meta.num_lifetimes")
+        positive(self, "rule.step_size", "rule.exponent", "meta.learning_rate")
         at_least(0, self, "meta.final_rate")
-        if not self.eval.smallest_rate < self.eval.largest_rate:
-            raise ValueError(
-                "eval: expected smallest-rate < largest-rate "
-                f"(got {self.eval.smallest_rate} and {self.eval.largest_rate})"
-            )
 
     @property
     def envs(self) -> tuple[str, ...]:

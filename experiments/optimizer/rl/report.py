@@ -1,13 +1,13 @@
 """Report, results and pictures of meta-training the optimizer of PPO agents."""
 
-import dataclasses
 from collections.abc import Mapping
 
 from experiments.agents.env_setup import EnvSetup
 from experiments.agents.meta_test import MetaTestResult, draw
+from experiments.agents.report import at_edge, comparison, results_data
+from experiments.agents.tuning import Tuned, describe
 from experiments.optimizer.rl.config import RLStudyConfig
-from experiments.optimizer.rl.measure import Tuned, rates
-from lopt.evaluation import bootstrap, curves, image, mean, paired_difference, table, write_report, write_results
+from lopt.evaluation import curves, image, write_report, write_results
 from lopt.training import NONFINITE, RunFolder
 
 LEARNED, UNTRAINED = "learned", "untrained"
@@ -18,7 +18,6 @@ PANELS: dict[str, dict[str, str]] = {
     "fraction of non-finite pairs": {NONFINITE: "non-finite"},
 }
 """Panels of the learning curves: by title, the metrics drawn and their labels."""
-MEASURES = {"final": "final return", "lifetime": "mean return over the lifetime"}
 
 
 def title(config: RLStudyConfig) -> str:
@@ -43,7 +42,7 @@ def write(
     sections = {}
     for name, row in results.items():
         heading = f"In {name}, the environment of meta-training" if name == trained_in else f"In {name}"
-        sections[heading] = comparison(row, tuned[name])
+        sections[heading] = comparison(row, tuned[name], "optimizer", LEARNED)
     draw(results, env_setups, folder.file("agents.png"))
     sections["Training curves"] = image(
         "agents.png",
@@ -53,50 +52,8 @@ def write(
     sections["Protocol"] = protocol(config, env_setups, tuned)
     if drawn := learning_curves(folder):
         sections["Meta-training"] = drawn
-    per_seed = {
-        env: {label: {"final": r.final, "lifetime": r.lifetime_return} for label, r in row.items()}
-        for env, row in results.items()
-    }
-    write_results(
-        folder,
-        {
-            "seed": config.run.seed,
-            "returns": {
-                env: {label: {k: bootstrap(x, mean) for k, x in values.items()} for label, values in row.items()}
-                for env, row in per_seed.items()
-            },
-            "learned_minus": {
-                env: {
-                    label: {k: paired_difference(row[LEARNED][k], x) for k, x in values.items()}
-                    for label, values in row.items()
-                    if label != LEARNED
-                }
-                for env, row in per_seed.items()
-            },
-            "per_seed": per_seed,
-            "tuned": {
-                env: {name: {"rates": rates(config), **dataclasses.asdict(choice)} for name, choice in row.items()}
-                for env, row in tuned.items()
-            },
-        },
-    )
+    write_results(folder, {"seed": config.run.seed, **results_data(config.eval, results, tuned, LEARNED)})
     write_report(folder, title(config), config, sections)
-
-
-def comparison(row: Mapping[str, MetaTestResult], tuned: Mapping[str, Tuned]) -> str:
-    """The table of one environment; `row` and `tuned` are by optimizer."""
-    minus = "learned minus this"
-    best, lines = row[LEARNED], []
-    for label, result in row.items():
-        cells: list[object] = [label]
-        for of_learned, values in ((best.final, result.final), (best.lifetime_return, result.lifetime_return)):
-            cells.append(bootstrap(values, mean))
-            cells.append("" if label == LEARNED else str(paired_difference(of_learned, values)))
-        chosen = tuned.get(label)
-        cells.append("" if chosen is None else f"{chosen.rate:.2g}, {'annealed' if chosen.anneal else 'constant'}")
-        lines.append(cells)
-    header = ("optimizer", MEASURES["final"], minus, MEASURES["lifetime"], minus, "tuned learning rate")
-    return table(header, lines)
 
 
 def protocol(
@@ -109,12 +66,8 @@ def protocol(
         f"{s.epochs} x {s.num_minibatches} optimizer steps. Means over {sizes.seeds} agent seeds with 95 % bootstrap "
         "intervals over them, differences paired by seed; all optimizers had the same initial agents and the same "
         f"clipping of the gradient's norm ({s.max_norm:g}). The learned optimizer was not tuned. Each baseline was "
-        f"tuned in each environment over {sizes.rates} learning rates, constant and annealed linearly to zero, by the "
-        f"{MEASURES[config.training.fitness]} over {sizes.tuning_seeds} other seeds ({sizes.smallest_rate:g} to "
-        f"{sizes.largest_rate:g}). 'untrained' is the rule with its initial meta-parameters. "
-        "Intervals are of agent seeds under one trained rule; meta-training with another seed gives another rule."
+        f"tuned in each environment over {describe(sizes, config.training.fitness)}. 'untrained' is the rule with its "
+        "initial meta-parameters. Intervals are of agent seeds under one trained rule; meta-training with another seed "
+        "gives another rule."
     )
-    at_edge = [f"{name} in {env}" for env, row in tuned.items() for name, choice in row.items() if choice.at_edge]
-    if at_edge:
-        text += f" The best rate is at the edge of the grid for {', '.join(at_edge)}."
-    return text
+    return text + at_edge(tuned)

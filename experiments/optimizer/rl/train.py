@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from experiments.agents.tuning import CURVE, agent_keys
 from experiments.cli.study import StudyRun, export_rule, meta_train, run_study
 from experiments.optimizer.rl import measure
 from experiments.optimizer.rl.build import Study, build, learned
@@ -15,10 +16,10 @@ from lopt.training import Logger, Outcome, RunFolder, status, untrained
 from lopt.types import Key, MetaState
 
 
-def main(config: RLStudyConfig) -> None:
+def main(config: RLStudyConfig) -> Outcome:
     """Meta-train the optimizer, then compare it with tuned Adam and Lion."""
     study = build(config)
-    run_study(
+    return run_study(
         StudyRun(
             config=config,
             title=title(config),
@@ -57,7 +58,7 @@ class Validation:
     def __init__(self, config: RLStudyConfig, study: Study):
         setup, episodes = study.env_setups[config.envs[0]], config.eval.episodes
         self.test = measure.tester(setup, learned(setup, study.rule, episodes), episodes)
-        self.keys = measure.agent_keys(measure.CURVE, min(8, config.eval.seeds))
+        self.keys = agent_keys(CURVE, min(8, config.eval.seeds))
 
     def __call__(self, key: Key, step: int, state: MetaState, logger: Logger) -> None:
         """Log the mean return after the last update, and that over the lifetime."""

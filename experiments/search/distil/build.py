@@ -7,8 +7,8 @@ import optax
 from experiments.search.distil.config import DistilConfig
 from experiments.search.distil.drifts import DriftTarget
 from experiments.search.distil.optimizers import OptimizerTarget
-from lopt.export import load, load_rule, rebuild
 from lopt.objectives import Drift
+from lopt.rules import load, load_rule, rebuild
 from lopt.search import MixedMutation, Program, canonical_hash, prune_loop
 from lopt.search.evolution import FitnessCache, Search, Tournament
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from experiments.search.distil.config import DistilConfig, DriftConfig
 from lopt.evaluation import drift_plots, image, plots
-from lopt.export import card_of, save_rule
 from lopt.objectives import Drift
+from lopt.rules import card_of, save_rule
 from lopt.search import Distillation, DriftValidity, Mutation, Program, ProgramDrift, expression, formula, parse
 from lopt.types import Progress, Theta
 

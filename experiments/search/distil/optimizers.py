@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from experiments.cli.tasks import TASKS
 from experiments.search.distil.config import DistilConfig
 from lopt.evaluation import image, plots
-from lopt.export import save_program
+from lopt.rules import save_program
 from lopt.search import Imitation, Mutation, Program, fingerprint, formula, from_program, parse, published
 from lopt.training import jit_repeated
 from lopt.types import Progress

@@ -17,7 +17,7 @@ from lopt.search.evolution import Individual
 from lopt.training import Outcome, RunFolder, run_on_host, status
 
 
-def main(config: DistilConfig) -> None:
+def main(config: DistilConfig) -> Outcome:
     """Search, choose the formula, and write it with a report."""
     target = load_target(config)
     restarts = Restarts(config, target)
@@ -31,7 +31,7 @@ def main(config: DistilConfig) -> None:
             choice = choose(config, target, restarts.states)
         write(config, folder, target, restarts.states, choice)
 
-    run_study(
+    return run_study(
         StudyRun(
             config=config,
             title=title(target),

@@ -11,8 +11,8 @@ import pytest
 
 import lopt
 from lopt import objectives, optimizers, search
-from lopt.export import Card, card_of, load, load_rule, rebuild, save_program, save_rule
 from lopt.nets import ReverseLSTM
+from lopt.rules import Card, card_of, load, load_rule, rebuild, save_program, save_rule
 from lopt.types import Progress
 from tests.reference.ulps import assert_ulps
 
@@ -93,6 +93,13 @@ def test_a_drift_that_does_not_depend_on_time_needs_no_progress(tmp_path, key):
         chex.assert_trees_all_close(load(tmp_path / "rule")(*arrays, *extra_args), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("theta", [(), {}])
+def test_a_rule_without_meta_parameters(tmp_path, theta):
+    save_rule(tmp_path / "rule", theta, card_of(objectives.DPO()))
+    arrays = jnp.linspace(-1, 1, 7), jnp.linspace(2, -2, 7)
+    chex.assert_trees_all_close(load(tmp_path / "rule")(*arrays), lopt.dpo_drift()(*arrays), rtol=1e-6)
+
+
 def test_a_program_in_a_chain(tmp_path):
     program = search.parse("def train(w, g, lr):\n    u = sign(g) * 0.5\n    u = u * lr\n    return u")
     save_program(tmp_path / "rule", program)
@@ -102,11 +109,14 @@ def test_a_program_in_a_chain(tmp_path):
     np.testing.assert_array_equal(updates["w"], [-1.0, 1.0])
 
 
-def test_the_error_for_an_objective_explains_its_use(tmp_path, key):
+def test_an_objective_has_its_parts_for_a_loop_of_ones_own(tmp_path, key):
     part = PARTS["a class"]
-    save_rule(tmp_path / "rule", part.init(key), card_of(part))
-    with pytest.raises(ValueError, match="LPG is used through an agent; rebuild"):
-        load(tmp_path / "rule")
+    theta = part.init(key)
+    save_rule(tmp_path / "rule", theta, card_of(part, agent={"policy_rate": 320.0}))
+    loaded = load(tmp_path / "rule")
+    assert loaded.rule == part and loaded.agent == {"policy_rate": 320.0}
+    chex.assert_trees_all_equal(loaded.theta, theta)
+    chex.assert_trees_all_equal(loaded.init(key), theta)
 
 
 def test_theta_of_another_architecture_is_an_error(tmp_path, key):
@@ -154,6 +164,9 @@ def test_cards_with_former_names_are_read(kind, config, expected):
             "no imported dataclass 'subprocess.Popen'",
         ),
         ("lopt.nets.ReverseLSTM", {"width": 3}, "ReverseLSTM has no"),
+        ("lopt.search.ProgramDrift", {}, "ProgramDrift cannot be built from its configuration .*'program'"),
+        ("lopt.objectives.LPO", {"hidden": "4"}, "LPO cannot be built from its configuration"),
+        ("lopt.objectives.LPO", {"base_drift": {"kind": 3, "config": {}}}, "the name of a class and its arguments"),
         ("lopt.search.ProgramDrift", {"program": {"kind": "lopt.search.Program", "config": {}}}, "program, line 1"),
     ],
 )

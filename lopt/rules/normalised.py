@@ -1,18 +1,19 @@
 """The learned optimizer that comes with lopt, as optax transformations."""
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import optax
 from jax.typing import ArrayLike
 
-from lopt.export import load_rule, rebuild
 from lopt.optimizers import NormalisedRule
+from lopt.rules.parts import rebuild
+from lopt.rules.registry import find
+from lopt.rules.rule import load_rule
 from lopt.types import Theta
 
-FILE = Path(__file__).parent / "shipped" / "normalised-v1"
-"""The rule file, without its ending."""
+NAME = "normalised-v1"
+"""Name among the shipped rules."""
 
 
 def scale_by_learned() -> optax.GradientTransformationExtraArgs:
@@ -65,8 +66,8 @@ def learned(
 @functools.cache
 def _rule() -> tuple[NormalisedRule, Theta]:
     """The rule and its meta-parameters, read once."""
-    loaded = load_rule(FILE)
+    loaded = load_rule(find(NAME))
     part = rebuild(loaded.card)
     if not isinstance(part, NormalisedRule):
-        raise ValueError(f"learned: {FILE} must be a NormalisedRule (got {loaded.card.kind})")
+        raise ValueError(f"learned: {NAME} must be a NormalisedRule (got {loaded.card.kind})")
     return part, loaded.theta

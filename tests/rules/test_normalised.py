@@ -8,9 +8,9 @@ import optax
 import pytest
 
 import lopt
-from lopt.export import load_rule, rebuild
 from lopt.optimizers import NormalisedRule
-from lopt.rules.learned import FILE
+from lopt.rules import load_rule, rebuild, registry
+from lopt.rules.normalised import NAME
 
 rng = np.random.default_rng(0)
 PARAMS = {"w": jnp.array(rng.normal(size=(4, 3)), jnp.float32), "b": jnp.array(rng.normal(size=3), jnp.float32)}
@@ -30,13 +30,13 @@ def run(tx):
 
 
 def test_the_shipped_rule_is_a_trained_normalised_rule_with_a_card_that_says_where_it_fails():
-    loaded = load_rule(FILE)
+    loaded = load_rule(registry.find(NAME))
     rule, initial = rebuild(loaded.card), jax.device_get(NormalisedRule().init(jax.random.key(0)))
     assert isinstance(rule, NormalisedRule)
     chex.assert_trees_all_equal_shapes(loaded.theta, initial)
     assert np.abs(loaded.theta["net"]["layers_2"]["kernel"]).min() > 0
     assert loaded.card.meta_steps == 1000 and loaded.card.seed == 0
-    assert "Muon" in loaded.card.notes and "log10_ratio_to_best_baseline" in loaded.card.metrics
+    assert "not better" in loaded.card.limits[0] and "data of meta-training" in loaded.card.limits[0]
 
 
 def test_learned_is_the_direction_with_decay_and_schedule():
@@ -46,7 +46,7 @@ def test_learned_is_the_direction_with_decay_and_schedule():
 
 
 def test_learned_equals_the_rule_of_its_file():
-    loaded = load_rule(FILE)
+    loaded = load_rule(registry.find(NAME))
     expected = run(NormalisedRule(hidden=rebuild(loaded.card).hidden, learning_rate=0.05).as_optax(loaded.theta))
     chex.assert_trees_all_close(run(lopt.learned(0.05)), expected, rtol=1e-5)
 

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lopt.export.rule import Card, load_rule, save_rule
+from lopt.rules.rule import Card, Rule, load_rule, save_rule
 from lopt.search import Program, constants_of, parse, types_of
 
 PROGRAM = "lopt.search.Program"
+CLASSIFIER = "lopt.incontext.Classifier"
 PACKAGE = "lopt."
 FORMER_KINDS = {
     "lopt.objectives.HeldTime": "lopt.objectives.FrozenProgress",
@@ -118,28 +119,43 @@ def load_program(path: str | Path) -> Program:
     """Read a program from a rule file; the program is parsed, not executed.
 
     Example:
-        program = lopt.export.load_program("runs/search/rule")
+        program = lopt.rules.load_program("runs/search/rule")
         tx = lopt.from_program(program, optax.cosine_decay_schedule(1.0, 10_000))
 
     Raises:
         ValueError: what `load_rule` raises; a rule of another kind; a text that is no program, or whose constants
             differ from the saved arrays.
     """
-    rule = load_rule(path)
+    try:
+        return program_of(load_rule(path))
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"rule {path}: {error}") from error
+
+
+def program_of(rule: Rule) -> Program:
+    """The program of a rule.
+
+    Raises:
+        ValueError: a rule of another kind; a text that is no program, or whose constants differ from the arrays.
+    """
     text = rule.card.config.get("program")
     if rule.card.kind != PROGRAM or not isinstance(text, str):
-        raise ValueError(f"rule: {path} is no program (expected kind {PROGRAM}, got {rule.card.kind})")
+        raise ValueError(f"the rule is no program (expected kind {PROGRAM}, got {rule.card.kind})")
     program = parse(text, rule.card.config.get("num_inputs", 2))
     constants = {name: float(value) for name, value in rule.theta.items()}
     if constants != constants_of(program):
         raise ValueError(
-            f"rule: the program in the card of {path} has other constants than were saved (expected {constants}, got "
+            f"the program in the card has other constants than were saved (expected {constants}, got "
             f"{constants_of(program)}); export the rule again"
         )
     return program
 
 
-def _build(kind: str, config: dict[str, Any]) -> Any:
+def _build(kind: Any, config: Any) -> Any:
+    if not isinstance(kind, str) or not isinstance(config, dict):
+        raise ValueError(f"rule: a description has the name of a class and its arguments (got {kind!r} and {config!r})")
     if kind == PROGRAM:
         return parse(str(config.get("program")), int(config.get("num_inputs", 2)))
     found = _find_class(kind)
@@ -149,7 +165,10 @@ def _build(kind: str, config: dict[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(found) if field.init}
     if unknown := sorted(set(config) - known):
         raise ValueError(f"rule: {kind} has no {', '.join(unknown)} (it has {', '.join(sorted(known))})")
-    return found(**{name: from_description(value) for name, value in config.items()})
+    try:
+        return found(**{name: from_description(value) for name, value in config.items()})
+    except (TypeError, AttributeError) as error:  # an argument that is missing, or of another type
+        raise ValueError(f"rule: {kind} cannot be built from its configuration ({error})") from error
 
 
 def _find_class(kind: str) -> type:

@@ -1,10 +1,12 @@
 """Rule files: exact round trips, readable cards, detection of damaged files, atomic writes."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import zipfile
 
 import chex
 import flax.linen as nn
@@ -13,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lopt.export import Card, Rule, load_rule, save_rule
+from lopt.rules import Card, Result, Rule, load_rule, save_rule
+from tests.reference.cards import edit
 
 CARD = Card("lopt.LPG", {"width": 8, "sizes": [1, 2]}, "python -m experiments.groove", 3, 100, {"iqm": 0.5})
 
@@ -59,9 +62,58 @@ def test_dots_in_a_name_are_kept(tmp_path):
 def test_the_card_is_human_readable(tmp_path, theta):
     card = json.loads(save_rule(tmp_path / "rule", theta, CARD).read_text())
     assert card["format"] == "lopt-rule"
-    assert card["version"] == 1
+    assert card["version"] == 2
     assert card["arrays"]["layers_0/kernel"] == "float32[3, 4]"
     assert card["command"] == "python -m experiments.groove"
+
+
+def test_results_and_limits_come_back_as_they_were(tmp_path):
+    results = (Result("return minus PPO's, 32 seeds", -46.0, -90.5, 2.0), Result("R^2", 0.959))
+    card = dataclasses.replace(
+        CARD, results=results, limits=("Not better than PPO.",), hours=0.1, agent={"hidden": [8]}
+    )
+    save_rule(tmp_path / "rule", {}, card)
+    assert dataclasses.replace(load_rule(tmp_path / "rule").card, lopt_version="") == card
+    assert [str(x) for x in results] == ["-46 [-90.5, 2]", "0.959"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_version_1_has_no_checksum_of_the_card(saved_rule, version):
+    edit(saved_rule.with_suffix(".json"), sign=False, version=version, card_sha256=None)
+    if version == 1:
+        assert load_rule(saved_rule).card.seed == CARD.seed
+    else:
+        with pytest.raises(ValueError, match="does not match its checksum"):
+            load_rule(saved_rule)
+
+
+def test_every_flipped_byte_of_a_saved_rule_is_refused(saved_rule):
+    """A ValueError that names a file of the rule, whatever byte of either file is flipped."""
+    rng = np.random.default_rng(0)
+    for path in (saved_rule.with_suffix(".npz"), saved_rule.with_suffix(".json")):
+        data = path.read_bytes()
+        for place in rng.integers(0, len(data), 200):
+            flipped = bytes([data[place] ^ int(rng.integers(1, 256))])
+            path.write_bytes(data[:place] + flipped + data[place + 1 :])
+            if path.suffix == ".json" and flipped in b" \n\t\r" and data[place : place + 1] in (b" ", b"\n"):
+                continue  # white space between tokens carries nothing
+            with pytest.raises(ValueError, match=r"rule\.(npz|json)"):
+                load_rule(saved_rule)
+        path.write_bytes(data)
+    load_rule(saved_rule)
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused(saved_rule):
+    npz = saved_rule.with_suffix(".npz")
+    with (
+        zipfile.ZipFile(npz, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a.npy", "w", force_zip64=True) as file,
+    ):
+        for _ in range(65):
+            file.write(bytes(2**24))
+    edit(saved_rule.with_suffix(".json"), sha256=hashlib.sha256(npz.read_bytes()).hexdigest())
+    with pytest.raises(ValueError, match="at most 1073741824 are read"):
+        load_rule(saved_rule)
 
 
 @pytest.fixture
@@ -70,9 +122,10 @@ def saved_rule(tmp_path):
     return tmp_path / "rule"
 
 
-def edit(path, **changes):
-    card = json.loads(path.read_text())
-    path.write_text(json.dumps({k: v for k, v in (card | changes).items() if v is not None}))
+def edit_arrays(npz, card, **arrays):
+    """Replace the arrays, with new checksums."""
+    np.savez(npz, **arrays)
+    edit(card, sha256=hashlib.sha256(npz.read_bytes()).hexdigest(), arrays=None)
 
 
 DAMAGE = {
@@ -83,9 +136,18 @@ DAMAGE = {
     "truncated card": (lambda npz, card: card.write_text('{"format"'), "is not JSON.*export the rule again"),
     "other JSON": (lambda npz, card: card.write_text("[1]"), "no rule card"),
     "other format": (lambda npz, card: edit(card, format="x"), "no rule card"),
-    "newer version": (lambda npz, card: edit(card, version=2), "version 2.*reads version 1.*upgrade"),
+    "newer version": (lambda npz, card: edit(card, version=3), "version 3.*reads versions 1 and 2.*upgrade"),
     "no kind": (lambda npz, card: edit(card, kind=None), "lacks its kind"),
     "no hash": (lambda npz, card: edit(card, sha256=None), "lacks its kind or its sha256"),
+    "edited": (lambda npz, card: edit(card, sign=False, seed=4), "rule.json does not match its checksum"),
+    "no checksum": (lambda npz, card: edit(card, sign=False, card_sha256=None), "does not match its checksum"),
+    "not finite": (lambda npz, card: edit_arrays(npz, card, a=np.array([1.0, np.nan])), "not finite, in a"),
+    "an array in an array": (lambda npz, card: edit_arrays(npz, card, **{"a": 1.0, "a/b": 2.0}), "within an array"),
+    "other shapes": (lambda npz, card: edit(card, arrays={"a": "float64[3]"}), "other arrays than its card"),
+    "no results": (lambda npz, card: edit(card, results=[{"value": 1.0}]), "no valid card"),
+    "results of text": (lambda npz, card: edit(card, results=[{"measure": "x", "value": "1"}]), "no valid card"),
+    "a number for a map": (lambda npz, card: edit(card, metrics=3), "no valid card"),
+    "deep JSON": (lambda npz, card: card.write_text("[" * 100_000), "is not JSON"),
 }
 
 
@@ -98,8 +160,6 @@ def test_damaged_files_give_clear_errors(saved_rule, name):
 
 
 def test_a_pickle_with_a_valid_hash_is_not_executed(saved_rule):
-    import hashlib
-
     npz = saved_rule.with_suffix(".npz")
     with open(npz, "wb") as file:
         np.savez(file, a=np.array([object()], dtype=object))
@@ -145,7 +205,7 @@ def test_reading_needs_no_jax():
         "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         "print('jax' in sys.modules)"
     )
-    import lopt.export.rule
+    import lopt.rules.rule
 
-    process = subprocess.run([sys.executable, "-c", code, lopt.export.rule.__file__], capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", code, lopt.rules.rule.__file__], capture_output=True, text=True)
     assert process.stdout.strip() == "False"

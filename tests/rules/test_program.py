@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import lopt
-from lopt.export import Card, load_program, load_rule, save_program, save_rule
+from lopt.rules import Card, load_program, load_rule, save_program, save_rule
 from lopt.search import Program, Statement, constants_of, parse, published
+from tests.reference.cards import edit
 
 TEXTS = [text for name, text in vars(published).items() if name.isupper()]
 
@@ -51,7 +52,8 @@ def test_invalid_programs_and_files_are_errors(tmp_path):
         load_program(tmp_path / "other")
     path = save_program(tmp_path / "rule", parse(published.LION))
     for old, new, message in (("0.99)", "0.98)", "other constants"), ("sign(c)", "sgn(c)", "did you mean 'sign'")):
-        path.write_text(path.read_text().replace(old, new))
+        config = json.loads(path.read_text())["config"]
+        edit(path, config=config | {"program": config["program"].replace(old, new)})
         with pytest.raises(ValueError, match=message):
             load_program(path)
-        path.write_text(path.read_text().replace(new, old))
+        edit(path, config=config)
