@@ -11,8 +11,8 @@ from experiments.optimizer.normalised import PRESETS, NormalisedStudyConfig, mai
 from experiments.optimizer.normalised.build import build
 from experiments.optimizer.normalised.config import EvalConfig, MetaConfig, RuleConfig, TrainingConfig
 from experiments.optimizer.normalised.train import read
-from lopt.rules import card_of, load, load_rule, save_rule
 from lopt.optimizers import LearnableSGD, NormalisedRule
+from lopt.rules import card_of, load, load_rule, save_rule
 from lopt.training import RunConfig
 
 TINY = NormalisedStudyConfig(

@@ -13,8 +13,8 @@ from experiments.optimizer.normalised.build import Study, build
 from experiments.optimizer.normalised.config import NormalisedStudyConfig
 from experiments.optimizer.normalised.report import learning_curves, title, write
 from lopt.evaluation import OptimizerTester
-from lopt.rules import load_rule, rebuild
 from lopt.optimizers import NormalisedRule
+from lopt.rules import load_rule, rebuild
 from lopt.training import Logger, Outcome, RunFolder, status, untrained
 from lopt.types import Key, MetaState, Theta
 
