@@ -37,6 +37,7 @@ MEASURES = {
     "a2c_normalised": "random = 0, A2C = 1",
     "held_out_loss": "held-out loss",
     "log10_ratio_to_adam": "log10 of the held-out loss relative to tuned Adam's",
+    "log10_ratio_to_best_baseline": "log10 of the held-out loss relative to that of the best tuned baseline",
     "log10_ratio_to_adamw": "log10 of the held-out loss relative to tuned AdamW's",
     "curves": "accuracy or loss in context",
     "excess_late": "excess over the exact reference at late positions",

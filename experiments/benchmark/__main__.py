@@ -46,6 +46,9 @@ class BenchmarkConfig:
     """Numbers of antithetic pairs per meta-step of evolution strategies in `rl`."""
     sizes: tuple[int, ...] = (100_000, 10_000_000)
     """Numbers of parameters in `optimizers`; 100000000 takes some 3 GiB."""
+    deployed: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
+    """Numbers of parameters, in four square layers, on which the cost of a step and its temporary memory are measured
+    in `learned`; adafactor_mlp takes some 3 GiB at 10000000."""
     rounds: int = 21
     """Number of rounds, at least two, in which the steps of `optimizers` and `learned` are timed; medians are
     reported."""
@@ -151,13 +154,14 @@ def optimizers(config: BenchmarkConfig) -> dict[str, dict]:
 def learned(config: BenchmarkConfig) -> dict[str, Any]:
     """Figures of learned optimizers' steps, and of meta-training by each estimator in a new process."""
     return {
+        "deployed": [run_process("deployment", {"size": size, "repeats": config.rounds}) for size in config.deployed],
         "steps": run_process("learned", {"size": 100_000, "repeats": config.rounds}),
         "training": [run_process("learned", {"estimator": name, "repeats": config.repeats}) for name in ESTIMATORS],
     }
 
 
 def learned_tables(figures: dict[str, Any]) -> str:
-    """Both tables of `learned`."""
+    """The tables of `learned`."""
     steps = figures["steps"]
     rows = [(name, 1e3 * seconds, steps["ratio"][name]) for name, seconds in steps["seconds"].items()]
     text = table(("step on 1e5 parameters", "milliseconds", "relative to Adam"), rows)
@@ -169,7 +173,13 @@ def learned_tables(figures: dict[str, Any]) -> str:
         "ratio": "ratio",
         "peak_gib": "peak GiB",
     }
-    return text + "\n\n" + records(columns, figures["training"])
+    costs = [
+        (f"{data['parameters']:.1e}", name, 1e3 * data["seconds"][name], data["ratio"][name], temporaries)
+        for data in figures["deployed"]
+        for name, temporaries in data["temporary_bytes"].items()
+    ]
+    header = ("parameters, in four layers", "step by", "milliseconds", "relative to Adam", "temporary bytes/parameter")
+    return "\n\n".join([text, table(header, costs), records(columns, figures["training"])])
 
 
 def programs(config: BenchmarkConfig) -> dict:

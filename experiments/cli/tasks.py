@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
+from jax import Array
+
 from experiments.cli.command_line import choose, instantiate
 from lopt import tasks
 from lopt.protocols import Task
@@ -12,16 +15,23 @@ CURVE, TUNING, TABLE = 1, 2, 3
 """Seeds of the models of the validation curve, of the tuning, and of the final table."""
 
 
-def _classification(data: Callable[[], tasks.Dataset], *hidden: int) -> Callable[[], Task]:
+def _classification(
+    data: Callable[[], tasks.Dataset], *hidden: int, activation: Callable[[Array], Array] = nn.relu
+) -> Callable[[], Task]:
     def build() -> Task:
-        return DatasetTask(data=data(), net=Perceptron(hidden, data().outputs), criterion=tasks.cross_entropy)
+        net = Perceptron(hidden, data().outputs, activation)
+        return DatasetTask(data=data(), net=net, criterion=tasks.cross_entropy)
 
     return build
 
 
-def _digits_autoencoder() -> Task:
-    data = tasks.digits().autoencoding()
-    return DatasetTask(data=data, net=Perceptron((16,), data.outputs), criterion=tasks.squared_error)
+def _autoencoder(data: Callable[[], tasks.Dataset], width: int) -> Callable[[], Task]:
+    def build() -> Task:
+        autoencoding = data().autoencoding()
+        net = Perceptron((width,), autoencoding.outputs)
+        return DatasetTask(data=autoencoding, net=net, criterion=tasks.squared_error)
+
+    return build
 
 
 def _text(net: Callable[[int], Any]) -> Callable[[], Task]:
@@ -32,7 +42,14 @@ TASKS: dict[str, Callable[[], Task]] = {
     "digits": _classification(tasks.digits, 16),
     "digits_deep": _classification(tasks.digits, 32, 32, 32),
     "digits_conv": lambda: DatasetTask(data=tasks.digits(), net=ConvNet((8, 16), 10), criterion=tasks.cross_entropy),
-    "digits_autoencoder": _digits_autoencoder,
+    "digits_tanh": _classification(tasks.digits, 32, activation=nn.tanh),
+    "digits_gelu": _classification(tasks.digits, 16, 16, activation=nn.gelu),
+    "digits_64": _classification(tasks.digits, 64),
+    "digits_256": _classification(tasks.digits, 256),
+    "digits_autoencoder": _autoencoder(tasks.digits, 16),
+    "letters": _classification(tasks.letters, 16),
+    "letters_deep": _classification(tasks.letters, 32, 16),
+    "letters_autoencoder": _autoencoder(tasks.letters, 12),
     "breast_cancer": _classification(tasks.breast_cancer, 16),
     "wine": _classification(tasks.wine, 16),
     "iris": _classification(tasks.iris, 16),

@@ -22,6 +22,7 @@ RULES: dict[str, Callable[..., LearnedOptimizer]] = {
     "hierarchical": optimizers.HierarchicalRule,
     "open": optimizers.OpenRule,
     "lstm": optimizers.LSTMRule,
+    "normalised": optimizers.NormalisedRule,
     "adam": optimizers.LearnableAdam,
     "sgd": optimizers.LearnableSGD,
 }
@@ -68,8 +69,9 @@ class RuleConfig:
     """The learned optimizer."""
 
     name: str = "adafactor_mlp"
-    """Learned optimizer: adafactor_mlp (small_fc_lopt), mlp, hierarchical, open or lstm; or adam or sgd with
-    meta-trained constants; or the import path of an object or class, for example mypackage.MyOptimizer."""
+    """Learned optimizer: adafactor_mlp (small_fc_lopt), mlp, hierarchical, open, lstm or normalised (which here
+    has a constant learning rate of 1e-3; --preset normalised draws schedules); or adam or sgd with meta-trained
+    constants; or the import path of an object or class, for example mypackage.MyOptimizer."""
     step_size: float = 0.01
     """Factor on the update of adafactor_mlp, mlp, hierarchical and open (google/learned_optimization: 1e-3, for longer
     lifetimes)."""

@@ -13,7 +13,7 @@ from lopt import tree
 from lopt.meta.es import Raw, Shaping, in_packs, loss_summary, noise
 from lopt.meta.population import PopulationUnroll, ages, init_learners, repeat_learners, unroll_population
 from lopt.protocols import Lifetime
-from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Theta
+from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Progress, Theta
 
 
 class Pair(struct.PyTreeNode):
@@ -57,6 +57,8 @@ class PES:
         std: sigma, or a schedule from the number of estimates made so far to sigma.
         reuse: whether a pair keeps one perturbation for its whole lifetime.
         shaping: fitness shaping; `Raw` is unbiased, `PairSign` is invariant to the scale of a level's losses.
+        weight: weight of a window as a function of the progress at its end, which multiplies the shaped fitness; a
+            weight of the meta-loss itself has no effect under `PairSign`. None for equal weights.
         pack: number of levels unrolled side by side, a divisor of N; None for all of them.
 
     Raises:
@@ -71,6 +73,7 @@ class PES:
     std: float | Callable[[Int[Array, ""]], Float[Array, ""]] = 0.01
     reuse: bool = False
     shaping: Shaping = Raw()
+    weight: Callable[[Progress], Float[Array, ""]] | None = None
     pack: int | None = None
 
     def __post_init__(self) -> None:
@@ -132,6 +135,9 @@ class PES:
         # fitness is minus the loss: the one place where the sign turns
         weights = self.shaping(-unrolled.loss)
         weights = jnp.where(before.nonfinite[:, None], 0.0, weights)
+        if self.weight is not None:
+            reached = ages(self.lifetime, tree.take(unrolled.learners, (slice(None), 0)))
+            weights = weights * jax.vmap(self.weight)(Progress(reached, levels.num_updates))[:, None]
         scale = -(weights[:, 0] - weights[:, 1]) / (2 * num)
         gradient = jax.tree.map(lambda x: jnp.tensordot(scale.astype(x.dtype), x, 1), xi)
         better = jnp.argmin(jnp.where(jnp.isnan(unrolled.loss), jnp.inf, unrolled.loss), -1).astype(jnp.int32)

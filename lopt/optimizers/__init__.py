@@ -28,7 +28,9 @@ from lopt.optimizers.learnable import FromOptax, LearnableAdam, LearnableSGD
 from lopt.optimizers.lion import cautious, kkt_gap, lion, lion_k, muon, scale_by_lion, scale_by_lion_k
 from lopt.optimizers.lstm_rule import LSTMRule
 from lopt.optimizers.mlp_rule import MLPRule
+from lopt.optimizers.normalised_rule import NormalisedRule
 from lopt.optimizers.open_rule import OpenRule
+from lopt.optimizers.scheduled import Schedule, Scheduled
 
 __all__ = [
     "L1",
@@ -48,11 +50,14 @@ __all__ = [
     "Lp",
     "MLPRule",
     "NewtonSchulz",
+    "NormalisedRule",
     "Nuclear",
     "OpenRule",
     "PerLeaf",
     "Quadratic",
     "Relativistic",
+    "Schedule",
+    "Scheduled",
     "SoftThreshold",
     "Softmax",
     "TopK",

@@ -9,7 +9,8 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
-from lopt.optimizers.arguments import check_kernel, check_like, check_number, check_rate, untrained
+from lopt.optimizers.arguments import check_kernel, check_like, check_number, untrained
+from lopt.optimizers.descent import descend, like_gradient
 from lopt.optimizers.kernels import L1, NewtonSchulz, Nuclear
 from lopt.optimizers.kernels.sums import total
 from lopt.protocols import Kernel
@@ -104,7 +105,7 @@ def scale_by_lion_k(
             return m if untrained(g) else ((1.0 - b2) * g + b2 * m).astype(m.dtype)
 
         ascent = kernel.map(jax.tree.map(mix, updates, state.mu))
-        direction = jax.tree.map(_like, updates, _aligned(jax.tree.map(jnp.negative, ascent), updates))
+        direction = jax.tree.map(like_gradient, updates, _aligned(jax.tree.map(jnp.negative, ascent), updates))
         mu = jax.tree.map(momentum, updates, state.mu)
         return direction, optax.ScaleByLionState(count=optax.safe_increment(state.count), mu=mu)
 
@@ -148,20 +149,8 @@ def lion_k(
     Differs: the decay is explicit (it acts on x before the step), as in optax; the paper's is implicit, which is the
         same with learning_rate = eps / (1 + eps lambda).
     """
-    check_rate("Lion-K", "learning_rate", learning_rate, above=0)
-    check_rate("Lion-K", "weight_decay", weight_decay, least=0)
-    no_decay = isinstance(weight_decay, (int, float)) and weight_decay == 0
-    inner = optax.chain(
-        scale_by_lion_k(kernel, b1, b2, mu_dtype),
-        optax.identity() if no_decay else optax.add_decayed_weights(weight_decay, mask),
-        optax.scale_by_learning_rate(learning_rate),
-    )
-
-    def update(updates: PyTree, state: Any, params: Params | None = None, **extra_args: Any) -> tuple[PyTree, Any]:
-        new, state = inner.update(updates, state, params, **extra_args)
-        return jax.tree.map(_like, updates, new), state
-
-    return optax.GradientTransformationExtraArgs(inner.init, update)
+    direction = scale_by_lion_k(kernel, b1, b2, mu_dtype)
+    return descend("Lion-K", direction, learning_rate, weight_decay, mask)
 
 
 def muon(
@@ -207,14 +196,6 @@ def muon(
 
 def _trained(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
-
-
-def _like(gradient: Any, update: Any) -> Any:
-    """The update in the gradient's type; False, which adds nothing to a number of any type, where there is no
-    gradient."""
-    if untrained(gradient):
-        return jnp.zeros(jnp.shape(gradient), bool)
-    return update.astype(jnp.result_type(gradient))
 
 
 def _aligned(tree: PyTree, like: PyTree) -> PyTree:

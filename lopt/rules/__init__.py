@@ -10,6 +10,7 @@ registered by that alone.
 
 from lopt.rules.load import load
 from lopt.rules.loaded import LoadedDrift, LoadedObjective, LoadedOptimizer, TrainedAgent
+from lopt.rules.normalised import learned, scale_by_learned
 from lopt.rules.numpy_forms import NumpyOptimizer
 from lopt.rules.parts import card_of, describe, load_program, rebuild, save_program
 from lopt.rules.probe import probe
@@ -31,6 +32,7 @@ __all__ = [
     "card",
     "card_of",
     "describe",
+    "learned",
     "list_rules",
     "load",
     "load_program",
@@ -39,5 +41,6 @@ __all__ = [
     "rebuild",
     "save_program",
     "save_rule",
+    "scale_by_learned",
     "ship",
 ]

@@ -46,6 +46,7 @@ from lopt.tasks.supervised.lifetime import (
     uniform_loss_weight,
 )
 from lopt.tasks.supervised.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_with_dormancy
+from lopt.tasks.supervised.schedule import RandomSchedule, ScheduledInstance
 from lopt.tasks.supervised.task import (
     VOCABULARY,
     DatasetTask,
@@ -58,6 +59,7 @@ from lopt.tasks.supervised.task import (
     squared_error,
     standard_library,
 )
+from lopt.tasks.supervised.window import WindowLoss, WindowState
 
 __all__ = [
     "VOCABULARY",
@@ -89,10 +91,12 @@ __all__ = [
     "Projection",
     "Quadratic",
     "QuadraticParams",
+    "RandomSchedule",
     "Recurrent",
     "Rescaled",
     "RescaledVariation",
     "Rosenbrock",
+    "ScheduledInstance",
     "SequenceLevels",
     "SignInitial",
     "SparseInitial",
@@ -102,6 +106,8 @@ __all__ = [
     "UniformInputs",
     "Variation",
     "Variations",
+    "WindowLoss",
+    "WindowState",
     "apply_with_dormancy",
     "averaging",
     "breast_cancer",

@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax import struct
 
-from lopt.meta import ES, PES, EvosaxES, MetaGradient, Raw
+from lopt.meta import ES, PES, EvosaxES, MetaGradient, MultiTask, Raw
 from lopt.protocols import Estimator
 from lopt.types import EstimatorMetrics, EstimatorState, Level, UpdateInfo
 from tests.reference import keys
@@ -71,6 +71,9 @@ ESTIMATORS = {
     "PES": lambda: PES(lifetime=Quadratic(), num_updates=K, std=0.5),
     "PES, in packs": lambda: PES(lifetime=Quadratic(), num_updates=K, std=0.5, pack=2),
     "PES, noise reused": lambda: PES(lifetime=Quadratic(), num_updates=K, std=0.5, reuse=True),
+    "two tasks": lambda: MultiTask(
+        estimators=(ESTIMATORS["PES"](), ESTIMATORS["MetaGradient"]()), names=("first", "second"), weights=(3.0, 1.0)
+    ),
     "evosax": lambda: EvosaxES(lifetime=Quadratic(), algorithm=open_es(), num_updates=K),
     "evosax, in packs, independent noise": lambda: EvosaxES(
         lifetime=Quadratic(), algorithm=open_es(), num_updates=K, common_noise=False, pack=1
@@ -79,10 +82,14 @@ ESTIMATORS = {
 for_estimators = pytest.mark.parametrize("name", ESTIMATORS)
 
 
-def levels():
+def levels(name=""):
     rng = np.random.default_rng(0)
     params = {k: jnp.array(rng.normal(size=(N, DIMENSIONS)), jnp.float32) for k in ("initial", "target")}
-    return Level(params=params, num_updates=jnp.array([100, 100, 1, 100]))
+    return Level(params=(params, params) if name == "two tasks" else params, num_updates=jnp.array([100, 100, 1, 100]))
+
+
+def metric(name, of):
+    return f"first/{of}" if name == "two tasks" else of
 
 
 @functools.cache
@@ -94,8 +101,8 @@ def jitted(name):
 @functools.cache
 def first_estimate(name):
     init, estimate = jitted(name)
-    state = init(KEY, THETA, levels())
-    return state, estimate(KEY, THETA, levels(), state)
+    state = init(KEY, THETA, levels(name))
+    return state, estimate(KEY, THETA, levels(name), state)
 
 
 @for_estimators
@@ -121,8 +128,10 @@ def test_learners_and_ages(name):
     state, (_, after, _) = first_estimate(name)
     np.testing.assert_array_equal(estimator.age(state), np.zeros(N))
     np.testing.assert_array_equal(estimator.age(after), [K, K, 1, K])
-    assert isinstance(estimator.learners(after), Point)
-    chex.assert_shape(estimator.learners(after).x, (N, DIMENSIONS))
+    learners = estimator.learners(after)
+    for learner in learners if name == "two tasks" else (learners,):
+        assert isinstance(learner, Point)
+        chex.assert_shape(learner.x, (N, DIMENSIONS))
 
 
 @for_estimators
@@ -130,9 +139,9 @@ def test_gradient_and_metrics_have_the_right_shapes(name):
     _, (grads, _, metrics) = first_estimate(name)
     chex.assert_trees_all_equal_shapes_and_dtypes(grads, THETA)
     assert isinstance(metrics, EstimatorMetrics)
-    assert {"meta_loss", "position"} <= set(metrics.meta)
+    assert {"meta_loss", metric(name, "position")} <= set(metrics.meta)
     assert all(x.shape in ((), (N,)) for x in metrics.meta.values())
-    age = np.asarray(metrics.steps.metrics["age"])
+    age = np.asarray(metrics.steps.metrics[metric(name, "age")])
     assert age.shape == (N, K) and np.isfinite(age[[0, 1, 3]]).all() and age[2, 0] == 0
     measured = np.isfinite(age)
     np.testing.assert_array_equal(age[measured], np.array([[0, 1], [0, 1], [0, 1], [0, 1]])[measured])
@@ -142,10 +151,11 @@ def test_gradient_and_metrics_have_the_right_shapes(name):
 def test_gradient_is_unbiased(name):
     """The mean over 2,500 keys against the exact gradient of the expected loss, in standard errors."""
     _, estimate = jitted(name)
-    batch, state = levels(), first_estimate(name)[0]
+    batch, state = levels(name), first_estimate(name)[0]
     draws = jax.random.split(jax.random.key(1), 2500)
     grads = jax.jit(jax.vmap(lambda key: estimate.__wrapped__(key, THETA, batch, state)[0]["x"]))(draws)
-    initial, target, theta = (np.float64(x) for x in (batch.params["initial"], batch.params["target"], THETA["x"]))
+    params = levels().params
+    initial, target, theta = (np.float64(x) for x in (params["initial"], params["target"], THETA["x"]))
     decay = (1 - RATE) ** np.array([K, K, 1, K])[:, None]
     expected = ((1 - decay) * (decay * initial + (1 - decay) * theta - target)).mean(0)
     z = (np.mean(grads, 0) - expected) / (np.std(grads, 0) / 50)
@@ -157,8 +167,8 @@ def test_gradient_is_unbiased(name):
 def test_the_estimate_is_a_function_of_its_key(name):
     _, estimate = jitted(name)
     state, (grads, *_) = first_estimate(name)
-    again, *_ = estimate(KEY, THETA, levels(), state)
-    other, *_ = estimate(jax.random.key(9), THETA, levels(), state)
+    again, *_ = estimate(KEY, THETA, levels(name), state)
+    other, *_ = estimate(jax.random.key(9), THETA, levels(name), state)
     chex.assert_trees_all_equal(again, grads)
     assert (other["x"] != grads["x"]).all()
 

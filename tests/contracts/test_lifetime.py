@@ -12,6 +12,7 @@ from lopt.agents import FinalReturn, LearnedOptimizerLifetime, LifetimeReturn, M
 from lopt.objectives import A2C, LPO, PPO, TALPO, Clip, FractionAndLogNumUpdates
 from lopt.optimizers import LearnableAdam
 from lopt.protocols import Lifetime
+from lopt.tasks import WindowLoss
 from lopt.types import UpdateInfo
 from tests.reference import aim, bandit, in_context, keys, pair, supervised
 from tests.reference.aim import Aim
@@ -53,6 +54,7 @@ LIFETIMES = {
         make=lambda tx: FinalReturn(lifetime=rl_lifetime(A2C(), networks(tx)), evaluate=spread),
     ),
     **supervised.LIFETIMES,
+    "window of training losses": lambda: WindowLoss(lifetime=supervised.LIFETIMES["supervised, by an MLP"]()),
     "in context": in_context.lifetime,
 }
 STATE_UNCHANGED = (
@@ -79,8 +81,9 @@ def parts(name):
         thetas = [{"value": jnp.array([0.5, -1.0, 0.8]) * sign} for sign in (1, -1)]
         levels = bandit.levels(N, list(LENGTHS))
         return lifetime, jax.vmap(lifetime.level)((levels, levels)) if "multi-environment" in name else levels, *thetas
-    if name in supervised.LIFETIMES:
-        return lifetime, supervised.levels(lifetime, *LENGTHS), *(random_theta(lifetime.optimizer, i) for i in (0, 1))
+    if "supervised" in name or isinstance(lifetime, WindowLoss):
+        inner = _inner_lifetime(lifetime)
+        return lifetime, supervised.levels(inner, *LENGTHS), *(random_theta(inner.optimizer, i) for i in (0, 1))
     if name == "in context":
         model = lifetime.model
         return lifetime, in_context.levels(*LENGTHS), *(jax.jit(model.init)(jax.random.key(i)) for i in (0, 1))
@@ -91,7 +94,7 @@ def parts(name):
 
 
 def _inner_lifetime(lifetime):
-    return lifetime.lifetime if isinstance(lifetime, (FinalReturn, LifetimeReturn)) else lifetime
+    return lifetime.lifetime if isinstance(lifetime, (FinalReturn, LifetimeReturn, WindowLoss)) else lifetime
 
 
 @functools.cache

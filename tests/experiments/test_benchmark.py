@@ -8,7 +8,7 @@ import jax.extend
 import jax.numpy as jnp
 import pytest
 
-from experiments.benchmark import in_context, learned, optimizers, search
+from experiments.benchmark import deployment, in_context, learned, optimizers, search
 from experiments.benchmark.__main__ import in_context_table, learned_tables, optimizer_rows, search_text
 from experiments.benchmark.timing import in_turn
 from experiments.optimizer.config import MetaConfig, RuleConfig, StudyConfig, TrainingConfig
@@ -51,6 +51,7 @@ def test_times_and_rows(unit_timer):
 
 def test_learned_steps_and_meta_training_are_counted(monkeypatch, unit_timer):
     monkeypatch.setattr(learned, "RULES", {name: learned.RULES[name] for name in ("adam", "sgd")})
+    monkeypatch.setattr(deployment, "NAMES", (deployment.ADAM,))
     steps = learned.steps(100, 2)
     assert set(steps["ratio"]) == {learned.ADAM, "adam", "sgd"} and set(steps["ratio"].values()) == {1}
     meta = MetaConfig(num_steps=20, num_lifetimes=2, num_updates=3)
@@ -58,7 +59,17 @@ def test_learned_steps_and_meta_training_are_counted(monkeypatch, unit_timer):
     monkeypatch.setattr(learned, "StudyConfig", lambda: config)
     figures = learned.training("pes", 2)  # each timing is one second
     assert figures["inner_steps_per_second"] == figures["adam_steps_per_second"] == 2 * 2 * 3
-    assert [line.count("|") for line in learned_tables({"steps": steps, "training": [figures]}).splitlines()]
+    measured = {"steps": steps, "training": [figures], "deployed": [deployment.costs(1000, 2)]}
+    assert [line.count("|") for line in learned_tables(measured).splitlines()]
+
+
+def test_costs_in_deployment_are_per_parameter(unit_timer):
+    figures = deployment.costs(10_000, 2)
+    assert figures["parameters"] == 4 * 50 * 51
+    assert set(figures["ratio"]) == {*deployment.NAMES} and set(figures["ratio"].values()) == {1}
+    temporaries = figures["temporary_bytes"]
+    assert temporaries[deployment.ADAM] < temporaries["normalised"] < temporaries["adafactor_mlp"]
+    assert "seconds" not in deployment.costs(100, 0)
 
 
 def test_layers_have_about_that_many_parameters():

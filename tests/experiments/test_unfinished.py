@@ -14,7 +14,7 @@ from experiments.drift.config import PPOConfig
 from experiments.incontext.gpicl import train as gpicl
 from experiments.incontext.mesa import train as mesa
 from experiments.incontext.uncertainty import train as icl
-from experiments.optimizer import rl
+from experiments.optimizer import normalised, rl
 from experiments.optimizer import train as learned_optimizer
 from experiments.search import train as lion_search
 from experiments.search.distil import train as distil
@@ -30,12 +30,14 @@ from tests.experiments import (
     test_learned_optimizer_rl,
     test_lion_search,
     test_mesa,
+    test_normalised,
 )
 
 AGENTS = PPOConfig(run=test_drift.TINY.run, seeds=2, inner=test_drift.INNER, episodes=2)
 STUDIES = {
     "learned_optimizer": (learned_optimizer, test_learned_optimizer.TINY, ("rule",), "curves.png"),
     "learned_optimizer in RL": (rl.train, test_learned_optimizer_rl.TINY, ("rule",), "curves.png"),
+    "learned_optimizer, normalised": (normalised.train, test_normalised.TINY, ("rule",), "curves.png"),
     "drift": (drift, test_drift.TINY, ("rule",), "curves.png"),
     "ppo": (ppo, AGENTS, (), "curves.png"),
     "gpicl": (gpicl, test_gpicl.TINY, ("rule",), "curves.png"),

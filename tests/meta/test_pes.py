@@ -242,3 +242,20 @@ def test_survivors_of_a_truncation_are_not_selected():
 def test_bad_input(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_the_weight_of_a_window_multiplies_the_shaped_fitness():
+    """Under signs only the weight depends on progress: half after the first of two windows, one after the second."""
+    batch = Level(params=jnp.ones((N, 2)), num_updates=jnp.full(N, 2 * K))
+    plain, weighted = (
+        PES(lifetime=Drift(), num_updates=K, std=STD, shaping=PairSign(), weight=weight)
+        for weight in (None, lambda progress: progress.fraction)
+    )
+    state, gradients = jax.jit(plain.init)(KEY, CENTRE, batch), []
+    for i in range(2):
+        key = jax.random.fold_in(KEY, i)
+        (first, after, _), (second, *_) = (jax.jit(e.estimate)(key, CENTRE, batch, state) for e in (plain, weighted))
+        gradients.append((first, second))
+        state = after
+    for (first, second), factor in zip(gradients, (0.5, 1.0), strict=True):
+        chex.assert_trees_all_close(second, jax.tree.map(lambda g, f=factor: f * g, first), rtol=1e-5)

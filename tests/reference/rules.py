@@ -16,8 +16,9 @@ RULES = {
     "hierarchical": lo.HierarchicalRule(recurrent=3, control=2, hidden=(4,), step_size=0.1, exponent=0.1),
     "OPEN": lo.OpenRule(recurrent=4, width=8, step_size=0.1, exponent=0.1),
     "LSTM": lo.LSTMRule(hidden=2),
+    "normalised": lo.NormalisedRule(hidden=(3,), learning_rate=0.1),
 }
-NEED_PARAMS = ("MLP", "Adafactor MLP", "hierarchical", "OPEN")
+NEED_PARAMS = ("MLP", "Adafactor MLP", "hierarchical", "OPEN", "normalised")
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from lopt.tasks import (
     DatasetTask,
     Perceptron,
     Quadratic,
+    RandomSchedule,
     Rescaled,
     Rosenbrock,
     SupervisedLifetime,
@@ -43,6 +44,10 @@ LIFETIMES = {
         task=Rescaled(task=Quadratic(dimensions=3, noise=0.1), smallest=0.1, largest=10.0),
         optimizer=lo.OpenRule(recurrent=2, width=3, step_size=0.1, exponent=0.1),
         held_out=False,
+    ),
+    "supervised, by the normalised rule, scheduled": lambda: SupervisedLifetime(
+        task=RandomSchedule(task=classification(), smallest=0.01, largest=0.1),
+        optimizer=lo.Scheduled(lo.NormalisedRule(hidden=(2,), learning_rate=1.0)),
     ),
     "supervised, by AdamW": lambda: SupervisedLifetime(
         task=Rosenbrock(noise=0.1), optimizer=lo.FromOptax(lambda _: optax.adamw(0.01)), bound=10.0

@@ -21,6 +21,7 @@ from lopt.tasks import (
     Perceptron,
     PowerLossWeight,
     Quadratic,
+    RandomSchedule,
     Recurrent,
     Rescaled,
     Rosenbrock,
@@ -50,6 +51,7 @@ TASKS = {
     "recurrent": lambda: LanguageTask(tokens=TEXT, net=Recurrent(V, 4), batch_size=2, length=5),
     "quadratic": lambda: Quadratic(dimensions=4, noise=0.5),
     "Rosenbrock": lambda: Rosenbrock(3, noise=0.5),
+    "scheduled": lambda: RandomSchedule(task=classification(), smallest=0.1, largest=1.0),
     "rescaled": lambda: Rescaled(task=classification(), smallest=0.1, largest=10.0),
 }
 SLOW = ("recurrent", "convolutions", "transformer")  # compilation is slow

@@ -1,0 +1,127 @@
+"""Report and results of meta-training the normalised rule."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from experiments.optimizer.normalised.config import NormalisedStudyConfig
+from experiments.optimizer.normalised.measure import BASELINES, INITIAL, LEARNED, Result, best_baseline
+from lopt.evaluation import (
+    Interval,
+    bootstrap,
+    curves,
+    image,
+    mean,
+    paired_difference,
+    plots,
+    table,
+    write_report,
+    write_results,
+)
+from lopt.training import NONFINITE, RunFolder
+
+Results = Mapping[str, dict[str, Result]]
+"""Results by task (`digits:200`) and optimizer."""
+
+
+def title(config: NormalisedStudyConfig) -> str:
+    """Title of the report."""
+    return f"A learned optimizer with normalised inputs and steps, trained on {len(config.training.tasks)} tasks"
+
+
+def learning_curves(config: NormalisedStudyConfig, folder: RunFolder) -> str:
+    """Draw the learning curves of meta-training as `curves.png`; returns Markdown that shows them."""
+    panels = {
+        "validation: log10 of the held-out loss": {f"validation/{name}": name for name in config.eval.validation},
+        "meta-loss of the tasks": {f"{name}/meta_loss": name for name in config.training.tasks},
+        "norm of the gradient estimate": {"gradient_norm": "norm"},
+        "fraction of non-finite pairs": {NONFINITE: "non-finite"},
+    }
+    return curves(folder, panels, "meta-step")
+
+
+def log_ratio(row: Mapping[str, Result], first: str, second: str) -> Interval:
+    """Mean of log10(held-out loss of `first` / that of `second`), paired by seed."""
+    logs = [np.log10(np.maximum(row[name].losses, 1e-12)) for name in (first, second)]
+    return paired_difference(*logs)
+
+
+def write(config: NormalisedStudyConfig, folder: RunFolder, results: Results) -> None:
+    """Write `report.md`, `results.json` and the pictures."""
+    sections = {"Against the best baseline": summary(results)}
+    ratios = {
+        task: {name: log_ratio(row, name, "Adam") for name in row if name != "Adam"} for task, row in results.items()
+    }
+    sections["All optimizers"] = table(
+        ("task", "optimizer", "held-out loss", "log10 ratio to Adam", "learning rate"),
+        [
+            (task, name, bootstrap(r.losses, mean), ratios[task].get(name, "-"))
+            + (f"{r.rates[r.best]:.2g}{', at the edge' if r.at_edge else ''}",)
+            for task, row in results.items()
+            for name, r in row.items()
+        ],
+    )
+    sections["Protocol"] = protocol(config)
+    plots.intervals(ratios, folder.file("table.png"), "log10 of the loss relative to tuned Adam's", zero=True)
+    sections["Comparison with tuned Adam"] = image(
+        "table.png", "Mean of log10(held-out loss / that of tuned Adam), paired by seed; negative is better than Adam."
+    )
+    if drawn := learning_curves(config, folder):
+        sections["Meta-training"] = drawn
+    write_results(
+        folder,
+        {
+            "seed": config.run.seed,
+            "held_out_loss": {
+                task: {name: bootstrap(r.losses, mean) for name, r in row.items()} for task, row in results.items()
+            },
+            "log10_ratio_to_adam": ratios,
+            "log10_ratio_to_best_baseline": {
+                task: {name: log_ratio(row, name, best_baseline(row)) for name in row if name not in BASELINES}
+                for task, row in results.items()
+            },
+            "best_baseline": {task: best_baseline(row) for task, row in results.items()},
+            "tuned_rates": {
+                task: {name: float(r.rates[r.best]) for name, r in row.items()} for task, row in results.items()
+            },
+            "tuning": {
+                task: {name: {"rates": r.rates, "losses": r.tuning} for name, r in row.items()}
+                for task, row in results.items()
+            },
+            "per_seed": {task: {name: r.losses for name, r in row.items()} for task, row in results.items()},
+        },
+    )
+    write_report(folder, title(config), config, sections)
+
+
+def summary(results: Results) -> str:
+    """Learned and initial rule beside the best baseline of each task, as a table."""
+    rows = []
+    for task, row in results.items():
+        best = best_baseline(row)
+        for name in row:
+            if name not in BASELINES:
+                minus_initial = "-" if name == INITIAL else str(log_ratio(row, name, INITIAL))
+                rows.append((task, name, best, log_ratio(row, name, best), minus_initial))
+    header = ("task", "rule", "best baseline", "log10 ratio to it", "log10 ratio to the initial rule")
+    note = (
+        "Negative is better than the baseline. Intervals are over learners under one trained rule; meta-training with "
+        "another seed gives another rule. "
+        f"'{INITIAL}' is Adam (b2 = 0.95) with normalised steps, '{LEARNED}' the rule after meta-training."
+    )
+    return f"{table(header, rows)}\n\n{note}"
+
+
+def protocol(config: NormalisedStudyConfig) -> str:
+    """The protocol of the comparison, as text."""
+    sizes = config.eval
+    return (
+        "Held-out loss after the number of updates behind the task's name, mean over "
+        f"{sizes.seeds} learners with 95 % bootstrap intervals. All optimizers, the learned ones included, had a "
+        f"cosine schedule to zero and were tuned on each task over {sizes.rates} peak learning rates between "
+        f"{sizes.smallest_rate:g} and {sizes.largest_rate:g} (times "
+        + ", ".join(f"{b.grid:g} for {name}" for name, b in BASELINES.items() if b.grid != 1)
+        + f"), by the mean loss over {sizes.tuning_seeds} other learners, and all had the same initial learners and "
+        "minibatches. The best baseline of a task is that with the smallest loss in the tuning. Nothing else of a "
+        "baseline was tuned. The loss of a diverged learner is 10 times its initial loss."
+    )
