@@ -10,6 +10,7 @@ import pytest
 from experiments.optimizer.normalised import PRESETS, NormalisedStudyConfig, main, measure
 from experiments.optimizer.normalised.build import build
 from experiments.optimizer.normalised.config import EvalConfig, MetaConfig, RuleConfig, TrainingConfig
+from experiments.optimizer.normalised.report import over_rules, summary, trained_rules
 from experiments.optimizer.normalised.train import read
 from lopt.optimizers import LearnableSGD, NormalisedRule
 from lopt.rules import card_of, load, load_rule, save_rule
@@ -99,3 +100,17 @@ def test_the_best_baseline_is_chosen_by_the_tuning_and_not_by_the_table():
     row[measure.LEARNED] = measure.Result(np.zeros(4), rates, np.array([0.0, 1.0]))
     assert measure.best_baseline(row) == list(measure.BASELINES)[-1]
     assert row["Adam"].best == 0 and row["Adam"].at_edge
+
+
+def test_an_interval_over_rules_and_learners_holds_the_variance_of_both():
+    rates, tuning = np.array([0.1, 1.0]), np.array([1.0, 2.0])
+    adam = 10 ** np.random.default_rng(0).normal(size=200)
+    row = {name: measure.Result(adam, rates, tuning) for name in measure.BASELINES}
+    row[measure.INITIAL] = measure.Result(adam, rates, tuning)
+    # the same losses times 10 and times 1,000
+    row[measure.LEARNED] = measure.Result(10 * adam, rates, tuning)
+    row[f"{measure.LEARNED}, other"] = measure.Result(1000 * adam, rates, tuning)
+    found = over_rules(row, "Adam")
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, 1.0, 3.0))
+    assert "The 2 trained rules together" in summary({"task": row})
+    assert trained_rules(row) == [measure.LEARNED, f"{measure.LEARNED}, other"]

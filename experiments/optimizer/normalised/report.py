@@ -7,6 +7,7 @@ import numpy as np
 from experiments.optimizer.normalised.config import NormalisedStudyConfig
 from experiments.optimizer.normalised.measure import BASELINES, INITIAL, LEARNED, Result, best_baseline
 from lopt.evaluation import (
+    Axis,
     Interval,
     bootstrap,
     curves,
@@ -46,6 +47,21 @@ def log_ratio(row: Mapping[str, Result], first: str, second: str) -> Interval:
     return paired_difference(*logs)
 
 
+def over_rules(row: Mapping[str, Result], other: str) -> Interval:
+    """Mean of log10(held-out loss of a trained rule / that of `other`), with an interval over rules and learners.
+
+    The trained rules are those of several meta-training seeds; all have the same learners.
+    """
+    logs = {name: np.log10(np.maximum(result.losses, 1e-12)) for name, result in row.items()}
+    differences = np.stack([logs[name] - logs[other] for name in trained_rules(row)])
+    return bootstrap(differences, mean, axes=(Axis.CROSSED, Axis.CROSSED))
+
+
+def trained_rules(row: Mapping[str, Result]) -> list[str]:
+    """Names of the rules that were meta-trained."""
+    return [name for name in row if name not in BASELINES and name != INITIAL]
+
+
 def write(config: NormalisedStudyConfig, folder: RunFolder, results: Results) -> None:
     """Write `report.md`, `results.json` and the pictures."""
     sections = {"Against the best baseline": summary(results)}
@@ -80,6 +96,11 @@ def write(config: NormalisedStudyConfig, folder: RunFolder, results: Results) ->
                 task: {name: log_ratio(row, name, best_baseline(row)) for name in row if name not in BASELINES}
                 for task, row in results.items()
             },
+            "trained_rules": {
+                task: {other: over_rules(row, other) for other in (best_baseline(row), "Adam", INITIAL)}
+                for task, row in results.items()
+                if len(trained_rules(row)) > 1
+            },
             "best_baseline": {task: best_baseline(row) for task, row in results.items()},
             "tuned_rates": {
                 task: {name: float(r.rates[r.best]) for name, r in row.items()} for task, row in results.items()
@@ -109,7 +130,19 @@ def summary(results: Results) -> str:
         "another seed gives another rule. "
         f"'{INITIAL}' is Adam (b2 = 0.95) with normalised steps, '{LEARNED}' the rule after meta-training."
     )
-    return f"{table(header, rows)}\n\n{note}"
+    text = f"{table(header, rows)}\n\n{note}"
+    number = min(len(trained_rules(row)) for row in results.values())
+    if number < 2:
+        return text
+    together = [
+        (task, best_baseline(row), *(over_rules(row, other) for other in (best_baseline(row), "Adam", INITIAL)))
+        for task, row in results.items()
+    ]
+    header = ("task", "best baseline", "log10 ratio to it", "to Adam", "to the initial rule")
+    return (
+        f"The {number} trained rules together, with intervals over rules and learners:\n\n{table(header, together)}"
+        f"\n\nEach rule alone:\n\n{text}"
+    )
 
 
 def protocol(config: NormalisedStudyConfig) -> str:
