@@ -3,6 +3,7 @@
 from lopt.agents.actor_critic import ActorCritic, ActorCriticState
 from lopt.agents.agent import Agent, AgentState, ValueBaseline, ValueEstimates
 from lopt.agents.defaults import default_lifetime, default_trainable, longest_episode
+from lopt.agents.disco import DiscoAgent, DiscoAgentState, DiscoLifetime, TrajectoryReplay, disco_adam, mlp_torso
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator, episode_returns, train_learner
 from lopt.agents.fitness import FinalReturn, LifetimeReturn, MultiEnvLifetime
 from lopt.agents.imitation import Demonstrations, Imitation, ValueCode, demonstrations
@@ -19,6 +20,9 @@ __all__ = [
     "Agent",
     "AgentState",
     "Demonstrations",
+    "DiscoAgent",
+    "DiscoAgentState",
+    "DiscoLifetime",
     "EnvBatch",
     "FinalReturn",
     "Imitation",
@@ -41,12 +45,15 @@ __all__ = [
     "TrainableNet",
     "TrainableState",
     "TrainableTable",
+    "TrajectoryReplay",
     "ValueBaseline",
     "ValueCode",
     "ValueEstimates",
     "demonstrations",
+    "disco_adam",
     "episode_returns",
     "linear_annealing",
+    "mlp_torso",
     "no_annealing",
     "reset",
     "rollout",

@@ -27,8 +27,8 @@ class Features(NamedTuple):
         actions: `[T, B, A, 9]`, of the actions; two channels, of the predictions z, are zero.
         action: `[T, B, A]`, the action taken, one-hot.
         pi, pi_next: `[T, B, A]`, the policy at s_t and s'_t.
-        y: probabilities `[T, B, M]` at s_t and s'_t, then of the target network at s_t and s'_t.
-        z: probabilities `[T, B, A, M]`, in the same order.
+        y: probabilities `[4, T, B, M]`: at s_t and s'_t, then of the target network at s_t and s'_t.
+        z: probabilities `[4, T, B, A, M]`, in the same order.
     """
 
     steps: Array
@@ -36,8 +36,8 @@ class Features(NamedTuple):
     action: Array
     pi: Array
     pi_next: Array
-    y: tuple[Array, ...]
-    z: tuple[Array, ...]
+    y: Array
+    z: Array
 
 
 def features(inputs: DiscoInputs, values: ValueEstimates, moments: DebiasedMoments) -> Features:
@@ -67,8 +67,8 @@ def features(inputs: DiscoInputs, values: ValueEstimates, moments: DebiasedMomen
         action=chosen,
         pi=pi,
         pi_next=jax.nn.softmax(fixed.out_next.policy),
-        y=tuple(jax.nn.softmax(out.y) for out in outputs),
-        z=tuple(jax.nn.softmax(out.z) for out in outputs),
+        y=jax.nn.softmax(jnp.stack([out.y for out in outputs])),
+        z=jax.nn.softmax(jnp.stack([out.z for out in outputs])),
     )
 
 
@@ -124,9 +124,8 @@ class InputNet(nn.Module):
 
     def __call__(self, f: Features) -> tuple[Array, Array]:
         """`(inputs, e)`."""
-        y = [self.embed_y(p) for p in f.y]
-        z, z_next, target_z, target_z_next = (self.embed_z(p) for p in f.z)
-        predictions = [*y]
+        z, z_next, target_z, target_z_next = self.embed_z(f.z)
+        predictions = [*self.embed_y(f.y)]
         for now, following in ((z, z_next), (target_z, target_z_next)):
             predictions += [
                 (now * f.action).sum(-1),

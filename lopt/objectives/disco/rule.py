@@ -145,7 +145,7 @@ class DiscoRule:
         return DiscoTargets(policy=pi_hat, y=y_hat, z=z_hat, value=values.returns), after
 
     def losses(self, out: DiscoOutput, inputs: DiscoInputs, targets: DiscoTargets) -> dict[str, Float[Array, "T B"]]:
-        """The terms of the loss at every step, weighted: "policy", "y", "z", "auxiliary" and "value"."""
+        """The terms of the loss at every step, weighted: "policy", "y", "z", "auxiliary" and "action_value"."""
         action, alive = inputs.traj.action, inputs.traj.discount
         next_policy = jax.lax.stop_gradient(inputs.out_next.policy)
         auxiliary = alive * policies.kl(next_policy, take_action(out.aux_policy, action))
@@ -154,7 +154,7 @@ class DiscoRule:
             "y": policies.kl(targets.y, out.y),
             "z": policies.kl(targets.z, take_action(out.z, action)),
             "auxiliary": self.auxiliary_weight * auxiliary,
-            "value": self.value_weight * self.bins.cross_entropy(targets.value, take_action(out.q, action)),
+            "action_value": self.value_weight * self.bins.cross_entropy(targets.value, take_action(out.q, action)),
         }
 
     def loss(
