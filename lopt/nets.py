@@ -329,7 +329,7 @@ def lstm_step(
     return _sigmoid(o) * jnp.tanh(c), c
 
 
-def _lstm_weights(module: Any, inputs: int) -> tuple[Array, Array, Array]:
+def _lstm_weights(module, inputs):
     """The weights of `lstm_step` as parameters of a module with the attributes of `LSTM`."""
     size, joint = module.size, module.joint_init
     orthogonal = nn.initializers.orthogonal()

@@ -6,10 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lopt.export.disco_103 import is_published, load_disco_103
 from lopt.export.parts import PROGRAM, from_description, load_program, rebuild
 from lopt.export.rule import load_rule
 from lopt.incontext import Classifier
-from lopt.objectives import Drift, bind_drift
+from lopt.meta import TrainedRule
+from lopt.objectives import DiscoRule, Drift, bind_drift
 from lopt.protocols import LearnedOptimizer, SequenceModel
 from lopt.search import from_program
 from lopt.types import Theta
@@ -35,7 +37,13 @@ def load(path: str | Path) -> Any:
 
         probabilities = lopt.load("runs/gpicl/rule").predict(xs, ys, query)
 
-    An objective that needs an agent of lopt, such as LPG, has no such form: `rebuild(load_rule(path).card)` is the
+    DiscoRL's rule becomes a `TrainedRule`, which `DiscoLifetime` takes apart; so does the file of weights that its authors
+    publish, disco_103.npz, which has no card (`load_disco_103`):
+
+        disco = lopt.load("disco_103.npz")
+        lifetime = lopt.agents.DiscoLifetime(env=env, rule=disco.rule, ...)  # theta of its steps is disco.theta
+
+    Another objective that needs an agent of lopt, such as LPG, has no such form: `rebuild(load_rule(path).card)` is the
     objective and `load_rule(path).theta` its meta-parameters.
 
     Args:
@@ -44,6 +52,8 @@ def load(path: str | Path) -> Any:
     Raises:
         ValueError: a file that is missing or damaged, or a rule that can only be used through an agent.
     """
+    if is_published(path):
+        return load_disco_103(path)
     rule = load_rule(path)
     if rule.card.kind == PROGRAM:
         return from_program(load_program(path))
@@ -51,6 +61,9 @@ def load(path: str | Path) -> Any:
     if rule.card.kind == CLASSIFIER:
         return _classifier(theta, rule.card.config)
     part = rebuild(rule.card)
+    if isinstance(part, DiscoRule):
+        part.check_theta(theta)
+        return TrainedRule(part, theta)
     if isinstance(part, LearnedOptimizer):
         return part.as_optax(theta)
     if isinstance(part, Drift):
