@@ -129,7 +129,7 @@ def meta_test(
         results = {
             name: compare(config, setup, study.drift, theta, initial_theta) for name, setup in env_setups.items()
         }
-        draw(results, env_setups, folder.file("agents.png"))
+        draw(results, {name: setup.steps for name, setup in env_setups.items()}, folder.file("agents.png"))
         for setup in study.env_setups:
             results[setup.name] |= with_frozen_progress(config, setup, study.drift, theta)
     write(config, folder, results, env_setups)
@@ -170,7 +170,8 @@ def with_frozen_progress(
 def tester(config: DriftStudyConfig, env_setup: EnvSetup, drift: Drift) -> Callable[[Key, Theta], MetaTestResult]:
     """Meta-testing of a drift in an environment, see `meta_tester`."""
     lifetime = env_setup.lifetime(drift, config.eval.episodes)
-    return meta_tester(env_setup, lifetime, env_setup.evaluator(lifetime, config.eval.episodes))
+    evaluate = env_setup.evaluator(lifetime, config.eval.episodes)
+    return meta_tester(env_setup.levels, env_setup.settings.num_updates, lifetime, evaluate)
 
 
 def agent_keys(config: DriftStudyConfig) -> Key:

@@ -167,7 +167,10 @@ def test_the_gates_of_the_lstm_keep_their_meaning(tmp_path):
     [
         ({"lstm/linear/w": None}, "no file of DiscoRL's weights .expected 42 arrays, among them lstm/linear/w"),
         ({"other": np.zeros(3, np.float32)}, "arrays that Disco103 does not have: other"),
-        ({"lstm/linear_4/w": np.zeros((3, 1), np.float32)}, r"other shapes.*pi_hat/kernel must be \(16, 1\) \(got \(3, 1\)"),
+        (
+            {"lstm/linear_4/w": np.zeros((3, 1), np.float32)},
+            r"other shapes.*pi_hat/kernel must be \(16, 1\) \(got \(3, 1\)",
+        ),
         ({"lstm/linear/w": np.zeros((4,), np.float32)}, r"lstm/linear/w must be a matrix \(got shape \(4,\)"),
         ({"lstm/linear_4/b": np.zeros(1)}, "lstm/linear_4/b .* must be float32 .got float64"),
     ],

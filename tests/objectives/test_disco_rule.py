@@ -34,7 +34,9 @@ def permuted(inputs, order):
 
     def outputs(out):
         aux_policy = out.aux_policy[..., order, :][..., order]
-        return out.replace(policy=out.policy[..., order], z=out.z[..., order, :], q=out.q[..., order, :], aux_policy=aux_policy)
+        return out.replace(
+            policy=out.policy[..., order], z=out.z[..., order, :], q=out.q[..., order, :], aux_policy=aux_policy
+        )
 
     action = jnp.asarray(np.argsort(order))[inputs.traj.action]
     return inputs.replace(

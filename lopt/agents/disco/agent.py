@@ -122,9 +122,7 @@ class DiscoAgent:
 
         (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(out)
         updates, opt_state = self.optimizer.update(pull(grads)[0], state.opt_state, params)
-        updated = state.replace(
-            params=optax.apply_updates(params, updates), opt_state=opt_state, rule_state=rule_state
-        )
+        updated = state.replace(params=optax.apply_updates(params, updates), opt_state=opt_state, rule_state=rule_state)
         metrics |= {
             "loss": value,
             "policy_entropy": policies.entropy(out.policy).mean(),

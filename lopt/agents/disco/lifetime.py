@@ -21,7 +21,18 @@ from lopt.agents.lifetime import LearnerState, finish_update
 from lopt.agents.rollout import EnvBatch, check_environment, reset, rollout_and_policy
 from lopt.objectives import DiscoRegulariser, DiscoRule
 from lopt.protocols import ContinuousEnvironment, Environment
-from lopt.types import Key, Level, Metrics, Rates, RolloutScores, Theta, Trajectory, UpdateInfo, ValueScores, check_lifetimes
+from lopt.types import (
+    Key,
+    Level,
+    Metrics,
+    Rates,
+    RolloutScores,
+    Theta,
+    Trajectory,
+    UpdateInfo,
+    ValueScores,
+    check_lifetimes,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

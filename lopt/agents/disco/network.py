@@ -40,9 +40,7 @@ class ActionModel(nn.Module):
         lstm = LSTM(self.state_size, truncated_lecun, 1.0, name="step")
         h, _ = lstm(jnp.eye(self.num_actions), (jnp.tanh(cell), cell))
         hidden = [nn.relu(nn.Dense(self.hidden, kernel_init=truncated_lecun)(h)) for _ in self.sizes]
-        return tuple(
-            nn.Dense(size, kernel_init=truncated_lecun)(x) for size, x in zip(self.sizes, hidden, strict=True)
-        )
+        return tuple(nn.Dense(size, kernel_init=truncated_lecun)(x) for size, x in zip(self.sizes, hidden, strict=True))
 
 
 class DiscoNetwork(nn.Module):

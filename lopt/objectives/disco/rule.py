@@ -83,7 +83,9 @@ class DiscoRule:
                 raise ValueError(f"DiscoRule: {name} must be at least 1 (got {getattr(self, name)})")
         for name in ("auxiliary_weight", "value_weight"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"DiscoRule: {name} must not be negative, and must be finite (got {getattr(self, name)})")
+                raise ValueError(
+                    f"DiscoRule: {name} must not be negative, and must be finite (got {getattr(self, name)})"
+                )
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"DiscoRule: {name} must be in [0, 1] (got {getattr(self, name)})")
@@ -157,9 +159,7 @@ class DiscoRule:
             "action_value": self.value_weight * self.bins.cross_entropy(targets.value, take_action(out.q, action)),
         }
 
-    def loss(
-        self, out: DiscoOutput, inputs: DiscoInputs, targets: DiscoTargets
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def loss(self, out: DiscoOutput, inputs: DiscoInputs, targets: DiscoTargets) -> tuple[Float[Array, ""], Metrics]:
         """The agent's loss, to be differentiated in `out`, and the means of its terms as metrics "<term>_loss".
 
         Args:
@@ -223,7 +223,12 @@ def _example(prediction_size: int, num_bins: int) -> DiscoInputs:
     """Inputs of one step and two actions, for the shapes."""
     zeros = jnp.zeros((1, 1))
     traj = Trajectory(
-        obs=zeros, action=jnp.zeros((1, 1), jnp.int32), reward=zeros, discount=zeros, truncated=zeros > 0, next_obs=zeros
+        obs=zeros,
+        action=jnp.zeros((1, 1), jnp.int32),
+        reward=zeros,
+        discount=zeros,
+        truncated=zeros > 0,
+        next_obs=zeros,
     )
     out = DiscoOutput(
         policy=jnp.zeros((1, 1, 2)),
@@ -232,9 +237,7 @@ def _example(prediction_size: int, num_bins: int) -> DiscoInputs:
         aux_policy=jnp.zeros((1, 1, 2, 2)),
         q=jnp.zeros((1, 1, 2, num_bins)),
     )
-    return DiscoInputs(
-        traj=traj, behaviour=out.policy, out=out, out_next=out, target=out, target_next=out
-    )
+    return DiscoInputs(traj=traj, behaviour=out.policy, out=out, out_next=out, target=out, target_next=out)
 
 
 @dataclass(frozen=True, kw_only=True)
