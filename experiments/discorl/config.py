@@ -126,8 +126,8 @@ class DiscoStudyConfig:
 
     run: Run = RunConfig(out="runs/disco")
     rule: str | None = None
-    """Rule file to evaluate in the place of meta-training: runs/disco/rule, or DiscoRL's disco_103.npz. By default a new
-    rule is meta-trained."""
+    """Rule file to evaluate in the place of meta-training: runs/disco/rule, or DiscoRL's disco_103.npz. By default a
+    new rule is meta-trained."""
     env: EnvConfig = field(default_factory=EnvConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)

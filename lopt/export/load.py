@@ -37,8 +37,8 @@ def load(path: str | Path) -> Any:
 
         probabilities = lopt.load("runs/gpicl/rule").predict(xs, ys, query)
 
-    DiscoRL's rule becomes a `TrainedRule`, which `DiscoLifetime` takes apart; so does the file of weights that its authors
-    publish, disco_103.npz, which has no card (`load_disco_103`):
+    DiscoRL's rule becomes a `TrainedRule`, whose parts `DiscoLifetime` takes. So does the file of weights that its
+    authors publish, disco_103.npz, which has no card (`load_disco_103`):
 
         disco = lopt.load("disco_103.npz")
         lifetime = lopt.agents.DiscoLifetime(env=env, rule=disco.rule, ...)  # theta of its steps is disco.theta

@@ -4,6 +4,7 @@ The weights are not part of this project: LOPT_DISCO_103 names the file (disco_1
 The golden vectors were computed with the published code.
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -22,42 +23,9 @@ from tests.reference.disco import golden_inputs
 FILE = Path(os.environ.get("LOPT_DISCO_103") or "disco_103.npz")
 needs_file = pytest.mark.skipif(not FILE.is_file(), reason="LOPT_DISCO_103 names no file of the weights of Disco103")
 
-GOLDEN = [
-    {
-        "policy": [1.853756, 2.359906, 1.810365, 3.815509, 2.582889, 2.314257, 4.241268, 2.670357, 1.864423, 2.967532]
-        + [1.175254, 1.789026, 4.468777, 0.881383, 1.565395, 1.316003, 1.953094, 1.512672, 1.995899, 1.755679]
-        + [1.468572, 1.334137, 0.649092, 2.727692, 0.638835, 0.248119, 3.080505, 0.472279, 1.926267, 2.144246],
-        "y": ([0.029337, 0.008431, 0.097153, 0.017585], 154.951462, 0.181478),
-        "z": ([0.004808, 0.012641, 0.065601, 0.086717], 62.229706, 0.057308),
-        "value": [69.133247, -161.72316, 24.739296, -67.611031, -2.0, -29.276274, -23.259602, 3.0, -4.359248, 34.779728],
-        "hidden": ([-0.028738, -0.0097, 0.018976, -0.026298], 0.47893),
-        "cell": ([-0.067853, -0.019712, 0.044699, -0.056694], 0.991607),
-        "moments": (-0.061769, 72.242676, 0.99),
-        "target_params": 0.1,
-        "loss": [2.467695, 2.359748, 1.755388, 2.886504, 1.944013, 2.052899, 2.699029, 1.825953, 1.820474, 2.197868],
-        "value_loss": [0.728297, 2.271823, 0.534908, 1.588175, 0.524864, 0.543549, 0.620782, 0.563361, 0.515245, 0.749759],
-        "policy_loss": 0.214001,
-        "auxiliary_loss": 0.339051,
-    },
-    {
-        "policy": [1.426109, 1.84111, 1.374089, 3.914782, 2.755077, 2.524372, 3.709713, 2.149963, 1.421259, 3.513326]
-        + [1.857281, 2.412637, 4.291538, 0.830644, 1.466316, 1.75698, 2.433914, 1.960388, 2.454235, 2.301934]
-        + [1.941644, 1.591694, 0.898453, 2.936541, 0.981526, 0.417777, 3.348428, 0.407978, 1.822295, 1.975475],
-        "y": ([0.061276, 0.106907, 0.140172, -0.091307], 112.005417, 0.394065),
-        "z": ([0.234039, 0.216028, 0.482063, 0.267501], 157.186234, 0.282507),
-        "value": [62.555199, -160.676834, 18.836817, -71.153412, -2.0, -33.418926, -27.019308, 3.0, -6.647785, 32.847599],
-        "hidden": ([-0.049905, -0.002003, 0.020412, -0.0345], 0.84985),
-        "cell": ([-0.120907, -0.004014, 0.051086, -0.075096], 1.79432),
-        "moments": (-0.123608, 141.754135, 0.9801),
-        "target_params": 0.19,
-        "loss": [2.489776, 2.594072, 1.880109, 2.957766, 2.02808, 2.096579, 2.757817, 1.907682, 1.914782, 2.234026],
-        "value_loss": [0.651561, 2.18842, 0.544051, 1.556102, 0.511745, 0.549137, 0.596271, 0.537602, 0.506389, 0.684264],
-        "policy_loss": 0.235918,
-        "auxiliary_loss": 0.331952,
-    },
-]  # fmt: skip
-"""Two updates of one lifetime. Of y and z: the first four numbers, sum and standard deviation; of the lifetime LSTM: the
-first four numbers and the norm; the loss is without that of the action values."""
+GOLDEN = json.loads(Path(__file__).parent.parent.joinpath("reference/disco_103.json").read_text())
+"""Two updates of one lifetime, by the published code. Of y and z: the first four numbers, sum and standard deviation;
+of the lifetime LSTM: the first four numbers and the norm; the loss is without that of the action values."""
 
 
 def close(actual, expected):
@@ -110,22 +78,23 @@ def test_a_file_without_the_hash_is_refused(tmp_path):
     assert trained.rule.embedding == 5
 
 
-def published_form(M=7, H=6, G=4, E=5):
-    """Arrays with the names of the published file, and other sizes."""
+def published_form():
+    """Arrays with the names of the published file: M = 7 predictions, H = 6, G = 4, embeddings of width 5."""
+    m, h, g, e = 7, 6, 4, 5
     sizes = {
-        "lstm/linear": (G, H),
-        "lstm/linear_1": (H, 1),
-        "lstm/linear_2": (H, M),
-        "lstm/linear_3": (H, M),
+        "lstm/linear": (g, h),
+        "lstm/linear_1": (h, 1),
+        "lstm/linear_2": (h, m),
+        "lstm/linear_3": (h, m),
         "lstm/linear_4": (16, 1),
-        "lstm/sequential_1/conv1_d": (1, 2 * (H + 2), 16),
-        "lstm/lstm/linear": (27 + H, 4 * H),
-        "lstm/~/meta_lstm/~unroll/lstm/linear": (16 + G, 4 * G),
+        "lstm/sequential_1/conv1_d": (1, 2 * (h + 2), 16),
+        "lstm/lstm/linear": (27 + h, 4 * h),
+        "lstm/~/meta_lstm/~unroll/lstm/linear": (16 + g, 4 * g),
         "lstm/~/meta_lstm/~unroll/mlp_2/~/linear_0": (29, 16),
     }
     for scope in ("lstm", "lstm/~/meta_lstm/~unroll"):
         for mlp in ("mlp", "mlp_1"):
-            sizes |= {f"{scope}/{mlp}/~/linear_0": (M, E), f"{scope}/{mlp}/~/linear_1": (E, 1)}
+            sizes |= {f"{scope}/{mlp}/~/linear_0": (m, e), f"{scope}/{mlp}/~/linear_1": (e, 1)}
         sizes |= {f"{scope}/sequential/conv1_d": (1, 18, 16), f"{scope}/sequential/conv1_d_1": (1, 32, 2)}
     rng = np.random.default_rng(0)
     arrays = {f"{layer}/w": rng.normal(size=shape) for layer, shape in sizes.items()}

@@ -29,7 +29,8 @@ class DiscoRule:
     second LSTM, which makes one step per update and thus carries information through the agent's lifetime. The outputs
     are logits pi_hat(. | s_t), y_hat_t and z_hat_t. The agent minimises the mean over steps of
 
-        KL(pi_hat || pi) + KL(y_hat || y) + KL(z_hat || z(a_t)) + auxiliary_weight d_t KL(pi(. | s'_t) || aux_policy(a_t))
+        KL(pi_hat || pi) + KL(y_hat || y) + KL(z_hat || z(a_t))
+        + auxiliary_weight d_t KL(pi(. | s'_t) || aux_policy(a_t))
         + value_weight CE(two-hot(h(G_t)) || q(a_t)),
 
     with constant targets; d_t is 0 where an episode terminated. Inputs that describe actions go through blocks that
@@ -37,8 +38,8 @@ class DiscoRule:
     serves any number of actions. After every update the target parameters move by 1 - target_decay towards the
     parameters before that update.
 
-    The state of a lifetime is a `DiscoState`: `initial_state(params)`, then `targets` returns the next one. Meta-gradients
-    flow through the targets, the state and the predictions y and z; all other inputs are constants.
+    The state of a lifetime is a `DiscoState`: `initial_state(params)`, then `targets` returns the next one.
+    Meta-gradients flow through the targets, the state and the predictions y and z; other inputs are constants.
 
     Attributes:
         prediction_size: M, the width of y and z.
@@ -202,10 +203,11 @@ class DiscoRule:
             for name, shape in sizes.items():
                 got = getattr(getattr(inputs, outputs), name).shape[2:]
                 if got != shape:
+                    expected, found = ("".join(f", {n}" for n in axes) for axes in (shape, got))
                     raise ValueError(
-                        f"DiscoRule: {outputs}.{name} must be [T, B, {', '.join(map(str, shape))}], of {number} actions "
-                        f"(those of the behaviour policy), {self.prediction_size} predictions and {self.bins.number} "
-                        f"bins of values (got [T, B, {', '.join(map(str, got))}])"
+                        f"DiscoRule: {outputs}.{name} must be [T, B{expected}], of {number} actions (those of the "
+                        f"behaviour policy), {self.prediction_size} predictions and {self.bins.number} bins of values "
+                        f"(got [T, B{found}])"
                     )
 
 
