@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
@@ -19,17 +18,16 @@ from lopt.agents import (
     TrainableNet,
     TrajectoryReplay,
     ValueBaseline,
+    default_torso,
     disco_adam,
     longest_episode,
-    mlp_torso,
 )
-from lopt.agents.defaults import observation
 from lopt.curriculum import DomainRandomisation, Uniform
 from lopt.export import load
 from lopt.meta import MetaGradient, MetaLearner, TrainedRule
 from lopt.nets import MLP, Tabular
 from lopt.objectives import DiscoRegulariser, DiscoRule, ValueBins
-from lopt.types import Key, Level, TabularObs, Theta
+from lopt.types import Key, Level, Theta
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,13 @@ def build(config: DiscoStudyConfig) -> Study:
     meta = config.meta
     lifetime = _lifetime(config, env, distribution, rule)
     learner = MetaLearner(
-        estimator=MetaGradient(lifetime=lifetime, num_updates=meta.num_updates, lifetime_norm=meta.lifetime_norm),
+        estimator=MetaGradient(
+            lifetime=lifetime,
+            num_updates=meta.num_updates,
+            chunk_size=meta.chunk_size,
+            remat=meta.remat,
+            lifetime_norm=meta.lifetime_norm,
+        ),
         curriculum=DomainRandomisation(levels),
         score=Uniform(),
         optimizer=optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(meta.learning_rate)),
@@ -112,8 +116,8 @@ def tested(config: DiscoStudyConfig, study: Study) -> DiscoLifetime:
 
 def _lifetime(config: DiscoStudyConfig, env: Any, distribution: Any, rule: DiscoRule) -> DiscoLifetime:
     agent, meta = config.agent, config.meta
-    tabular = isinstance(observation(distribution), TabularObs)
-    torso: nn.Module = Tabular(env.num_states, agent.torso[-1]) if tabular else mlp_torso(*agent.torso)
+    torso = default_torso(distribution, agent.torso)
+    tabular = isinstance(torso, Tabular)
     net = partial(Tabular, env.num_states) if tabular else partial(MLP, meta.critic)
     critic = TrainableNet(net=net, optimizer=optax.adam(meta.critic_rate), features=1)
     return DiscoLifetime(

@@ -95,6 +95,11 @@ class MetaConfig:
     """Weight of the penalty on the mean logits of the targets (DiscoRL's notebook: 1e-3)."""
     target_kl: float = 1e-2
     """Weight of the divergence of the policy's target from the target network's policy (DiscoRL's notebook: 1e-2)."""
+    chunk_size: int | None = None
+    """Number of lifetimes differentiated at once, a divisor of meta.num-lifetimes. It bounds the memory; None stands
+    for all."""
+    remat: bool = False
+    """Whether inner updates are recomputed in the backward pass, which takes less memory and more time."""
     steps_per_chunk: int = 20
     """Number of meta-steps per compiled call. Metrics are logged and signals are handled once per call."""
 

@@ -2,7 +2,13 @@
 
 from lopt.agents.actor_critic import ActorCritic, ActorCriticState
 from lopt.agents.agent import Agent, AgentState, ValueBaseline, ValueEstimates
-from lopt.agents.defaults import default_lifetime, default_trainable, longest_episode
+from lopt.agents.defaults import (
+    default_disco_lifetime,
+    default_lifetime,
+    default_torso,
+    default_trainable,
+    longest_episode,
+)
 from lopt.agents.disco import DiscoAgent, DiscoAgentState, DiscoLifetime, TrajectoryReplay, disco_adam, mlp_torso
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator, episode_returns, train_learner
 from lopt.agents.fitness import FinalReturn, LifetimeReturn, MultiEnvLifetime
@@ -58,7 +64,9 @@ __all__ = [
     "reset",
     "rollout",
     "train_learner",
+    "default_disco_lifetime",
     "default_lifetime",
+    "default_torso",
     "default_trainable",
     "longest_episode",
 ]

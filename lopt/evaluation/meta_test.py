@@ -8,10 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lopt.agents import MeanReturn, RLLifetime, default_lifetime, episode_returns, longest_episode
+from lopt.agents import (
+    DiscoLifetime,
+    MeanReturn,
+    RLLifetime,
+    default_disco_lifetime,
+    default_lifetime,
+    episode_returns,
+    longest_episode,
+)
 from lopt.evaluation.statistics import Axis, Interval, Sample, bootstrap, bootstrap_samples, mean, paired_difference
 from lopt.evaluation.testers import MetaTester
 from lopt.meta import TrainedRule
+from lopt.objectives import DiscoRule
 from lopt.training import jit_repeated
 from lopt.types import Key, Level
 
@@ -71,7 +80,7 @@ def meta_test(
     num_seeds: int = 2,
     num_episodes: int = 16,
     key: Key | None = None,
-    lifetimes: Mapping[str, RLLifetime] | None = None,
+    lifetimes: Mapping[str, RLLifetime | DiscoLifetime] | None = None,
     batch_size: int = 64,
 ) -> MetaTestScores:
     """Train agents from scratch under each rule, on the same levels, and measure their returns at the end.
@@ -88,7 +97,8 @@ def meta_test(
         num_episodes: episodes that measure an agent.
         key: of levels and agents; by default one that no other function of lopt uses. Levels are new to a rule as long
             as its training used another key.
-        lifetimes: how agents are trained, by the name of the rule; by default `lopt.agents.default_lifetime`.
+        lifetimes: how agents are trained, by the name of the rule; by default `lopt.agents.default_lifetime`, for
+            DiscoRL's rule `default_disco_lifetime`.
         batch_size: levels at a time.
 
     Returns:
@@ -111,7 +121,7 @@ def meta_test(
     returns = {}
     for name, rule in rules.items():
         objective, theta = _parts(name, rule)
-        lifetime = (lifetimes or {}).get(name) or default_lifetime(levels, objective)
+        lifetime = (lifetimes or {}).get(name) or _default(levels, objective)
         measure = MeanReturn(
             env=lifetime.env, policy=lifetime.agent.act, num_episodes=num_episodes, max_steps=max_steps
         )
@@ -137,6 +147,12 @@ def random_returns(
     keys = jax.random.split(key, number)
     run = jit_repeated(lambda xs: jax.lax.map(one, xs, batch_size=min(batch_size, number)))
     return np.asarray(run((keys, levels.params)))
+
+
+def _default(levels: Callable[[Key], Level], objective: Any) -> RLLifetime | DiscoLifetime:
+    if isinstance(objective, DiscoRule):
+        return default_disco_lifetime(levels, objective)
+    return default_lifetime(levels, objective)
 
 
 def _parts(name: str, rule: Any) -> tuple[Any, Any]:

@@ -152,7 +152,10 @@ def test_the_meta_gradient_equals_finite_differences():
         (lambda: disco(env=None), "DiscoLifetime: expected an environment"),
         (lambda: disco(num_envs=0), r"num_envs must be at least 1 \(got 0\)"),
         (lambda: disco(tracked_updates=-1), r"tracked_updates must not be negative \(got -1\)"),
-        (lambda: TrajectoryReplay(capacity=3, batch_size=4), "1 <= batch_size <= capacity .got batch_size 4, capacity 3"),
+        (
+            lambda: TrajectoryReplay(capacity=3, batch_size=4),
+            "1 <= batch_size <= capacity .got batch_size 4, capacity 3",
+        ),
         (lambda: LifetimeReturn(disco()), "whose tracked_updates is the largest number"),
     ],
 )
