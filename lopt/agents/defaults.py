@@ -101,7 +101,7 @@ def default_lifetime(
 
 
 def default_torso(levels: Callable[[Key], Level], widths: tuple[int, ...]) -> nn.Module:
-    """A torso of DiscoRL's agents for the observations of these levels: a table as wide as the last layer, or an MLP."""
+    """A torso of DiscoRL's agents that fits these levels: a table as wide as the last layer, or an MLP."""
     if isinstance(observation(levels), TabularObs):
         return nets.Tabular(_environment(levels).num_states, widths[-1])
     return mlp_torso(*widths)

@@ -154,7 +154,7 @@ def test_the_meta_gradient_equals_finite_differences():
         (lambda: disco(tracked_updates=-1), r"tracked_updates must not be negative \(got -1\)"),
         (
             lambda: TrajectoryReplay(capacity=3, batch_size=4),
-            "1 <= batch_size <= capacity .got batch_size 4, capacity 3",
+            "batch_size <= capacity .got batch_size 4, capacity 3",
         ),
         (lambda: LifetimeReturn(disco()), "whose tracked_updates is the largest number"),
     ],

@@ -1,7 +1,7 @@
 """DiscoRL's agent: its network and optimizer, and one update by the rule."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -72,13 +72,12 @@ class DiscoAgent:
 
     def act(self, state: DiscoAgentState, obs: Any) -> Float[Array, " A"]:
         """The policy's logits at one observation."""
-        logits: Array = self.network.apply({"params": state.params}, obs, method="policy")  # type: ignore[assignment]
-        return logits
+        return cast(jax.Array, self.network.apply({"params": state.params}, obs, method="policy"))
 
     def outputs(self, params: Params, obs: Any) -> DiscoOutput:
         """All outputs `[T, B, ...]` at observations `[T, B, ...]`."""
-        out: DiscoOutput = jax.vmap(jax.vmap(lambda o: self.network.apply({"params": params}, o)))(obs)
-        return out
+        one = jax.vmap(jax.vmap(lambda o: self.network.apply({"params": params}, o)))
+        return cast(DiscoOutput, one(obs))
 
     def update(
         self,

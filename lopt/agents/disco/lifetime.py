@@ -17,7 +17,7 @@ from lopt.agents.disco.network import DiscoNetwork
 from lopt.agents.disco.replay import TrajectoryReplay
 from lopt.agents.evaluate import ReturnAccumulator
 from lopt.agents.lifetime import LearnerState, finish_update
-from lopt.agents.rollout import EnvBatch, check_environment, reset, rollout_and_policy
+from lopt.agents.rollout import EnvBatch, check_environment, num_outputs, reset, rollout_and_policy
 from lopt.objectives import DiscoRegulariser, DiscoRule
 from lopt.protocols import ContinuousEnvironment, Environment
 from lopt.types import (
@@ -101,7 +101,7 @@ class DiscoLifetime:
         """The agent: its network, optimizer and rule."""
         network = DiscoNetwork(
             torso=self.torso,
-            num_actions=self.env.num_actions,
+            num_actions=num_outputs(self.env),
             prediction_size=self.rule.prediction_size,
             num_bins=self.rule.bins.number,
             state_size=self.state_size,

@@ -131,12 +131,13 @@ class DiscoRule:
         self._check(inputs)
         values = estimate_values(inputs, self.bins, self.gamma, self.lam)
         moments = state.advantage.update(values.advantage, self.moments_decay)
-        (pi_hat, y_hat, z_hat), (hidden, cell) = self._net.apply(
+        outputs: Any = self._net.apply(
             {"params": theta},
             features(inputs, values, moments),
             inputs.traj.last,
             (state.hidden, state.cell),
         )
+        (pi_hat, y_hat, z_hat), (hidden, cell) = outputs
         after = DiscoState(
             hidden=hidden,
             cell=cell,
