@@ -82,7 +82,7 @@ def retrace(
         return trace * (total - action_value), total
 
     xs = (reward, discount, keep, action_value, next_value, trace)
-    return jax.lax.scan(body, jnp.zeros_like(reward[0]), xs, reverse=True)[1]
+    return jax.lax.scan(body, jnp.zeros_like(next_value[0]), xs, reverse=True)[1]
 
 
 def discounted_returns(

@@ -79,6 +79,7 @@ def build(config: DiscoStudyConfig) -> Study:
         score=Uniform(),
         optimizer=optax.chain(optax.clip_by_global_norm(meta.max_norm), optax.adam(meta.learning_rate)),
         num_lifetimes=meta.num_lifetimes,
+        stagger=False,  # agents of shortened first lifetimes would end before the rule has learned anything from them
         rule=rule,
     )
     return Study(levels, rule, None if loaded is None else loaded.theta, lifetime, learner, max_steps)

@@ -48,17 +48,17 @@ class AgentConfig:
     """Width of the LSTM of the agent's action model (DiscoRL: 128)."""
     hidden: int = 32
     """Hidden width of the MLPs behind the action model (DiscoRL: 128)."""
-    num_envs: int = 16
+    num_envs: int = 32
     """Number of parallel environments per agent (DiscoRL: 32 for meta-training, 2 with replay)."""
     rollout_length: int = 16
     """Number of environment steps per update in each environment (DiscoRL: 16, 28 with replay)."""
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-3
     """Learning rate of the agent's Adam, with steps clipped to 1 (DiscoRL: 5e-4 for meta-training, 1e-2 on Catch)."""
     replay: int = 0
     """Number of trajectories in the agent's replay buffer; 0 to update on each rollout alone (DiscoRL: 1024)."""
     batch_size: int = 64
     """Number of trajectories per update with replay (DiscoRL: 64)."""
-    num_updates: int = 200
+    num_updates: int = 600
     """Number of inner updates in a lifetime, in meta-training and in the meta-test (with replay, of rollouts)."""
 
 
@@ -66,9 +66,9 @@ class AgentConfig:
 class MetaConfig:
     """The outer loop: meta-gradients through the agents' updates."""
 
-    num_steps: int = 800
+    num_steps: int = 600
     """Number of meta-steps (DiscoRL's notebook: 800)."""
-    num_lifetimes: int = 4
+    num_lifetimes: int = 2
     """Number of lifetimes trained side by side (DiscoRL's notebook: 2)."""
     num_updates: int = 2
     """Number of inner updates per meta-step (DiscoRL's notebook: 2; paper: 20)."""
@@ -108,11 +108,11 @@ class MetaConfig:
 class EvalConfig:
     """Meta-testing: agents trained from scratch under the rule, which no longer changes."""
 
-    every: int = 400
+    every: int = 300
     """Number of meta-steps between points of the validation curve, a multiple of meta.steps-per-chunk."""
-    validation_seeds: int = 4
+    validation_seeds: int = 2
     """Number of agents of the validation curve."""
-    seeds: int = 16
+    seeds: int = 8
     """Number of agents per rule in the final table, with other seeds than those of the validation."""
     episodes: int = 64
     """Number of episodes in which a trained agent is evaluated."""
@@ -177,6 +177,7 @@ DISCO103 = DiscoStudyConfig(
         hidden=128,
         num_envs=2,
         rollout_length=28,
+        learning_rate=1e-2,
         replay=1024,
         num_updates=1000,
     ),
@@ -187,11 +188,11 @@ DISCO103 = DiscoStudyConfig(
 PUBLISHED = DiscoStudyConfig(
     run=RunConfig(out="runs/disco_published"),
     network=NetworkConfig(prediction_size=600, hidden=256, lifetime_hidden=128, bins=601, bin_limit=300.0),
-    agent=AgentConfig(
-        torso=(512, 512), state_size=256, hidden=256, num_envs=32, learning_rate=5e-4, num_updates=1_000_000
-    ),
-    meta=MetaConfig(num_lifetimes=2, learning_rate=5e-4, critic=(256, 256)),
+    agent=AgentConfig(torso=(512, 512), state_size=256, hidden=256, learning_rate=5e-4, num_updates=1600),
+    meta=MetaConfig(num_steps=800, learning_rate=5e-4, critic=(256, 256)),
+    eval=EvalConfig(every=400),
 )
-"""The sizes of DiscoRL's published notebook for meta-training."""
+"""The sizes of DiscoRL's published notebook for meta-training, whose agents are never replaced: here a lifetime is as long
+as the run."""
 
 PRESETS = {"quick": QUICK, "grid": GRID, "disco103": DISCO103, "published": PUBLISHED}
