@@ -112,7 +112,7 @@ def load_rule(path: str) -> TrainedRule:
 
 def tested(config: DiscoStudyConfig, study: Study) -> DiscoLifetime:
     """The lifetime of agents in a meta-test, which keeps all returns."""
-    return replace(study.lifetime, baseline=None, regulariser=None, tracked_updates=config.agent.num_updates)
+    return replace(study.lifetime, baseline=None, regulariser=None, tracked_updates=config.eval.num_updates)
 
 
 def _lifetime(config: DiscoStudyConfig, env: Any, distribution: Any, rule: DiscoRule) -> DiscoLifetime:

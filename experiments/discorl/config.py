@@ -58,15 +58,15 @@ class AgentConfig:
     """Number of trajectories in the agent's replay buffer; 0 to update on each rollout alone (DiscoRL: 1024)."""
     batch_size: int = 64
     """Number of trajectories per update with replay (DiscoRL: 64)."""
-    num_updates: int = 600
-    """Number of inner updates in a lifetime, in meta-training and in the meta-test (with replay, of rollouts)."""
+    num_updates: int = 800
+    """Number of inner updates in a lifetime of meta-training (DiscoRL's notebook: without end)."""
 
 
 @dataclass(frozen=True)
 class MetaConfig:
     """The outer loop: meta-gradients through the agents' updates."""
 
-    num_steps: int = 600
+    num_steps: int = 700
     """Number of meta-steps (DiscoRL's notebook: 800)."""
     num_lifetimes: int = 2
     """Number of lifetimes trained side by side (DiscoRL's notebook: 2)."""
@@ -108,8 +108,10 @@ class MetaConfig:
 class EvalConfig:
     """Meta-testing: agents trained from scratch under the rule, which no longer changes."""
 
-    every: int = 300
+    every: int = 350
     """Number of meta-steps between points of the validation curve, a multiple of meta.steps-per-chunk."""
+    num_updates: int = 600
+    """Number of inner updates of an agent that is trained under the rule (with replay, the number of rollouts)."""
     validation_seeds: int = 2
     """Number of agents of the validation curve."""
     seeds: int = 8
@@ -148,7 +150,7 @@ class DiscoStudyConfig:
         at_least(1, self, "network.prediction_size", "network.hidden", "network.lifetime_hidden", "agent.torso")
         at_least(1, self, "agent.state_size", "agent.hidden", "agent.num_envs", "agent.rollout_length")
         at_least(1, self, "agent.num_updates", "agent.batch_size", "meta.num_lifetimes", "meta.num_updates")
-        at_least(1, self, "meta.critic", "eval.episodes", "eval.validation_seeds")
+        at_least(1, self, "meta.critic", "eval.num_updates", "eval.episodes", "eval.validation_seeds")
         at_least(0, self, "agent.replay")
         positive(self, "network.bin_limit", "agent.learning_rate", "meta.learning_rate", "meta.critic_rate")
         positive(self, "meta.max_norm", infinite=True)
@@ -179,9 +181,8 @@ DISCO103 = DiscoStudyConfig(
         rollout_length=28,
         learning_rate=1e-2,
         replay=1024,
-        num_updates=1000,
     ),
-    eval=EvalConfig(seeds=3, untrained=False),
+    eval=EvalConfig(num_updates=1000, seeds=3, untrained=False),
 )
 """The evaluation of DiscoRL's published notebook on Catch, for --rule disco_103.npz."""
 
@@ -192,7 +193,7 @@ PUBLISHED = DiscoStudyConfig(
     meta=MetaConfig(num_steps=800, learning_rate=5e-4, critic=(256, 256)),
     eval=EvalConfig(every=400),
 )
-"""The sizes of DiscoRL's published notebook for meta-training, whose agents are never replaced: here a lifetime is as long
-as the run."""
+"""The sizes of DiscoRL's published notebook for meta-training. Its agents are never replaced: a lifetime is as long as the
+run."""
 
 PRESETS = {"quick": QUICK, "grid": GRID, "disco103": DISCO103, "published": PUBLISHED}

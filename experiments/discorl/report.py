@@ -95,7 +95,7 @@ def comparison(results: Mapping[str, MetaTestResult], random_return: float) -> s
 def protocol(config: DiscoStudyConfig) -> str:
     """How agents were trained and measured, as text."""
     agent, sizes = config.agent, config.eval
-    steps = agent.num_updates * agent.num_envs * agent.rollout_length
+    steps = sizes.num_updates * agent.num_envs * agent.rollout_length
     batches = (
         f"a batch of {agent.batch_size} trajectories of the last {agent.replay}"
         if agent.replay
@@ -103,7 +103,7 @@ def protocol(config: DiscoStudyConfig) -> str:
     )
     return (
         f"{sizes.seeds} agents per rule, of seeds that meta-training and validation do not use, are trained for "
-        f"{agent.num_updates} updates ({steps} environment steps). An update follows a rollout of "
+        f"{sizes.num_updates} updates ({steps} environment steps). An update follows a rollout of "
         f"{agent.rollout_length} steps in {agent.num_envs} environments and uses {batches}. The rule does not change. "
         f"The final return is the mean over {sizes.episodes} episodes of the trained agent's stochastic policy. "
         "Agents of equal index have the same initial parameters and environments under all rules; differences are "

@@ -23,7 +23,7 @@ TINY = DiscoStudyConfig(
     network=Network(prediction_size=4, hidden=5, lifetime_hidden=3, bins=5, bin_limit=2.0),
     agent=AgentConfig(torso=(4,), state_size=3, hidden=3, num_envs=2, rollout_length=4, num_updates=4),
     meta=MetaConfig(num_steps=4, num_lifetimes=2, critic=(3,), steps_per_chunk=2),
-    eval=EvalConfig(every=2, validation_seeds=2, seeds=2, episodes=4),
+    eval=EvalConfig(every=2, num_updates=4, validation_seeds=2, seeds=2, episodes=4),
 )
 
 
