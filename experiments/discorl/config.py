@@ -193,7 +193,6 @@ PUBLISHED = DiscoStudyConfig(
     meta=MetaConfig(num_steps=800, learning_rate=5e-4, critic=(256, 256)),
     eval=EvalConfig(every=400),
 )
-"""The sizes of DiscoRL's published notebook for meta-training. Its agents are never replaced: a lifetime is as long as the
-run."""
+"""The sizes of DiscoRL's published notebook for meta-training, with one lifetime as long as the run."""
 
 PRESETS = {"quick": QUICK, "grid": GRID, "disco103": DISCO103, "published": PUBLISHED}
