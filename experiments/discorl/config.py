@@ -100,7 +100,7 @@ class MetaConfig:
     for all."""
     remat: bool = False
     """Whether inner updates are recomputed in the backward pass, which takes less memory and more time."""
-    steps_per_chunk: int = 20
+    steps_per_chunk: int = 10
     """Number of meta-steps per compiled call. Metrics are logged and signals are handled once per call."""
 
 
