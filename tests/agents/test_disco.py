@@ -116,8 +116,8 @@ def test_an_agent_with_replay_starts_to_learn_when_a_batch_is_stored():
 def test_the_meta_gradient_equals_finite_differences(monkeypatch):
     """Two updates in double precision: along a dense direction, and along a coordinate of every leaf.
 
-    The rule's inputs but y and z are constants for the meta-gradient by intent. Finite differences have their influence:
-    here nothing is constant, and with the constants the gradient is another one.
+    The rule's inputs but y and z are constants for the meta-gradient by intent, and finite differences see them change:
+    here nothing is constant. With the constants the gradient is another one.
     """
     weights = {"policy_entropy": 0.1, "prediction_entropy": 0.2, "target_mean": 0.3, "target_kl": 0.4}
     adam = differentiable(optax.chain(optax.scale_by_adam(eps=1e-2), optax.scale(-0.1)))

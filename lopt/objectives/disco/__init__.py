@@ -2,7 +2,8 @@
 
 from lopt.objectives.disco.moments import DebiasedMoments
 from lopt.objectives.disco.records import DiscoInputs, DiscoOutput, DiscoState, DiscoTargets
-from lopt.objectives.disco.rule import DiscoRegulariser, DiscoRule
+from lopt.objectives.disco.regulariser import DiscoRegulariser
+from lopt.objectives.disco.rule import DiscoRule
 from lopt.objectives.disco.values import ValueBins, signed_hyperbolic, signed_parabolic
 
 __all__ = [
