@@ -1,4 +1,4 @@
-"""python -m experiments.disco [--preset quick|grid|disco103|published] [--rule PATH] [--help]"""
+"""python -m experiments.disco [--preset quick|disco103|published] [--rule PATH] [--help]"""
 
 from experiments.cli.memory import restart_with_huge_pages
 

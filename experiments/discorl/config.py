@@ -164,12 +164,6 @@ class DiscoStudyConfig:
 
 QUICK = DiscoStudyConfig()
 
-GRID = DiscoStudyConfig(
-    run=RunConfig(out="runs/disco_grid"),
-    env=EnvConfig(name="grid/small"),
-    agent=AgentConfig(rollout_length=20),
-)
-
 DISCO103 = DiscoStudyConfig(
     run=RunConfig(out="runs/disco103"),
     env=EnvConfig(rows=8, columns=8),
@@ -195,4 +189,4 @@ PUBLISHED = DiscoStudyConfig(
 )
 """The sizes of DiscoRL's published notebook for meta-training, with one lifetime as long as the run."""
 
-PRESETS = {"quick": QUICK, "grid": GRID, "disco103": DISCO103, "published": PUBLISHED}
+PRESETS = {"quick": QUICK, "disco103": DISCO103, "published": PUBLISHED}

@@ -64,9 +64,9 @@ def test_a_file_of_another_rule_is_refused(tmp_path, monkeypatch):
         build(change(TINY, rule=str(tmp_path / "rule")))
 
 
-@pytest.mark.parametrize("name", ["quick", "grid"])
-def test_a_meta_step_of_a_preset_keeps_the_type_of_the_state(name):
-    study = build(PRESETS[name])
+@pytest.mark.parametrize("name", ["quick", "published", "grid/small"])
+def test_a_meta_step_keeps_the_type_of_the_state(name):
+    study = build(PRESETS[name] if name in PRESETS else changed("env", name=name))
     state = jax.eval_shape(study.learner.init, jax.random.key(0))
     after, metrics = jax.eval_shape(study.learner.step, jax.random.key(0), state)
     assert jax.tree.structure(after) == jax.tree.structure(state)
