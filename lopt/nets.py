@@ -310,7 +310,7 @@ class ReverseGRU(nn.Module):
 
 
 def lstm_step(
-    weights: tuple[Float[Array, "F H4"], Float[Array, "H H4"], Float[Array, " H4"]],
+    weights: tuple[Any, Any, Any],
     x: Float[Array, "*b F"],
     state: tuple[Float[Array, "*b H"], Float[Array, "*b H"]],
 ) -> tuple[Float[Array, "*b H"], Float[Array, "*b H"]]:
@@ -319,7 +319,7 @@ def lstm_step(
         c' = sigmoid(f) c + sigmoid(i) tanh(g),        h' = sigmoid(o) tanh(c').
 
     Args:
-        weights: input weights wi, recurrent weights wh, and bias.
+        weights: input weights wi `[F, 4H]`, recurrent weights wh `[H, 4H]`, and bias `[4H]`.
         x: inputs.
         state: `(h, c)`.
     """

@@ -47,7 +47,7 @@ def changed(group, **changes):
         (lambda: changed("meta", gamma=1.5), "meta.gamma must be between 0 and 1"),
         (lambda: build(changed("network", bins=4)), r"number must be odd and at least 3 \(got 4\)"),
         (lambda: build(changed("env", name="catsh")), "unknown environment 'catsh'"),
-        (lambda: build(changed("env", name="grid/smal")), "did you mean small"),
+        (lambda: build(changed("env", name="grid/smal")), "unknown level distribution 'smal'"),
         (lambda: build(changed("env", name="Pendulum-v1")), "actions must be discrete"),
         (lambda: build(change(TINY, rule="nowhere/rule")), "nowhere/rule.json does not exist"),
     ],
