@@ -127,6 +127,9 @@ def test_the_meta_gradient_equals_finite_differences(monkeypatch):
     with jax.enable_x64(True):
         theta = random_theta(lifetime.rule, dtype=np.float64)
         state = jax.jit(estimator.init)(KEY, theta, levels)
+        # Flax initialises layers in single precision
+        agents = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype == np.float32 else x, state.per_lifetime.agent)
+        state = state.replace(per_lifetime=state.per_lifetime.replace(agent=agents))
         with_constants, _, _ = jax.jit(lambda theta: estimator.estimate(KEY, theta, levels, state))(theta)
         monkeypatch.setattr(jax.lax, "stop_gradient", lambda x: x)
         estimate = jax.jit(lambda theta: estimator.estimate(KEY, theta, levels, state))
