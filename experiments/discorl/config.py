@@ -67,8 +67,8 @@ class MetaConfig:
     """The outer loop: meta-gradients through the agents' updates."""
 
     num_steps: int = 700
-    """Number of meta-steps (DiscoRL's notebook: 800). In the default preset the agents are replaced after 400; after 400
-    alone, new agents learned nothing under the rule."""
+    """Number of meta-steps (DiscoRL's notebook: 800). In the default preset the agents are replaced after 400;
+    after 400 alone, new agents learned nothing under the rule."""
     num_lifetimes: int = 2
     """Number of lifetimes trained side by side (DiscoRL's notebook: 2)."""
     num_updates: int = 2
