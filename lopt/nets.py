@@ -37,6 +37,10 @@ def orthogonal(scale: float = 1.0) -> nn.initializers.Initializer:
     return init
 
 
+truncated_lecun = nn.initializers.variance_scaling(0.87962566103423978**2, "fan_in", "truncated_normal")
+"""Initialiser: a normal of standard deviation 1 / sqrt(fan-in) truncated at two of them (that of haiku's layers)."""
+
+
 def record_activity(module: nn.Module, layer: str, activity: Float[Array, " neurons"]) -> None:
     """Record the activity of a layer's neurons in the collection "activity", from which `dormancy` is computed.
 
@@ -305,37 +309,89 @@ class ReverseGRU(nn.Module):
         return reverse_gru(x, reset, wi, bi, wh, bn)
 
 
+def lstm_step(
+    weights: tuple[Any, Any, Any],
+    x: Float[Array, "*b F"],
+    state: tuple[Float[Array, "*b H"], Float[Array, "*b H"]],
+) -> tuple[Float[Array, "*b H"], Float[Array, "*b H"]]:
+    """One step of an LSTM, `(h, c)`: with x wi + h wh + bias split into i, f, g, o along the columns,
+
+        c' = sigmoid(f) c + sigmoid(i) tanh(g),        h' = sigmoid(o) tanh(c').
+
+    Args:
+        weights: input weights wi `[F, 4H]`, recurrent weights wh `[H, 4H]`, and bias `[4H]`.
+        x: inputs.
+        state: `(h, c)`.
+    """
+    (wi, wh, bias), (h, c) = weights, state
+    i, f, g, o = jnp.split(x @ wi + h @ wh + _like(bias, x), 4, axis=-1)
+    c = _sigmoid(f) * c + _sigmoid(i) * jnp.tanh(g)
+    return _sigmoid(o) * jnp.tanh(c), c
+
+
+def _lstm_weights(module, inputs):
+    """The weights of `lstm_step` as parameters of a module with the attributes of `LSTM`."""
+    size, joint = module.size, module.joint_init
+    orthogonal = nn.initializers.orthogonal()
+
+    def four_orthogonal(key, shape):
+        return jnp.concatenate([orthogonal(k, (shape[0], size)) for k in jax.random.split(key, 4)], -1)
+
+    def rows(part):
+        return lambda key, shape: joint(key, (inputs + size, 4 * size))[part]
+
+    input_init = nn.initializers.lecun_normal() if joint is None else rows(slice(inputs))
+    state_init = four_orthogonal if joint is None else rows(slice(inputs, None))
+    wi = module.param("input", input_init, (inputs, 4 * size))
+    wh = module.param("state", state_init, (size, 4 * size))
+    gates = jnp.repeat(jnp.array([0.0, module.forget_bias, 0.0, 0.0]), size)
+    return wi, wh, module.param("bias", lambda key, shape: gates, (4 * size,))
+
+
+class LSTM(nn.Module):
+    """One step of an LSTM from a given state (`lstm_step`).
+
+    Attributes:
+        size: H, the width of the state.
+        joint_init: initialiser of the matrix `[F + H, 4H]` of input and recurrent weights; None for LeCun normal input
+            weights and orthogonal recurrent ones.
+        forget_bias: initial bias of the forget gate.
+    """
+
+    size: int
+    joint_init: nn.initializers.Initializer | None = None
+    forget_bias: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*b F"], state: tuple[Float[Array, "*b H"], Float[Array, "*b H"]]
+    ) -> tuple[Float[Array, "*b H"], Float[Array, "*b H"]]:
+        """The state `(h, c)` after the step."""
+        return lstm_step(_lstm_weights(self, x.shape[-1]), x, state)
+
+
 class ReverseLSTM(nn.Module):
     """An LSTM that runs from the last step to the first; the state is zeroed at a `reset` step before its input.
 
     Attributes:
-        size: H, the width of the state.
+        size, joint_init, forget_bias: as of `LSTM`.
     """
 
     size: int
+    joint_init: nn.initializers.Initializer | None = None
+    forget_bias: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "T *b F"], reset: Bool[Array, "T *b"]) -> Float[Array, "T *b H"]:
         """Hidden states `[T, ..., size]`."""
-        size = self.size
-        orthogonal = nn.initializers.orthogonal()
-
-        def four_orthogonal(key, shape):
-            return jnp.concatenate([orthogonal(k, (shape[0], size)) for k in jax.random.split(key, 4)], -1)
-
-        wi = self.param("input", nn.initializers.lecun_normal(), (x.shape[-1], 4 * size))
-        wh = self.param("state", four_orthogonal, (size, 4 * size))
-        bias = self.param("bias", nn.initializers.zeros_init(), (4 * size,))
+        weights = _lstm_weights(self, x.shape[-1])
 
         def body(carry, step):
             x, reset = step
-            h, c = jax.tree.map(lambda s: jnp.where(reset[..., None], 0.0, s), carry)
-            i, f, g, o = jnp.split(x @ wi + h @ wh + _like(bias, x), 4, axis=-1)
-            c = _sigmoid(f) * c + _sigmoid(i) * jnp.tanh(g)
-            h = _sigmoid(o) * jnp.tanh(c)
-            return (h, c), h
+            state = lstm_step(weights, x, jax.tree.map(lambda s: jnp.where(reset[..., None], 0.0, s), carry))
+            return state, state[0]
 
-        h0 = jnp.zeros((*x.shape[1:-1], size), x.dtype)
+        h0 = jnp.zeros((*x.shape[1:-1], self.size), x.dtype)
         return jax.lax.scan(body, (h0, h0), (x, reset), reverse=True)[1]
 
 

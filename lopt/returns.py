@@ -47,6 +47,44 @@ def gae(
     return jax.lax.scan(body, jnp.zeros_like(delta[0]), (delta, keep), reverse=True)[1]
 
 
+def retrace(
+    reward: Float[Array, "T *b"],
+    discount: Float[Array, "T *b"],
+    truncated: Bool[Array, "T *b"],
+    action_value: Float[Array, "T *b"],
+    next_value: Float[Array, "T *b"],
+    trace: Float[Array, "T *b"],
+    *,
+    gamma: float,
+) -> Float[Array, "T *b"]:
+    """Retrace returns with expected values, as one reverse scan.
+
+        G_t = r_t + gamma d_t V(s'_t) + gamma d_t (1 - last_t) c_{t+1} (G_{t+1} - Q(s_{t+1}, a_{t+1}))
+
+    The last term is zero at the end of the trajectory.
+
+    Args:
+        reward: r_t.
+        discount: d_t, 0 where the episode terminated, else 1.
+        truncated: where a time limit ended the episode; last_t is true there and where d_t = 0.
+        action_value: Q(s_t, a_t), of the action taken.
+        next_value: V(s'_t) = sum_a pi(a | s'_t) Q(s'_t, a), at the observation before any reset.
+        trace: c_t, which is lambda min(1, pi(a_t | s_t) / mu(a_t | s_t)) with the behaviour policy mu.
+        gamma: discount factor.
+
+    Paper: arXiv 1606.02647, eq. 4 (the operator R, with expectations in the place of Q(s_{t+1}, a_{t+1})).
+    """
+    keep = jnp.where(truncated, 0.0, discount)
+
+    def body(following, x):
+        reward, discount, keep, action_value, next_value, trace = x
+        total = reward + gamma * (discount * next_value + keep * following)
+        return trace * (total - action_value), total
+
+    xs = (reward, discount, keep, action_value, next_value, trace)
+    return jax.lax.scan(body, jnp.zeros_like(next_value[0]), xs, reverse=True)[1]
+
+
 def discounted_returns(
     reward: Float[Array, "T *b"],
     discount: Float[Array, "T *b"],

@@ -105,7 +105,7 @@ RETIRED_ALLOWED = {  # (files, word): reason
 RECORDED = re.compile(r"results/[\w./-]+")  # recorded results keep the names of their folders and files
 VOCABULARY_FOLDERS = ("lopt", "envs", "experiments", "tests", "notebooks")
 VOCABULARY_TEXTS = ("README.md", "CONTRIBUTING.md", "docs/evidence.md", "docs/speed.md")
-STUDIES = {"drift", "grid", "incontext", "optimizer", "search"}
+STUDIES = {"discorl", "drift", "grid", "incontext", "optimizer", "search"}
 FILES = sorted(path for top in ("lopt", "envs", "experiments") for path in (ROOT / top).rglob("*.py"))
 
 

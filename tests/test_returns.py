@@ -112,3 +112,39 @@ def test_normalise():
     np.testing.assert_allclose(normalise(*as_jax(x)), (x - x.mean()) / x.std(), rtol=1e-4, atol=1e-5)
     # the mean of 32 equal numbers is exact
     np.testing.assert_array_equal(normalise(*as_jax(np.full((8, 4), -3.0))), np.zeros((8, 4)))
+
+
+def retrace_by_sum(reward, discount, truncated, action_value, next_value, trace, gamma):
+    """The definition as a sum over the steps until the episode ends: V(s'_t) is corrected by later errors."""
+    total = np.zeros_like(reward)
+    keep = discount * ~truncated
+    for b in range(reward.shape[1]):
+        for t in range(reward.shape[0]):
+            total[t, b] = reward[t, b] + gamma * discount[t, b] * next_value[t, b]
+            weight = gamma * keep[t, b]
+            for s in range(t + 1, reward.shape[0]):
+                weight *= trace[s, b]
+                error = reward[s, b] + gamma * discount[s, b] * next_value[s, b] - action_value[s, b]
+                total[t, b] += weight * error
+                weight *= gamma * keep[s, b]
+    return total
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_retrace_equals_the_sum(seed):
+    reward, discount, truncated, action_value, next_value = arrays(seed)
+    trace = np.random.default_rng(seed).random((T, B))
+    xs = (reward, discount, truncated, action_value, next_value, trace)
+    actual = jax.jit(partial(returns.retrace, gamma=GAMMA))(*as_jax(*xs))
+    np.testing.assert_allclose(actual, retrace_by_sum(*xs, GAMMA), rtol=2e-5, atol=1e-5)
+
+
+def test_retrace_with_traces_of_one_and_of_zero():
+    reward, discount, truncated, value, next_value = arrays(2, consistent=True)
+    # on policy, with Q(s_t, a_t) = V(s_t): the discounted return, bootstrapped at truncations and at the end
+    xs = as_jax(reward, discount, truncated, value, next_value)
+    total = discounted(*as_jax(reward, discount, truncated, next_value))
+    on_policy = returns.retrace(*xs, jnp.ones((T, B)), gamma=GAMMA)
+    np.testing.assert_allclose(on_policy, total, rtol=2e-5, atol=1e-5)
+    one_step = returns.retrace(*xs, jnp.zeros((T, B)), gamma=GAMMA)
+    np.testing.assert_allclose(one_step, reward + GAMMA * discount * next_value, rtol=2e-5, atol=1e-5)

@@ -45,6 +45,11 @@ class EnvSetup:
     max_steps: int
     scale: float | None
 
+    @property
+    def steps(self) -> int:
+        """Environment steps of an update."""
+        return self.settings.num_envs * self.settings.rollout_length
+
     def lifetime(
         self,
         drift: Drift,

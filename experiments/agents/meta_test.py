@@ -7,12 +7,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.agents.env_setup import EnvSetup
 from lopt.agents import MeanReturn
 from lopt.evaluation import MetaTester, plots
 from lopt.protocols import Lifetime
 from lopt.training import jit_once
-from lopt.types import Key, Theta
+from lopt.types import Key, Level, Theta
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,25 @@ class MetaTestResult:
 
 
 def meta_tester(
-    env_setup: EnvSetup, lifetime: Lifetime, evaluate: MeanReturn
+    distribution: Callable[[Key], Level], num_updates: int, lifetime: Lifetime, evaluate: MeanReturn
 ) -> Callable[[Key, Theta], MetaTestResult]:
     """A function `(keys [seeds], theta) -> MetaTestResult` that trains agents of all seeds side by side.
 
-    It is compiled once. The state of `lifetime` is that of a `PPOLifetime`; `evaluate` measures agents after the last
-    update.
+    It is compiled once. The state of `lifetime` keeps its returns (`tracked_updates`); `evaluate` measures agents after
+    the last update.
+
+    Args:
+        distribution: of the levels, with lifetimes of at most `num_updates`.
+        num_updates: inner updates of an agent.
+        lifetime: of the agents.
+        evaluate: `(key, level, learner) -> mean return`.
     """
-    sample = jit_once(jax.vmap(env_setup.levels))
+    sample = jit_once(jax.vmap(distribution))
 
     def measure(key, level, learner):
         return learner.returns.curve(learner.running_return, learner.age), evaluate(key, level, learner)
 
-    tester = MetaTester(lifetime=lifetime, num_updates=env_setup.settings.num_updates, measure=measure)
+    tester = MetaTester(lifetime=lifetime, num_updates=num_updates, measure=measure)
 
     def meta_test(keys, theta):
         split = jax.vmap(jax.random.split)(keys)
@@ -58,18 +63,19 @@ def meta_tester(
     return meta_test
 
 
-def draw(results: Mapping[str, Mapping[str, MetaTestResult]], env_setups: Mapping[str, EnvSetup], path: Path) -> None:
+def draw(results: Mapping[str, Mapping[str, MetaTestResult]], steps: Mapping[str, int], path: Path) -> None:
     """Draw learning curves, one panel per environment: means over seeds, and the range of the middle half of them.
 
-    `results` are by environment and by rule.
+    Args:
+        results: by environment and by rule.
+        steps: by environment, the environment steps of an update.
+        path: of the image.
     """
     with plots.figure(path, columns=len(results)) as (drawing, axes):
         for axis, (name, by_rule) in zip(axes[0], results.items(), strict=True):
-            settings = env_setups[name].settings
-            steps = settings.num_envs * settings.rollout_length
             for color, (rule, result) in zip(plots.COLORS, by_rule.items(), strict=False):
                 curves = np.stack([plots.smooth(c, max(1, len(c) // 50)) for c in result.curve])
-                x = steps * np.arange(1, curves.shape[1] + 1)
+                x = steps[name] * np.arange(1, curves.shape[1] + 1)
                 low, high = np.percentile(curves, [25, 75], axis=0)
                 axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
                 axis.plot(x, curves.mean(0), color=color, label=rule)

@@ -72,7 +72,8 @@ def with_frozen_progress(
 def tester(config: DriftStudyConfig, setup: EnvSetup, drift: Drift) -> Callable[[Key, Theta], MetaTestResult]:
     """Meta-testing of a drift as a function of keys and theta, with the settings of meta-training."""
     lifetime = setup.lifetime(drift, config.eval.episodes)
-    return meta_tester(setup, lifetime, setup.evaluator(lifetime, config.eval.episodes))
+    evaluate = setup.evaluator(lifetime, config.eval.episodes)
+    return meta_tester(setup.levels, setup.settings.num_updates, lifetime, evaluate)
 
 
 def _by_rate(config: DriftStudyConfig, setup: EnvSetup, drift: Drift, theta: Theta, anneal: bool) -> Tester:
@@ -82,4 +83,5 @@ def _by_rate(config: DriftStudyConfig, setup: EnvSetup, drift: Drift, theta: The
         make=partial(setup.lifetime, drift, episodes, anneal=anneal),
         objective_theta=theta,
     )
-    return meta_tester(setup, lifetime, setup.evaluator(setup.lifetime(drift, episodes), episodes))
+    evaluate = setup.evaluator(setup.lifetime(drift, episodes), episodes)
+    return meta_tester(setup.levels, setup.settings.num_updates, lifetime, evaluate)

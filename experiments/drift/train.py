@@ -132,7 +132,7 @@ def meta_test(
     for name, setup in env_setups.items():
         with status(f"tuning the agents under every drift in {name}", config.run.progress):
             results[name], tuned[name] = measure.compare(config, setup, drifts)
-    draw(results, env_setups, folder.file("agents.png"))
+    draw(results, {name: setup.steps for name, setup in env_setups.items()}, folder.file("agents.png"))
     for setup in study.env_setups:
         with status(f"freezing the time inputs in {setup.name}", config.run.progress):
             chosen = tuned[setup.name][LEARNED]

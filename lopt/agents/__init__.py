@@ -2,7 +2,15 @@
 
 from lopt.agents.actor_critic import ActorCritic, ActorCriticState
 from lopt.agents.agent import Agent, AgentState, ValueBaseline, ValueEstimates
-from lopt.agents.defaults import default_lifetime, default_trainable, environment_of, longest_episode
+from lopt.agents.defaults import (
+    default_disco_lifetime,
+    default_lifetime,
+    default_torso,
+    default_trainable,
+    environment_of,
+    longest_episode,
+)
+from lopt.agents.disco import DiscoAgent, DiscoAgentState, DiscoLifetime, TrajectoryReplay, disco_adam, mlp_torso
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator, episode_returns, train_learner
 from lopt.agents.fitness import FinalReturn, LifetimeReturn, MultiEnvLifetime
 from lopt.agents.imitation import Demonstrations, Imitation, ValueCode, demonstrations
@@ -19,6 +27,9 @@ __all__ = [
     "Agent",
     "AgentState",
     "Demonstrations",
+    "DiscoAgent",
+    "DiscoAgentState",
+    "DiscoLifetime",
     "EnvBatch",
     "FinalReturn",
     "Imitation",
@@ -41,18 +52,23 @@ __all__ = [
     "TrainableNet",
     "TrainableState",
     "TrainableTable",
+    "TrajectoryReplay",
     "ValueBaseline",
     "ValueCode",
     "ValueEstimates",
     "demonstrations",
+    "disco_adam",
     "environment_of",
     "episode_returns",
     "linear_annealing",
+    "mlp_torso",
     "no_annealing",
     "reset",
     "rollout",
     "train_learner",
+    "default_disco_lifetime",
     "default_lifetime",
+    "default_torso",
     "default_trainable",
     "longest_episode",
 ]

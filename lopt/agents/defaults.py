@@ -4,13 +4,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import optax
 
 from lopt import nets
 from lopt.agents.agent import ValueBaseline
+from lopt.agents.disco import DiscoLifetime, disco_adam, mlp_torso
 from lopt.agents.lifetime import RLLifetime
 from lopt.agents.trainable import TrainableFactory, TrainableNet, TrainableTable
+from lopt.objectives import DiscoRule
 from lopt.protocols import Objective
 from lopt.types import AgentOutput, Key, Level, TabularObs
 
@@ -94,6 +97,47 @@ def default_lifetime(
         rollout_length=rollout_length,
         baseline=None if baseline_rate is None else ValueBaseline(critic=trainable(baseline_rate)(features=1)),
         regulariser=regulariser,
+    )
+
+
+def default_torso(levels: Callable[[Key], Level], widths: tuple[int, ...]) -> nn.Module:
+    """A torso of DiscoRL's agents that fits these levels: a table as wide as the last layer, or an MLP."""
+    if isinstance(observation(levels), TabularObs):
+        return nets.Tabular(_environment(levels).num_states, widths[-1])
+    return mlp_torso(*widths)
+
+
+def default_disco_lifetime(
+    levels: Callable[[Key], Level],
+    rule: DiscoRule,
+    *,
+    widths: tuple[int, ...] = (64,),
+    net_rate: float = 1e-2,
+    num_envs: int = 16,
+    rollout_length: int = 20,
+) -> DiscoLifetime:
+    """The lifetime of an agent that fits these levels, trained by DiscoRL's rule; it is not for meta-gradients.
+
+    Args:
+        levels: a distribution of levels, with its `environment`: a function from a key to a level.
+        rule: the rule.
+        widths: of the layers of the torso, of which a table has the last.
+        net_rate: learning rate of the agent's Adam.
+        num_envs: B, parallel environments.
+        rollout_length: T, environment steps per update.
+
+    Raises:
+        ValueError: levels without an environment, or with real actions.
+    """
+    return DiscoLifetime(
+        env=_environment(levels),
+        rule=rule,
+        torso=default_torso(levels, widths),
+        optimizer=disco_adam(net_rate),
+        state_size=widths[-1],
+        hidden=widths[-1],
+        num_envs=num_envs,
+        rollout_length=rollout_length,
     )
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lopt.agents.disco import DiscoLifetime
 from lopt.agents.lifetime import RLLifetime
 from lopt.agents.ppo_lifetime import PPOLifetime
 from lopt.protocols import Lifetime
@@ -83,7 +84,7 @@ class LifetimeReturn:
             returns.
     """
 
-    lifetime: PPOLifetime | RLLifetime
+    lifetime: PPOLifetime | RLLifetime | DiscoLifetime
     scale: float = 1.0
     start: float = 0.0
 
@@ -94,7 +95,7 @@ class LifetimeReturn:
             raise ValueError(f"LifetimeReturn: start must be in [0, 1) (got {self.start})")
         if not getattr(self.lifetime, "tracked_updates", 0):
             raise ValueError(
-                "LifetimeReturn: expected a PPOLifetime or an RLLifetime whose tracked_updates is the largest number "
+                "LifetimeReturn: expected a lifetime of agents whose tracked_updates is the largest number "
                 f"of updates of a lifetime (got {self.lifetime})"
             )
 

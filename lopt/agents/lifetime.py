@@ -32,10 +32,10 @@ from lopt.types import (
 
 
 class LearnerState(struct.PyTreeNode):
-    """State of a learner in an `RLLifetime`.
+    """State of a learner in an `RLLifetime` or a `DiscoLifetime`.
 
     Attributes:
-        agent: policy and prediction.
+        agent: its agent's state.
         baseline: the value baseline's state; `()` without one.
         env_batch: the B environments.
         running_return: the return so far of the episode in progress in each environment.
@@ -43,12 +43,61 @@ class LearnerState(struct.PyTreeNode):
         age: n, the updates done.
     """
 
-    agent: AgentState
+    agent: Any
     baseline: Any
     env_batch: EnvBatch
     running_return: Float[Array, " B"]
     returns: Any
     age: Int[Array, ""]
+
+
+def finish_update(
+    level: Level,
+    state: LearnerState,
+    collected: tuple[EnvBatch, Trajectory],
+    updated: tuple[Any, Metrics, Float[Array, ""]],
+    *,
+    baseline: ValueBaseline | None,
+    tracked_updates: int,
+) -> tuple[LearnerState, UpdateInfo]:
+    """The learner state after an update of its agent, and what the update reports.
+
+    The baseline makes its update on the rollout; returns and environments advance. After the end of the lifetime
+    the state is unchanged.
+
+    Args:
+        level: the level.
+        state: the state before the update.
+        collected: the environments after the rollout, and the rollout.
+        updated: the agent after the update (unchanged after the end of the lifetime), its metrics, and the auxiliary
+            loss.
+        baseline: of the lifetime.
+        tracked_updates: of the lifetime.
+    """
+    (env_batch, traj), (agent, metrics, aux_loss) = collected, updated
+    active = level.active(state.age)
+    running_return, sums = returns.running_returns(traj.reward, traj.last, state.running_return)
+    reward, best_return = traj.reward.mean(), jnp.where(traj.last, sums, -jnp.inf).max()
+    metrics = metrics | {"reward": reward, "best_return": best_return}
+    scores, value = RolloutScores(reward, best_return), state.baseline
+    if baseline is not None:
+        value, estimates = baseline.update(value, traj, active)
+        metrics["value_loss"] = estimates.loss
+        scores = ValueScores(
+            reward=reward,
+            best_return=best_return,
+            value=estimates.value.mean(),
+            positive_advantage=jnp.maximum(estimates.advantage, 0.0).mean(),
+            absolute_advantage=jnp.abs(estimates.advantage).mean(),
+        )
+    tracked = state.returns.add(state.age, traj.last, sums) if tracked_updates else ()
+    # after the lifetime the modules' own updates are the identity: a selection here would copy their tables
+    env_batch, running_return, tracked = tree.where(
+        active, (env_batch, running_return, tracked), (state.env_batch, state.running_return, state.returns)
+    )
+    age = state.age + active.astype(state.age.dtype)
+    after = LearnerState(agent, value, env_batch, running_return, tracked, age)
+    return after, UpdateInfo(metrics, aux_loss, scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,28 +199,14 @@ class RLLifetime:
         key_optimizer = jax.random.fold_in(key, 2**32 - 1)
         env_batch, traj = self.rollout(key, level, state)
         agent, metrics, aux_loss = self._update(key_optimizer, theta, level, state, traj, active)
-        running_return, sums = returns.running_returns(traj.reward, traj.last, state.running_return)
-        reward, best_return = traj.reward.mean(), jnp.where(traj.last, sums, -jnp.inf).max()
-        metrics |= {"reward": reward, "best_return": best_return}
-        scores, baseline = RolloutScores(reward, best_return), state.baseline
-        if self.baseline is not None:
-            baseline, estimates = self.baseline.update(baseline, traj, active)
-            metrics["value_loss"] = estimates.loss
-            scores = ValueScores(
-                reward=reward,
-                best_return=best_return,
-                value=estimates.value.mean(),
-                positive_advantage=jnp.maximum(estimates.advantage, 0.0).mean(),
-                absolute_advantage=jnp.abs(estimates.advantage).mean(),
-            )
-        tracked = state.returns.add(state.age, traj.last, sums) if self.tracked_updates else ()
-        # after the lifetime the modules' own updates are the identity: a selection here would copy their tables
-        env_batch, running_return, tracked = tree.where(
-            active, (env_batch, running_return, tracked), (state.env_batch, state.running_return, state.returns)
+        return finish_update(
+            level,
+            state,
+            (env_batch, traj),
+            (agent, metrics, aux_loss),
+            baseline=self.baseline,
+            tracked_updates=self.tracked_updates,
         )
-        age = state.age + active.astype(state.age.dtype)
-        after = LearnerState(agent, baseline, env_batch, running_return, tracked, age)
-        return after, UpdateInfo(metrics, aux_loss, scores)
 
     def rollout(self, key: Key, level: Level, state: LearnerState) -> tuple[EnvBatch, Trajectory]:
         """The environments T steps later, and the rollout that `step` samples with the same arguments."""

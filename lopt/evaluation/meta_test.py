@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lopt.agents import (
+    DiscoLifetime,
     MeanReturn,
     RLLifetime,
+    default_disco_lifetime,
     default_lifetime,
     environment_of,
     episode_returns,
@@ -20,6 +22,7 @@ from lopt.agents import (
 from lopt.evaluation.statistics import Axis, Interval, Sample, bootstrap, bootstrap_samples, mean, paired_difference
 from lopt.evaluation.testers import MetaTester
 from lopt.meta import TrainedRule
+from lopt.objectives import DiscoRule
 from lopt.protocols import Objective
 from lopt.training import jit_repeated
 from lopt.types import Key, Level
@@ -80,7 +83,7 @@ def meta_test(
     num_seeds: int = 2,
     num_episodes: int = 16,
     key: Key | None = None,
-    lifetimes: Mapping[str, RLLifetime] | None = None,
+    lifetimes: Mapping[str, RLLifetime | DiscoLifetime] | None = None,
     batch_size: int = 64,
 ) -> MetaTestScores:
     """Train agents from scratch under each rule, on the same levels, and measure their returns at the end.
@@ -98,7 +101,8 @@ def meta_test(
         key: of levels and agents; by default one that no other function of lopt uses. Levels are new to a rule as long
             as its training used another key.
         lifetimes: how agents are trained, by the name of the rule; by default with the settings of its card for a rule
-            that `lopt.load` returned, else by `lopt.agents.default_lifetime`.
+            that `lopt.load` returned, else by `lopt.agents.default_lifetime`, for DiscoRL's rule
+            `default_disco_lifetime`.
         batch_size: levels at a time.
 
     Returns:
@@ -156,19 +160,18 @@ class LevelTester:
             if getattr(self, name) < 1:
                 raise ValueError(f"meta_test: {name} must be at least 1 (got {getattr(self, name)})")
 
-    def __call__(self, rule: Any, lifetime: RLLifetime | None = None) -> np.ndarray:
+    def __call__(self, rule: Any, lifetime: RLLifetime | DiscoLifetime | None = None) -> np.ndarray:
         """Mean returns `[S, L]` of agents after training under an objective or a trained rule.
 
         `lifetime` is how agents are trained; by default the rule's own, `rule.lifetime(levels)`, of a rule that
-        `lopt.load` returned, else `lopt.agents.default_lifetime`.
+        `lopt.load` returned, else `lopt.agents.default_lifetime` or `default_disco_lifetime`.
 
         Raises:
             ValueError: a rule that is no objective.
         """
         objective, theta = _parts(rule)
         if lifetime is None:
-            own = getattr(rule, "lifetime", None)
-            lifetime = default_lifetime(self.levels, objective) if own is None else own(self.levels)
+            lifetime = _default(self.levels, rule, objective)
         measure = MeanReturn(
             env=lifetime.env, policy=lifetime.agent.act, num_episodes=self.num_episodes, max_steps=self._max_steps
         )
@@ -207,6 +210,16 @@ def random_returns(
     return np.asarray(run((keys, levels.params)))
 
 
+def _default(levels: Callable[[Key], Level], rule: Any, objective: Any) -> RLLifetime | DiscoLifetime:
+    """How agents are trained under a rule."""
+    own = getattr(rule, "lifetime", None)
+    if own is not None:
+        return own(levels)
+    if isinstance(objective, DiscoRule):
+        return default_disco_lifetime(levels, objective)
+    return default_lifetime(levels, objective)
+
+
 def _parts(rule: Any) -> tuple[Any, Any]:
     """Objective and meta-parameters."""
     _check_rule("the rule", rule)
@@ -217,5 +230,5 @@ def _parts(rule: Any) -> tuple[Any, Any]:
 
 def _check_rule(name: str, rule: Any) -> None:
     objective = rule.rule if isinstance(rule, TrainedRule) else rule
-    if isinstance(objective, type) or not isinstance(objective, Objective):
+    if isinstance(objective, type) or not isinstance(objective, (Objective, DiscoRule)):
         raise ValueError(f"meta_test: {name} must be an objective or a trained rule (got {type(rule).__name__})")

@@ -1,6 +1,15 @@
 """RL objectives and drifts: learned ones, and the hand-designed baselines in the same form."""
 
 from lopt.objectives.a2c import A2C, A2CTargets
+from lopt.objectives.disco import (
+    DiscoInputs,
+    DiscoOutput,
+    DiscoRegulariser,
+    DiscoRule,
+    DiscoState,
+    DiscoTargets,
+    ValueBins,
+)
 from lopt.objectives.drift import DPO, LPO, TALPO, Clip, Drift
 from lopt.objectives.lpg import LPG, LPGRegulariser, LPGTargets
 from lopt.objectives.ppo import PPO, PPOTargets, bind_drift, clip_drift, dpo_drift, ppo_loss
@@ -17,6 +26,12 @@ __all__ = [
     "TALPO",
     "A2CTargets",
     "Clip",
+    "DiscoInputs",
+    "DiscoOutput",
+    "DiscoRegulariser",
+    "DiscoRule",
+    "DiscoState",
+    "DiscoTargets",
     "Drift",
     "Fraction",
     "FractionAndLogNumUpdates",
@@ -26,6 +41,7 @@ __all__ = [
     "PPOTargets",
     "RemainingFraction",
     "ScheduledA2C",
+    "ValueBins",
     "bind_drift",
     "clip_drift",
     "dpo_drift",

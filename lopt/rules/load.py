@@ -13,10 +13,12 @@ from jax.typing import ArrayLike
 
 from lopt.agents import default_lifetime
 from lopt.incontext import Classifier
-from lopt.objectives import Drift
+from lopt.meta import TrainedRule
+from lopt.objectives import DiscoRule, Drift
 from lopt.optimizers import AdafactorRule
 from lopt.optimizers.per_parameter import check_theta
 from lopt.protocols import LearnedOptimizer, Objective, SequenceModel
+from lopt.rules.disco_103 import is_published, load_disco_103
 from lopt.rules.loaded import LoadedDrift, LoadedObjective, LoadedOptimizer
 from lopt.rules.numpy_forms import numpy_adafactor, numpy_program
 from lopt.rules.parts import CLASSIFIER, PROGRAM, from_description, program_of, rebuild
@@ -42,6 +44,8 @@ def load(name: str | Path, *, learning_rate: ArrayLike | optax.Schedule | None =
         drift                 `LoadedDrift`, a function of log r, A and, if it is time-aware, the learner's `Progress`
         objective             `LoadedObjective`, with `train`, and `rule` and `theta` for a loop of one's own
         in-context learner    `lopt.incontext.Classifier`
+        DiscoRL               `lopt.meta.TrainedRule`, whose rule and theta `lopt.agents.DiscoLifetime` takes; so does
+                              disco_103.npz, which DiscoRL's authors publish without a card (`load_disco_103`)
 
     Args:
         name: the name of a shipped rule (`lopt.list_rules()`), or the path of a rule file, with or without its ending.
@@ -53,6 +57,8 @@ def load(name: str | Path, *, learning_rate: ArrayLike | optax.Schedule | None =
         ValueError: an unknown name (near matches are listed), a file that is missing or damaged (it is named), arrays
             that do not fit the rule, or a learning rate for a rule that has none.
     """
+    if is_published(name):
+        return load_disco_103(name)
     path = find(name)
     try:
         return _loaded(load_rule(path), learning_rate)
@@ -69,6 +75,9 @@ def _loaded(rule: Rule, learning_rate: Any) -> Any:
         _no_rate(rule, learning_rate)
         return _classifier(rule)
     part = rebuild(rule.card)
+    if isinstance(part, DiscoRule):
+        _no_rate(rule, learning_rate)
+        return TrainedRule(part, _checked(rule, part.init))
     if not isinstance(part, (LearnedOptimizer, Drift, Objective)):
         raise ValueError(f"a {rule.card.kind} is no rule that can be used by itself; rebuild(card) is the object")
     theta = _checked(rule, part.init)

@@ -6,9 +6,17 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from lopt.agents import FinalReturn, LearnedOptimizerLifetime, LifetimeReturn, MultiEnvLifetime
+from lopt.agents import (
+    DiscoLifetime,
+    FinalReturn,
+    LearnedOptimizerLifetime,
+    LifetimeReturn,
+    MultiEnvLifetime,
+    TrajectoryReplay,
+)
 from lopt.objectives import A2C, LPO, PPO, TALPO, Clip, FractionAndLogNumUpdates
 from lopt.optimizers import LearnableAdam
 from lopt.protocols import Lifetime
@@ -17,7 +25,7 @@ from lopt.types import UpdateInfo
 from tests.reference import aim, bandit, in_context, keys, pair, supervised
 from tests.reference.aim import Aim
 from tests.reference.bandit import Bandit
-from tests.reference.lifetimes import by_open, lion, lpg, networks, ppo, ppo_on_aim, random_theta, rl_lifetime
+from tests.reference.lifetimes import by_open, disco, lion, lpg, networks, ppo, ppo_on_aim, random_theta, rl_lifetime
 
 KEY = jax.random.key(0)
 LENGTHS = (1, 2, 100)
@@ -48,6 +56,14 @@ LIFETIMES = {
     "TA-LPO, continuous actions, lifetime return": lambda: LifetimeReturn(
         ppo_on_aim(PPO(drift=TALPO(hidden=4)), tracked_updates=max(LENGTHS)), scale=2.0
     ),
+    "DiscoRL": disco,
+    "DiscoRL, replay, lifetime return": lambda: LifetimeReturn(
+        disco(
+            replay=TrajectoryReplay(capacity=7, batch_size=2),
+            optimizer=optax.sgd(20.0),
+            tracked_updates=max(LENGTHS),
+        )
+    ),
     "PPO by OPEN": by_open,
     "A2C by a learnable Adam, final return": lambda: LearnedOptimizerLifetime(
         rule=LearnableAdam(),
@@ -64,6 +80,7 @@ STATE_UNCHANGED = (
     "TA-LPO",
     "LPG, final",
     "LPG, lifetime return",
+    "DiscoRL, replay",
     *supervised.LIFETIMES,
     "in context",
 )
@@ -89,6 +106,8 @@ def parts(name):
         return lifetime, in_context.levels(*LENGTHS), *(jax.jit(model.init)(jax.random.key(i)) for i in (0, 1))
     if isinstance(lifetime, LearnedOptimizerLifetime):
         return lifetime, pair.levels(*LENGTHS), *(random_theta(lifetime.rule, seed) for seed in (0, 1))
+    if isinstance(_inner_lifetime(lifetime), DiscoLifetime):
+        return lifetime, pair.levels(*LENGTHS), *(random_theta(_inner_lifetime(lifetime).rule, seed) for seed in (0, 1))
     levels = (aim if isinstance(getattr(_inner_lifetime(lifetime), "env", None), Aim) else pair).levels(*LENGTHS)
     return lifetime, levels, *(random_theta(_inner_lifetime(lifetime).objective, seed) for seed in (0, 1))
 

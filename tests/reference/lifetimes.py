@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from lopt.agents import (
+    DiscoLifetime,
     LearnedOptimizerLifetime,
     MinibatchEpochs,
     NormaliseObservations,
@@ -20,9 +21,10 @@ from lopt.agents import (
     linear_annealing,
 )
 from lopt.nets import MLP, GaussianPolicy, Tabular
-from lopt.objectives import A2C, LPG, PPO
+from lopt.objectives import A2C, LPG, PPO, DiscoRegulariser
 from lopt.optimizers import OpenRule
 from tests.reference.aim import Aim
+from tests.reference.disco import small_rule
 from tests.reference.pair import Pair
 
 T, B = 4, 3
@@ -55,6 +57,23 @@ def rl_lifetime(objective=None, factory=None, **changes):
     return RLLifetime(
         env=Pair(), objective=objective or lpg(), policy=factory, prediction=factory, **(settings | changes)
     )
+
+
+def disco(rule=None, **changes):
+    """A small `DiscoLifetime` on `Pair`; SGD, as Adam's first steps amplify roundings of gradients near zero."""
+    settings = {
+        "env": Pair(),
+        "rule": rule or small_rule(),
+        "torso": Tabular(2, 3),
+        "optimizer": optax.sgd(0.5),
+        "state_size": 4,
+        "hidden": 3,
+        "num_envs": B,
+        "rollout_length": T,
+        "baseline": ValueBaseline(critic=table()(features=1), gamma=0.9),
+        "regulariser": DiscoRegulariser(),
+    }
+    return DiscoLifetime(**(settings | changes))
 
 
 def ppo(objective=None, **changes):

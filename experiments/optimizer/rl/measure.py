@@ -16,7 +16,8 @@ from lopt.types import Key, Theta
 
 def tester(setup: EnvSetup, lifetime: Lifetime, episodes: int) -> Callable[[Key, Theta], MetaTestResult]:
     """Meta-testing of agents of a lifetime, see `meta_tester`."""
-    return meta_tester(setup, lifetime, setup.evaluator(setup.lifetime(Clip(), episodes), episodes))
+    evaluate = setup.evaluator(setup.lifetime(Clip(), episodes), episodes)
+    return meta_tester(setup.levels, setup.settings.num_updates, lifetime, evaluate)
 
 
 def compare(

@@ -43,7 +43,7 @@ def write(
     for name, row in results.items():
         heading = f"In {name}, the environment of meta-training" if name == trained_in else f"In {name}"
         sections[heading] = comparison(row, tuned[name], "optimizer", LEARNED)
-    draw(results, env_setups, folder.file("agents.png"))
+    draw(results, {name: setup.steps for name, setup in env_setups.items()}, folder.file("agents.png"))
     sections["Training curves"] = image(
         "agents.png",
         "Returns of the episodes that began in each update: mean over seeds, and the middle half of them. An "

@@ -1,0 +1,1 @@
+"""Meta-training and meta-testing of DiscoRL's rule."""
