@@ -137,6 +137,8 @@ def curves(
 def intervals(table: Mapping[str, Mapping[str, Interval]], path: str | Path, xlabel: str, zero: bool = False) -> None:
     """Plot estimates with their intervals: one group per row of the table, one colour per method.
 
+    A table of one row has a line for each method, labelled at the axis.
+
     Args:
         table: `table[row][method]` is an `Interval`; a row may lack methods.
         path: of the image.
@@ -147,20 +149,27 @@ def intervals(table: Mapping[str, Mapping[str, Interval]], path: str | Path, xla
     height = 0.7 + 0.12 * len(table) * (len(methods) + 1.5)
     with figure(path, size=(6.0, max(1.6, height))) as (drawing, axes):
         axis = axes[0, 0]
-        for i, row in enumerate(table.values()):
-            for j, method in enumerate(methods):
-                if method in row:
-                    y = i + 0.7 * ((j + 0.5) / len(methods) - 0.5)
-                    _interval(
-                        axis, y, row[method], COLORS[j % len(COLORS)], method if i == _first(table, method) else None
-                    )
+        if len(table) == 1:  # a label of its own for every method, which a legend would repeat
+            ((group, row),) = table.items()
+            for j, name in enumerate(row):
+                _interval(axis, j, row[name], COLORS[0], None)
+            ticks = list(row)
+            axis.set(title=group)
+        else:
+            for i, row in enumerate(table.values()):
+                for j, method in enumerate(methods):
+                    if method in row:
+                        y = i + 0.7 * ((j + 0.5) / len(methods) - 0.5)
+                        label = method if i == _first(table, method) else None
+                        _interval(axis, y, row[method], COLORS[j % len(COLORS)], label)
+            ticks = list(table)
+            if len(methods) > 1:
+                drawing.legend(loc="outside upper center", ncols=min(4, len(methods)))
         if zero:
             axis.axvline(0, color="#808080", linewidth=1)
-        axis.set(yticks=range(len(table)), yticklabels=list(table), xlabel=xlabel)
-        axis.set_ylim(len(table) - 0.5, -0.5)
+        axis.set(yticks=range(len(ticks)), yticklabels=ticks, xlabel=xlabel)
+        axis.set_ylim(len(ticks) - 0.5, -0.5)
         axis.grid(False, axis="y")
-        if len(methods) > 1:
-            drawing.legend(loc="outside upper center", ncols=min(4, len(methods)))
 
 
 def _series(rows: Sequence[Mapping[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
