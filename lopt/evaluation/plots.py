@@ -16,6 +16,8 @@ Panels = Mapping[str, Sequence[str] | Mapping[str, str]]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The palette of Okabe and Ito, safe for colour blindness."""
+LONGEST_LABEL = 32
+"""Number of characters of the longest label in a legend."""
 
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -72,8 +74,12 @@ def panel_grid(
 
 
 def shared_legend(drawing: Any, axis: Any, above: int | None = None) -> None:
-    """One legend for all panels, with the labels of one of them, at the right; or `above`, in so many columns."""
+    """One legend for all panels, with the labels of one of them, at the right; or `above`, in so many columns.
+
+    Of a long label, such as a path, the end is shown.
+    """
     handles, labels = axis.get_legend_handles_labels()
+    labels = [label if len(label) <= LONGEST_LABEL else f"...{label[3 - LONGEST_LABEL :]}" for label in labels]
     place = "outside right center" if above is None else "outside upper center"
     drawing.legend(handles, labels, loc=place, ncols=min(above or 1, max(1, len(labels))))
 
