@@ -103,7 +103,7 @@ def default_lifetime(
 def default_torso(levels: Callable[[Key], Level], widths: tuple[int, ...]) -> nn.Module:
     """A torso of DiscoRL's agents that fits these levels: a table as wide as the last layer, or an MLP."""
     if isinstance(observation(levels), TabularObs):
-        return nets.Tabular(_environment(levels).num_states, widths[-1])
+        return nets.Tabular(environment_of(levels).num_states, widths[-1])
     return mlp_torso(*widths)
 
 
@@ -130,7 +130,7 @@ def default_disco_lifetime(
         ValueError: levels without an environment, or with real actions.
     """
     return DiscoLifetime(
-        env=_environment(levels),
+        env=environment_of(levels),
         rule=rule,
         torso=default_torso(levels, widths),
         optimizer=disco_adam(net_rate),

@@ -297,7 +297,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_writes_its_report(tmp_pat
     interrupted = change(TINY, run=change(TINY.run, out=str(tmp_path / "parts"), max_minutes=1e-9))
     main(interrupted)
     assert "to go on" in capsys.readouterr().out
-    assert "stopped at meta-step 0 of 4, not finished" in load_rule(tmp_path / "parts" / "rule").card.notes
+    assert (
+        f"stopped at meta-step {TINY.meta.steps_per_chunk} of 4, not finished"
+        in load_rule(tmp_path / "parts" / "rule").card.notes
+    )
     report = (tmp_path / "parts" / "report.md").read_text()
     assert "The run is not finished" in report and " --resume\n" in report
     assert not (tmp_path / "parts" / "results.json").exists()
