@@ -4,7 +4,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: help groove test test-all test-portable test-SSE4_2 test-AVX test-AVX2 test-wheel check benchmark notebooks constraints clean
+.PHONY: help groove test test-all test-portable test-oldest test-SSE4_2 test-AVX test-AVX2 test-wheel check benchmark notebooks constraints clean
 
 help:
 	@echo "make groove      discover a learning rule (ARGS='--preset paper --out runs/mine' and so on)"
@@ -34,6 +34,8 @@ NUMPY_AVX = $(NUMPY_SSE4_2)
 NUMPY_AVX2 = X86_V4 AVX512_ICL AVX512_SPR
 test-portable: $(addprefix test-,$(ISAS))
 	@test -n "$(ISAS)" || echo "no older instruction set is known for this processor: nothing was tested"
+
+test-oldest: $(addprefix test-,$(firstword $(ISAS)))
 
 test-SSE4_2 test-AVX test-AVX2: test-%: $(VENV)/.ok
 	JAX_COMPILATION_CACHE_DIR=$(HOME)/.cache/lopt/xla-$* NPY_DISABLE_CPU_FEATURES="$(NUMPY_$*)" \

@@ -122,6 +122,7 @@ def test_every_drift_is_tuned_over_epochs_and_annealing_and_ppo_over_clipping_ra
     assert by_drift["ppo"] == by_drift["dpo"] | {f"{variant}, clip 0.1" for variant in by_drift["dpo"]}
 
 
+@pytest.mark.slow
 def test_agents_with_the_rate_as_theta_are_those_with_the_rate_in_their_settings():
     config = change(TINY, inner=change(INNER, learning_rate=0.03, anneal=False))
     setup, keys = build(config).env_setups[0], agent_keys(TABLE, 2)

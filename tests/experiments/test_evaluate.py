@@ -78,6 +78,7 @@ def test_an_evaluation_writes_scores_summary_report_and_picture(tmp_path, suite)
     assert (tmp_path / "out" / "table.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_a_stopped_evaluation_goes_on_with_the_missing_cells(tmp_path, monkeypatch, capsys):
     first, second = FakeSuite(fail=3), FakeSuite()
     wanted = config(tmp_path, rules=("better",))
@@ -219,6 +220,7 @@ def test_the_command_line_is_that_of_the_documentation():
     )
 
 
+@pytest.mark.slow
 def test_objectives_on_grid_worlds(tmp_path):
     wanted = config(tmp_path, rules=("lpg-grid-a2c",), levels=8, seeds=2, num_updates=3, episodes=2)
     cell = {}
@@ -231,6 +233,7 @@ def test_objectives_on_grid_worlds(tmp_path):
     np.testing.assert_array_equal(wanted.build().scores(rows["random"], "all").values, cell["random"])
 
 
+@pytest.mark.slow
 def test_optimizers_on_supervised_tasks_and_their_tuning(tmp_path):
     save_program(tmp_path / "descent", parse_program("def train(w, g, lr): return g * lr"))
     wanted = config(tmp_path, suite="supervised", tasks=("wine",), seeds=2, num_updates=20, rates=2, tuning_seeds=2)
@@ -247,6 +250,7 @@ def test_optimizers_on_supervised_tasks_and_their_tuning(tmp_path):
     np.testing.assert_allclose(suite.normalised(values["descent"], {"adam": values["adam"]}), ratio, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_learners_in_context(tmp_path):
     suite = config(tmp_path, suite="incontext", tasks=("wine",), levels=64).build()
     rows = candidates("incontext", ("gpicl-digits", *suite.baselines), suite.baselines, suite.kinds)

@@ -137,6 +137,7 @@ def test_no_array_of_all_inputs_is_made():
     assert step.memory_analysis().temp_size_in_bytes / params["w"].size <= 40
 
 
+@pytest.mark.slow
 def test_the_derivative_in_theta_is_finite_where_gradients_are_zero():
     gradients = [draw(1) | {"b": jnp.zeros(4)}, draw(2) | {"b": jnp.zeros(4)}]
 

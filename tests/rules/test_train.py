@@ -66,6 +66,7 @@ def test_numbers_below_one_are_errors(a2c, key, name):
         a2c.train(short_chain(), key, **({"num_updates": 2} | {name: 0}))
 
 
+@pytest.mark.slow
 def test_it_stands_where_a_trained_rule_does_and_keeps_its_settings(a2c):
     levels = short_chain(lengths=Fixed(3), num_updates=Fixed(40))
     sizes = {"num_levels": 2, "num_episodes": 16}
