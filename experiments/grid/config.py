@@ -32,8 +32,9 @@ class RuleConfig:
     objective: str = "lpg"
     """Objective that is meta-trained: lpg, to which the other options of this group belong; scheduled_a2c (A2C with
     annealed constants, which are the meta-parameters), constant_a2c (the same without annealing), scheduled_a2c_raw and
-    constant_a2c_raw (without normalised advantages), which need es or pes; or the import path of an object, a class or
-    a function without arguments, for example mypackage.MyObjective."""
+    constant_a2c_raw (without normalised advantages), counting_a2c (constant_a2c with a count of visits), which need es
+    or pes; or the import path of an object, a class or a function without arguments, for example
+    mypackage.MyObjective."""
     hidden: int = 256
     """Width of the recurrent state (LPG and GROOVE: 256)."""
     prediction_size: int = 8

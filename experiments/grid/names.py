@@ -43,6 +43,7 @@ OBJECTIVES: dict[str, Any] = {
     "scheduled_a2c_raw": objectives.ScheduledA2C(normalise=False),
     "constant_a2c": objectives.ScheduledA2C(knots=1),
     "constant_a2c_raw": objectives.ScheduledA2C(knots=1, normalise=False),
+    "counting_a2c": objectives.ScheduledA2C(knots=1, counts=True),
 }
 """Objectives that can be meta-trained; the options of `--rule` belong to lpg."""
 

@@ -38,6 +38,8 @@ def initial_theta(config: StudyConfig, start: str, rule: Any, antagonist: RLLife
     if isinstance(teacher, ScheduledA2C) and not isinstance(rule, ScheduledA2C):
         if not isinstance(rule, LPG):
             raise ValueError(f"rule.start: only lpg imitates other objectives (got {config.rule.objective})")
+        if teacher.counts:
+            raise ValueError(f"rule.start: {start} counts visits, and lpg does not imitate that; expected no counts")
         with status(f"imitating {start}", config.run.progress):
             return imitate(config, rule, teacher, theta, antagonist, distribution)
     shapes = jax.tree.map(jnp.shape, theta)

@@ -117,7 +117,7 @@ class Imitation:
         noise: scale of the noise of values, in units of reward.
 
     Raises:
-        ValueError: a number that is not positive, or `smallest` above `largest`.
+        ValueError: a number that is not positive, `smallest` above `largest`, or a teacher that counts visits.
     """
 
     teacher: ScheduledA2C = ScheduledA2C()
@@ -133,6 +133,8 @@ class Imitation:
         for name in ("num_steps", "batch_size", "learning_rate", "smallest", "largest"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Imitation: {name} must be positive (got {getattr(self, name)})")
+        if self.teacher.counts:
+            raise ValueError("Imitation: y holds a value and no count of visits (got a teacher with counts)")
         if self.smallest > self.largest:
             raise ValueError(f"Imitation: smallest must not exceed largest (got {self.smallest} and {self.largest})")
 

@@ -75,3 +75,8 @@ def test_bad_values(make, message):
 def test_a_prediction_that_is_too_narrow_for_the_code(data):
     with pytest.raises(ValueError, match=r"prediction_size .* \(got 1 and 2\)"):
         Imitation()(KEY, LPG(prediction_size=1), TEACHER.init(KEY), data)
+
+
+def test_a_teacher_that_counts_visits_is_refused():
+    with pytest.raises(ValueError, match="counts"):
+        Imitation(teacher=ScheduledA2C(counts=True))

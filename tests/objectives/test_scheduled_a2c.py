@@ -7,7 +7,7 @@ import pytest
 
 from lopt import policies
 from lopt.objectives import A2C, ScheduledA2C
-from lopt.objectives.scheduled_a2c import SCALES
+from lopt.objectives.scheduled_a2c import COUNT_SCALES, SCALES
 from lopt.types import Progress
 from tests.reference import naive
 from tests.reference.trajectories import output, trajectory
@@ -15,9 +15,9 @@ from tests.reference.trajectories import output, trajectory
 T, B, A = 6, 4, 3
 
 
-def data():
+def data(width=1):
     sizes = {"T": T, "B": B, "num_actions": A}
-    return trajectory(4, **sizes), output(1, **sizes, width=1), output(2, **sizes, width=1)
+    return trajectory(4, **sizes), output(1, **sizes, width=width), output(2, **sizes, width=width)
 
 
 def progress(step, num_updates=10):
@@ -104,6 +104,41 @@ def test_the_baseline_of_the_entropys_term_is_a_function_of_the_state_or_of_the_
     )
     assert entropy.std() > 1e-2
     np.testing.assert_allclose(second.value, first.value, rtol=1e-6)
+
+
+def test_the_count_of_visits_against_numpy():
+    traj, out, out_next = data(width=2)
+    rule, plain = ScheduledA2C(knots=1, counts=True), ScheduledA2C(knots=1)
+    theta = rule.init(jax.random.key(0)) | {
+        "bonus": jnp.array([0.4]),
+        "log_count_step": jnp.array([0.3]),
+        "log_value_novelty": jnp.array([0.7]),
+    }
+    novelty, novelty_next = (np.clip(1 - np.float64(o.prediction[..., 1]), 0, 1) for o in (out, out_next))
+    assert ((novelty > 0) & (novelty < 1)).any() and (traj.discount == 0).any()
+    shared = {name: value for name, value in theta.items() if name in SCALES}
+    bonus = 0.05 * 0.4 * novelty_next * (np.asarray(traj.discount) != 0)
+    expected = plain.targets(shared, traj.replace(reward=traj.reward + jnp.float32(bonus)), out, out_next, progress(3))
+    targets = rule.targets(theta, traj, out, out_next, progress(3))
+    np.testing.assert_allclose(targets.value, expected.value, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(targets.advantage, expected.advantage, rtol=1e-4, atol=1e-5)
+
+    grads = jax.grad(lambda o: rule.loss(theta, o, traj, targets, progress(3))[0])(out).prediction
+    value, count = np.moveaxis(np.float64(out.prediction), -1, 0)
+    of_value = 2 * (1 + (np.exp(2.0 * 0.7) - 1) * novelty) * (value - np.float64(targets.value)) / (T * B)
+    of_count = 2 * np.exp(0.3) * (count - 1) / (T * B)
+    np.testing.assert_allclose(grads, np.stack([of_value, of_count], -1), rtol=1e-4, atol=1e-6)
+
+
+def test_at_zero_the_count_changes_nothing_else():
+    traj, out, out_next = data(width=2)
+    rule, plain = ScheduledA2C(counts=True), ScheduledA2C()
+    theta = rule.init(jax.random.key(0))
+    targets = rule.targets(theta, traj, out, out_next, progress(3))
+    expected = plain.targets(plain.init(jax.random.key(0)), traj, out, out_next, progress(3))
+    np.testing.assert_allclose(targets.advantage, expected.advantage, rtol=1e-6)
+    np.testing.assert_allclose(targets.value, expected.value, rtol=1e-6)
+    assert rule.prediction_size == 2 and set(theta) - set(SCALES) == set(COUNT_SCALES)
 
 
 @pytest.mark.parametrize("options", [{"knots": 0}, {"gamma": 1.0}, {"lam": 0.0}, {"gamma": float("nan")}])
