@@ -4,7 +4,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: help groove test test-all test-portable test-oldest test-SSE4_2 test-AVX test-AVX2 test-wheel check benchmark notebooks constraints clean
+.PHONY: help groove test test-all test-portable test-oldest test-SSE4_2 test-AVX test-AVX2 test-wheel check benchmark docs notebooks constraints clean
 
 help:
 	@echo "make groove      discover a learning rule (ARGS='--preset paper --out runs/mine' and so on)"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-portable   the numerical tests under older instruction sets"
 	@echo "make test-wheel      README's examples and a short run from the built wheel, in an environment of its own"
 	@echo "make check       lint, format, types     make benchmark   speed against named baselines"
+	@echo "make docs        the documentation as a site, into site/"
 	@echo "make notebooks   run every notebook      make clean       remove caches and the environment, keep runs/"
 
 groove: $(VENV)/.ok
@@ -42,19 +43,27 @@ test-SSE4_2 test-AVX test-AVX2: test-%: $(VENV)/.ok
 	XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_max_isa=$*" \
 	$(PY) -m pytest -q -n 2 --dist loadfile $(NUMERICAL) $(ARGS)
 
-# As a user has it: the built wheel in a fresh environment, run in an empty folder outside of this one.
+# As a user has it: the built wheel in a fresh environment, run in an empty folder outside of this one; the examples of README
+# and of the documentation.
 test-wheel: $(VENV)/.ok
 	rm -rf dist && $(PY) -m pip wheel -q --no-deps -w dist .
-	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp README.md tests/installed.py "$$folder" && \
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp README.md docs/library.md docs/rules.md tests/installed.py "$$folder" && \
 	$(PY) -m venv "$$folder/venv" && \
 	{ $(PY) -m uv pip install -q -p "$$folder/venv/bin/python" dist/*.whl -c constraints.txt || \
 	  "$$folder/venv/bin/python" -m pip install -q dist/*.whl -c constraints.txt; } && \
-	cd "$$folder" && venv/bin/python installed.py README.md
+	cd "$$folder" && venv/bin/python installed.py README.md library.md rules.md
 
 check: $(VENV)/.ok
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# Broken links, missing pictures and pages that are not listed fail. The API pages are read from the source, not imported.
+docs: .venv-docs/.ok
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build -q --strict
+
+.venv-docs/.ok: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs && .venv-docs/bin/python -m pip install -q -r docs/requirements.txt && touch $@
 
 benchmark: $(VENV)/.ok
 	$(PY) -m experiments.benchmark $(ARGS)
@@ -76,6 +85,6 @@ $(VENV)/.ok: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .jax_cache dist build *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .jax_cache .venv-docs site dist build *.egg-info
 	find lopt envs experiments tests -name __pycache__ -prune -exec rm -rf {} +
 	test ! -e $(VENV)/.ok || rm -rf $(VENV)

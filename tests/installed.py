@@ -1,6 +1,7 @@
-"""What a user has after `pip install` of the wheel: imports, the examples of README, and the main command.
+"""What a user has after `pip install` of the wheel: imports, the examples of the documentation, and the main command.
 
-Run in an empty folder, with the Python of the environment that has the wheel: `python installed.py README.md`.
+Run in an empty folder, with the Python of the environment that has the wheel:
+`python installed.py README.md library.md`.
 """
 
 import os
@@ -51,10 +52,10 @@ def run(*command: str, code: int = 0) -> None:
 def main() -> None:
     """Everything, in the current folder."""
     os.environ |= {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg"}
-    readme = Path(sys.argv[1]).read_text(encoding="utf-8")
+    texts = [Path(name).read_text(encoding="utf-8") for name in sys.argv[1:]]
     assert not Path("lopt").exists(), "run this outside of the repository"
     check_files()
-    for number, code in enumerate(examples(readme), 1):
+    for number, code in enumerate((code for text in texts for code in examples(text)), 1):
         path = Path(f"example_{number}.py")
         path.write_text(code, encoding="utf-8")
         run(str(path))

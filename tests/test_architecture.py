@@ -104,7 +104,7 @@ RETIRED_ALLOWED = {  # (files, word): reason
 }
 RECORDED = re.compile(r"results/[\w./-]+")  # recorded results keep the names of their folders and files
 VOCABULARY_FOLDERS = ("lopt", "envs", "experiments", "tests", "notebooks")
-VOCABULARY_TEXTS = ("README.md", "CONTRIBUTING.md", "docs/evidence.md", "docs/speed.md")
+VOCABULARY_TEXTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/*/*.md")
 STUDIES = {"discorl", "drift", "grid", "incontext", "optimizer", "search"}
 FILES = sorted(path for top in ("lopt", "envs", "experiments") for path in (ROOT / top).rglob("*.py"))
 
@@ -286,12 +286,15 @@ def check_words(files: Iterable[tuple[str, str]]) -> None:
 
 
 def test_the_vocabulary():
-    """The field's words: no retired word in identifiers, docstrings, comments, strings, README and CONTRIBUTING."""
+    """The field's words: no retired word in identifiers, docstrings, comments, strings and documentation."""
     paths = [
         path
         for path in text_files()
         if path != Path(__file__)  # it holds the table
-        and (name(path) in VOCABULARY_TEXTS or (path.suffix == ".py" and name(path).startswith(VOCABULARY_FOLDERS)))
+        and (
+            any(fnmatch.fnmatch(name(path), pattern) for pattern in VOCABULARY_TEXTS)
+            or (path.suffix == ".py" and name(path).startswith(VOCABULARY_FOLDERS))
+        )
     ]
     assert len(paths) > 20
     check_words((name(path), path.read_text(encoding="utf-8")) for path in paths)

@@ -1,0 +1,58 @@
+"""README and the documentation: links lead to files, names of the library exist, every public name has a page."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import lopt
+
+ROOT = Path(__file__).parents[1]
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PACKAGES = ("agents", "curriculum", "evaluation", "incontext", "meta", "objectives", "optimizers", "rules", "search")
+
+
+def identifiers(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=identifiers)
+def test_links_lead_to_files(path):
+    targets = re.findall(r"\]\(([^)\s#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    missing = [target for target in targets if not (path.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=identifiers)
+def test_names_of_the_library_exist(path):
+    names = set(re.findall(r"`lopt((?:\.[A-Za-z_]\w*)+)[`(]", path.read_text(encoding="utf-8")))
+    wrong = [name for name in sorted(names) if not exists(name[1:].split("."))]
+    assert not wrong
+
+
+def exists(parts: list[str]) -> bool:
+    """Whether `lopt.<parts>` is an attribute or a module."""
+    found = lopt
+    for number, part in enumerate(parts, 1):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            try:
+                found = importlib.import_module(".".join(["lopt", *parts[:number]]))
+            except ImportError:
+                return False
+    return True
+
+
+def test_every_package_and_every_name_at_the_top_has_a_page():
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md")}
+    for package in (*PACKAGES, "tasks", "training"):
+        assert f"::: lopt.{package}\n" in pages[package]
+    functions = {name for name in lopt.__all__ if name not in pages and not (ROOT / "lopt" / f"{name}.py").exists()}
+    missing = {name for name in functions if f"`{name}`" not in pages["lopt"]}
+    assert not missing
+
+
+def test_the_front_page_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
