@@ -73,11 +73,12 @@ def draw(results: Mapping[str, Mapping[str, MetaTestResult]], steps: Mapping[str
     """
     with plots.figure(path, columns=len(results)) as (drawing, axes):
         for axis, (name, by_rule) in zip(axes[0], results.items(), strict=True):
-            for color, (rule, result) in zip(plots.COLORS, by_rule.items(), strict=False):
+            for i, (rule, result) in enumerate(by_rule.items()):
+                style = plots.line_style(i)
                 curves = np.stack([plots.smooth(c, max(1, len(c) // 50)) for c in result.curve])
                 x = steps[name] * np.arange(1, curves.shape[1] + 1)
                 low, high = np.percentile(curves, [25, 75], axis=0)
-                axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-                axis.plot(x, curves.mean(0), color=color, label=rule)
+                axis.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
+                axis.plot(x, curves.mean(0), label=rule, **style)
             axis.set(title=name, xlabel="environment steps", ylabel="return")
         plots.shared_legend(drawing, axes[0, 0])

@@ -83,9 +83,9 @@ def draw_curves(results: Results, folder: RunFolder) -> None:
     """Draw training losses over a lifetime, one panel per task."""
     with plots.panel_grid(folder.file("training_curves.png"), list(results), 3) as (drawing, axes):
         for task, row in results.items():
-            for (name, measured), color in zip(row.items(), plots.COLORS, strict=False):
+            for i, (name, measured) in enumerate(row.items()):
                 window = max(1, measured.curve.size // 20)
-                axes[task].plot(plots.smooth(measured.curve, window), color=color, label=name, linewidth=1.4)
+                axes[task].plot(plots.smooth(measured.curve, window), label=name, linewidth=1.4, **plots.line_style(i))
             low = min(np.nanmin(plots.smooth(m.curve, 5)) for m in row.values())
             axes[task].set(xlabel="update", yscale="log", ylim=(0.7 * low, 2 * row["Adam"].curve[0]))
         plots.shared_legend(drawing, axes[task], above=len(row))

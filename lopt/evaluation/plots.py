@@ -16,6 +16,8 @@ Panels = Mapping[str, Sequence[str] | Mapping[str, str]]
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The palette of Okabe and Ito, safe for colour blindness."""
+DASHES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
+"""What tells lines and points of one colour apart, from the eighth on."""
 LONGEST_LABEL = 32
 """Number of characters of the longest label in a legend."""
 
@@ -57,6 +59,12 @@ def figure(path: str | Path, rows: int = 1, columns: int = 1, size: tuple[float,
         FigureCanvasAgg(drawing)
         yield drawing, drawing.subplots(rows, columns, squeeze=False, **options)
         drawing.savefig(path)
+
+
+def line_style(number: int) -> dict[str, str]:
+    """Colour and dashes of line `number`, counted from zero: seven colours, then the same with other dashes."""
+    rounds, color = divmod(number, len(COLORS))
+    return {"color": COLORS[color], "linestyle": DASHES[rounds % len(DASHES)]}
 
 
 @contextmanager
@@ -129,8 +137,8 @@ def curves(
     with panel_grid(path, list(filled), 2 if len(filled) == 4 else 3) as (_, axes):
         for title, group in filled.items():
             axis = axes[title]
-            for name, color in zip(group, COLORS, strict=False):
-                _curve(axis, *series[name], window, color, labels.get(name, name))
+            for i, name in enumerate(group):
+                _curve(axis, *series[name], window, line_style(i), labels.get(name, name))
             marks = (lines or {}).get(title, {})
             for (text, value), style in zip(marks.items(), ("--", ":", "-."), strict=False):
                 axis.axhline(value, color="#404040", linestyle=style, linewidth=1, label=text)
@@ -141,7 +149,7 @@ def curves(
 
 
 def intervals(table: Mapping[str, Mapping[str, Interval]], path: str | Path, xlabel: str, zero: bool = False) -> None:
-    """Plot estimates with their intervals: one group per row of the table, one colour per method.
+    """Plot estimates with their intervals: one group per row of the table, one colour and marker per method.
 
     A table of one row has a line for each method, labelled at the axis.
 
@@ -158,7 +166,7 @@ def intervals(table: Mapping[str, Mapping[str, Interval]], path: str | Path, xla
         if len(table) == 1:  # a label of its own for every method, which a legend would repeat
             ((group, row),) = table.items()
             for j, name in enumerate(row):
-                _interval(axis, j, row[name], COLORS[0], None)
+                _interval(axis, j, row[name], 0, None)
             ticks = list(row)
             axis.set(title=group)
         else:
@@ -167,7 +175,7 @@ def intervals(table: Mapping[str, Mapping[str, Interval]], path: str | Path, xla
                     if method in row:
                         y = i + 0.7 * ((j + 0.5) / len(methods) - 0.5)
                         label = method if i == _first(table, method) else None
-                        _interval(axis, y, row[method], COLORS[j % len(COLORS)], label)
+                        _interval(axis, y, row[method], j, label)
             ticks = list(table)
             if len(methods) > 1:
                 drawing.legend(loc="outside upper center", ncols=min(4, len(methods)))
@@ -190,17 +198,19 @@ def _free_corner(curves: Sequence[np.ndarray]) -> str:
     return "lower right" if np.mean(late) > (everything.min() + everything.max()) / 2 else "upper right"
 
 
-def _curve(axis: Any, x: np.ndarray, y: np.ndarray, window: int | None, color: str, label: str) -> None:
+def _curve(axis: Any, x: np.ndarray, y: np.ndarray, window: int | None, style: dict[str, str], label: str) -> None:
     width = max(1, len(x) // 20) if window is None else window
     if width > 1:
-        axis.plot(x, y, color=color, linewidth=0.6, alpha=0.3)
+        axis.plot(x, y, color=style["color"], linewidth=0.6, alpha=0.3)
     marker = "." if len(x) <= 20 else None
-    axis.plot(x, smooth(y, width), color=color, linewidth=1.6, marker=marker, label=label)
+    axis.plot(x, smooth(y, width), linewidth=1.6, marker=marker, label=label, **style)
 
 
-def _interval(axis: Any, y: float, estimate: Interval, color: str, label: str | None) -> None:
+def _interval(axis: Any, y: float, estimate: Interval, number: int, label: str | None) -> None:
+    rounds, which = divmod(number, len(COLORS))
+    color, marker = COLORS[which], MARKERS[rounds % len(MARKERS)]
     axis.plot([estimate.low, estimate.high], [y, y], color=color, linewidth=3, alpha=0.45, solid_capstyle="butt")
-    axis.plot([estimate.value], [y], color=color, marker="o", markersize=4.5, linestyle="none", label=label)
+    axis.plot([estimate.value], [y], color=color, marker=marker, markersize=4.5, linestyle="none", label=label)
 
 
 def _first(table: Mapping[str, Mapping[str, Interval]], method: str) -> int:

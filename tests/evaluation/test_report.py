@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from lopt.evaluation import plots
 from lopt.evaluation.plots import curves, intervals, smooth
 from lopt.evaluation.report import image, table, write_report, write_results
 from lopt.evaluation.statistics import Interval
@@ -47,6 +48,17 @@ def test_intervals(tmp_path):
     rows = {"x": {"A": Interval(1, 0, 2), "B": Interval(2, 1, 3)}, "y": {"B": Interval(0, -1, 1)}}
     intervals(rows, tmp_path / "i.png", "return", zero=True)
     assert png_size(tmp_path / "i.png")[0] > 500
+
+
+def test_more_methods_than_colours_have_styles_of_their_own(tmp_path):
+    styles = [tuple(sorted(plots.line_style(i).items())) for i in range(4 * len(plots.COLORS))]
+    assert len(set(styles)) == len(styles)
+    rows = [{"step": k} | {f"m{i}": 1.0 for i in range(9)} for k in range(3)]
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "_curve", lambda axis, *options: drawn.extend(axis.plot([0], [0], label=options[-1])))
+        assert curves(rows, tmp_path / "c.png", {"all": list(rows[0])[1:]})
+    assert [line.get_label() for line in drawn] == list(rows[0])[1:]
 
 
 def test_plots_leave_pyplot_alone(tmp_path):
