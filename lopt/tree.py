@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 
 def where(mask: Bool[Array, "*n"], new: Any, old: Any) -> Any:
@@ -23,8 +23,14 @@ def take(tree: Any, index: Any) -> Any:
 
 
 def all_finite(tree: Any) -> Bool[Array, ""]:
-    """Whether all entries of all leaves are finite."""
-    return jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
+    """Whether all entries of all real leaves are finite."""
+    real = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.array([jnp.isfinite(x).all() for x in real], bool).all()
+
+
+def nan_unless_finite(value: Float[Array, ""], tree: Any) -> Float[Array, ""]:
+    """`value`; NaN if an entry of a real leaf of `tree` is not finite."""
+    return jnp.where(all_finite(tree), value, jnp.nan)
 
 
 def canonical(tree: Any) -> Any:

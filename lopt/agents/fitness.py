@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lopt import tree
 from lopt.agents.disco import DiscoLifetime
 from lopt.agents.lifetime import RLLifetime
 from lopt.agents.ppo_lifetime import PPOLifetime
@@ -50,8 +51,11 @@ class FinalReturn:
         return self.lifetime.step(key, theta, level, state)
 
     def meta_loss(self, key: Key, theta: Theta, level: Level, state: Any) -> tuple[Float[Array, ""], Any, Metrics]:
-        """- F / scale; the state is unchanged, and F is the metric "final_return"."""
-        value = self.evaluate(key, level, state)
+        """- F / scale; the state is unchanged, and F is the metric "final_return".
+
+        F is NaN for a learner whose `agent` is not finite, though such an agent acts and has a return.
+        """
+        value = tree.nan_unless_finite(self.evaluate(key, level, state), getattr(state, "agent", ()))
         return -value / self.scale, state, {"final_return": value}
 
     @property
@@ -108,9 +112,13 @@ class LifetimeReturn:
         return self.lifetime.step(key, theta, level, state)
 
     def meta_loss(self, key: Key, theta: Theta, level: Level, state: Any) -> tuple[Float[Array, ""], Any, Metrics]:
-        """- F / scale; the state is unchanged, and F is the metric "lifetime_return"."""
+        """- F / scale; the state is unchanged, and F is the metric "lifetime_return".
+
+        F is NaN for a learner whose `agent` is not finite, though such an agent acts and has returns.
+        """
         first = jnp.ceil(self.start * level.num_updates).astype(state.age.dtype)
         mean = state.returns.mean(state.running_return, state.age, first)
+        mean = tree.nan_unless_finite(mean, state.agent)
         return -mean / self.scale, state, {"lifetime_return": mean}
 
     @property

@@ -207,11 +207,14 @@ class PPOLifetime:
     def meta_loss(
         self, key: Key, theta: Theta, level: Level, state: PPOState
     ) -> tuple[Float[Array, ""], PPOState, Metrics]:
-        """Minus the mean return of fresh episodes, of unscaled rewards (metric "return"); the state is unchanged."""
+        """Minus the mean return of fresh episodes, of unscaled rewards (metric "return"); the state is unchanged.
+
+        It is NaN for an agent that is not finite, though such an agent acts and has a return.
+        """
         evaluate = MeanReturn(
             env=self.env, policy=self.agent.act, num_episodes=self.eval_episodes, max_steps=self.eval_steps
         )
-        mean_return = evaluate(key, level, state)
+        mean_return = tree.nan_unless_finite(evaluate(key, level, state), (state.agent, state.reward_scaling))
         return -mean_return, state, {"return": mean_return}
 
     def _update(

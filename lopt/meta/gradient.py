@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Int
 
 from lopt import tree
-from lopt.meta.population import ages, init_learners
+from lopt.meta.population import ages, init_learners, is_finite_loss
 from lopt.protocols import Lifetime
 from lopt.types import EstimatorMetrics, EstimatorState, Key, Level, Theta
 from lopt.unroll import unroll
@@ -26,9 +26,10 @@ class MetaGradient:
     more forward pass. With `lifetime_norm` each lifetime is differentiated on its own, which stores as many gradients
     as a chunk has lifetimes; the metric `clipped` is then 1 for the lifetimes whose gradient was scaled down.
 
-    Lifetimes with a non-finite loss or gradient are left out of the mean; `frac_nonfinite` is their fraction. Without
-    `lifetime_norm` they are located by computing the gradient again for subsets of the lifetimes. That costs a few
-    passes in the step where it happens, after which the meta-learner replaces them.
+    Lifetimes with a non-finite loss or gradient are left out of the mean; `frac_nonfinite` is their fraction. (A
+    gradient is non-finite if its norm is.) Without `lifetime_norm` they are located by computing the gradient again for
+    subsets of the lifetimes. That costs a few passes in the step where it happens, after which the meta-learner
+    replaces them.
 
     Attributes:
         lifetime: the inner problem, differentiable in theta.
@@ -134,7 +135,9 @@ class MetaGradient:
             include = (index >= start) & (index < start + width) & (first | aux[1].finite)
             grads, measured = block_gradient(include)
             aux = tree.where(first, measured, aux)
-            good = ~include.any() | (tree.all_finite(grads) & (~include | measured[1].finite).all())
+            # the norm, because an optimizer squares the gradient
+            usable = jnp.isfinite(optax.tree.norm(grads)) & (~include | measured[1].finite).all()
+            good = ~include.any() | usable
             total = jax.tree.map(lambda t, g: t + jnp.where(good & include.any(), g, 0.0), total, grads)
             halved = jnp.where(first & ~aux[1].finite.all(), width, jnp.maximum(width // 2, 1))
             start = jnp.where(good | (~first & (width == 1)), start + width, start)
@@ -179,5 +182,5 @@ class MetaGradient:
         meta = {"meta_loss": loss, "objective": objective, "aux_loss": aux_loss} | loss_metrics
         # updates after the end of the lifetime are not measured
         steps = jax.tree.map(lambda x: jnp.where(active, x, jnp.nan), steps)
-        metrics = EstimatorMetrics(meta=meta, steps=steps, finite=jnp.isfinite(loss))
+        metrics = EstimatorMetrics(meta=meta, steps=steps, finite=is_finite_loss(loss))
         return loss, jax.lax.stop_gradient((state, metrics))

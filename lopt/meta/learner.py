@@ -41,7 +41,8 @@ class MetaLearner:
     updates theta; the scores advance by the same K updates. Where a lifetime has ended, its score is computed, the
     curriculum exchanges its level for a new one, and an initial learner replaces its learner. The cost of the
     replacement is proportional to the number of lifetimes that ended (they are packed). A lifetime with a non-finite
-    loss or gradient ends at once, without a score.
+    loss or gradient ends at once, without a score, and is left out of every mean. If the norm of the gradient itself
+    is not finite, theta and its optimizer keep their values in this step, and `frac_nonfinite` is 1.
 
     Attributes:
         estimator: estimator of the meta-gradient, such as `MetaGradient` or `ES`.
@@ -121,19 +122,25 @@ class MetaLearner:
     def step(self, key: Key, state: MetaState) -> tuple[MetaState, Metrics]:
         """One meta-step: `(state, metrics)`, all metrics scalars.
 
-        The metrics are the means of the estimator's metrics and of the updates' metrics over lifetimes and updates,
-        those of the curriculum, `gradient_norm` (before the optimizer), `finished` (number of lifetimes that ended in
-        this step) and `finished_score` (the mean of their scores; 0 if none ended).
+        The metrics are the means of the estimator's metrics and of the updates' metrics over finite lifetimes and
+        updates, those of the curriculum, `gradient_norm` (before the optimizer), `finished` (number of lifetimes that
+        ended in this step) and `finished_score` (the mean of their scores; 0 if none ended).
         """
         key_estimate, key_advance, key_replace = jax.random.split(key, 3)
         levels = state.assignment.levels
         grads, estimator_state, measured = self.estimator.estimate(
             key_estimate, state.theta, levels, state.estimator_state
         )
+        norm = optax.tree.norm(grads)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.theta)
+        theta, opt_state = tree.where(
+            jnp.isfinite(norm),
+            (optax.apply_updates(state.theta, updates), opt_state),
+            (state.theta, state.opt_state),
+        )
         keys = jax.random.split(key_advance, self.num_lifetimes)
         updated = state.replace(
-            theta=optax.apply_updates(state.theta, updates),
+            theta=theta,
             opt_state=opt_state,
             estimator_state=estimator_state,
             scores=jax.vmap(self.score.advance)(keys, levels, state.scores, measured.steps.scores),
@@ -152,7 +159,9 @@ class MetaLearner:
         )
         metrics = self._summary(measured) | self.curriculum.metrics(updated.curriculum)
         scored = jnp.where(finished & jnp.isfinite(scores), scores, 0.0).sum() / jnp.maximum(num, 1)
-        metrics |= {"gradient_norm": optax.tree.norm(grads), "finished": num, "finished_score": scored}
+        metrics |= {"gradient_norm": norm, "finished": num, "finished_score": scored}
+        if "frac_nonfinite" in metrics:
+            metrics["frac_nonfinite"] = jnp.where(jnp.isfinite(norm), metrics["frac_nonfinite"], 1.0)
         return updated, metrics
 
     def _replace_finished(self, key: Key, state: MetaState, finished: Bool[Array, " N"], finite: Bool[Array, " N"]):
@@ -204,11 +213,12 @@ class MetaLearner:
         return Assignment(levels=levels.replace(num_updates=shorter), slot=slot)
 
     def _summary(self, measured: EstimatorMetrics) -> Metrics:
-        """Means over the lifetimes and updates with finite values; without any, NaN for the estimator's metrics and 0
-        for those of the updates."""
+        """Means over the finite values of the lifetimes that are finite; without any, NaN for the estimator's metrics
+        and 0 for those of the updates."""
 
         def mean(x, default):
-            finite = jnp.isfinite(x)
+            included = measured.finite.reshape(-1, *(1,) * (jnp.ndim(x) - 1)) if jnp.ndim(x) else True
+            finite = jnp.isfinite(x) & included
             count = finite.sum()
             return jnp.where(count > 0, jnp.where(finite, x, 0.0).sum() / jnp.maximum(count, 1), default)
 

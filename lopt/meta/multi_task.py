@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from lopt import tree
 from lopt.protocols import Estimator, Lifetime
@@ -44,7 +44,7 @@ class MultiTask:
     running mean of |g_i|^2 with this decay, corrected for its start at zero. Otherwise norm_i is 1.
 
     Metrics of a task have its name as prefix (`digits/meta_loss`). Without prefix there are the weighted mean
-    `meta_loss` and the mean `frac_nonfinite`. What level scores read of updates is not reported.
+    `meta_loss` of the finite losses and the mean `frac_nonfinite`. What level scores read of updates is not reported.
 
     Attributes:
         estimators: an estimator per task.
@@ -149,14 +149,22 @@ class MultiTask:
         rows = list(zip(self.names, measured, norms, strict=True))
         meta: Metrics = {f"{name}/{metric}": x for name, own, _ in rows for metric, x in own.meta.items()}
         meta |= {f"{name}/task_gradient_norm": norm for name, _, norm in rows}
-        losses = jnp.stack([jnp.asarray(own.meta["meta_loss"]).mean() for own in measured])
-        meta["meta_loss"] = losses @ jnp.array(self._weights) / sum(self._weights)
+        losses = jnp.stack([_finite_mean(own.meta["meta_loss"], own.finite) for own in measured])
+        weights = jnp.where(jnp.isfinite(losses), jnp.array(self._weights), 0.0)
+        meta["meta_loss"] = (jnp.where(weights > 0, losses, 0.0) @ weights) / weights.sum()
         excluded = [own.meta["frac_nonfinite"] for own in measured if "frac_nonfinite" in own.meta]
         if excluded:
             meta["frac_nonfinite"] = jnp.stack([jnp.asarray(x).mean() for x in excluded]).mean()
         steps = {f"{name}/{metric}": x for name, own, _ in rows for metric, x in own.steps.metrics.items()}
         finite = jnp.stack([own.finite for own in measured]).all(0)
         return EstimatorMetrics(meta=meta, steps=UpdateInfo(steps), finite=finite)
+
+
+def _finite_mean(losses: Any, finite: Bool[Array, " N"]) -> Float[Array, ""]:
+    """The mean over the finite lifetimes, NaN without any; a scalar is a mean already."""
+    if jnp.ndim(losses) == 0:
+        return jnp.asarray(losses)
+    return jnp.where(finite, losses, 0.0).sum() / finite.sum()
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,16 @@ from lopt import tree
 from lopt.protocols import Lifetime
 from lopt.types import Key, Level, Metrics, Theta, UpdateInfo
 
+LARGEST_LOSS = 1e15
+"""A loss of at least this magnitude counts as non-finite: squares and sums of gradients of such losses overflow."""
+
 
 class PopulationUnroll(struct.PyTreeNode):
     """Result of unrolling C candidates on each of N levels.
 
     Attributes:
         learners: learner states after the unroll, leaves `[N, C, ...]`.
-        loss: meta-losses.
+        loss: meta-losses; NaN in the place of those that count as non-finite.
         metrics: metrics of the meta-losses, `[N, C, ...]`.
         steps: metrics of the inner updates, `[N, C, K, ...]`; NaN for updates that were not computed.
         computed: inner updates computed per candidate of a level, including those after the end of its lifetime.
@@ -71,7 +74,13 @@ def unroll_population(
     initial = (jnp.zeros((), needed.dtype), learners, steps)
     _, learners, steps = jax.lax.while_loop(lambda carry: carry[0] < needed, body, initial)
     loss, learners, metrics = measure(key_loss, thetas, levels, learners)
+    loss = jnp.where(is_finite_loss(loss), loss, jnp.nan)
     return PopulationUnroll(learners, loss, metrics, steps, jnp.full(num_levels, needed))
+
+
+def is_finite_loss(loss: Float[Array, "*n"]) -> Bool[Array, "*n"]:
+    """Whether losses are finite and below `LARGEST_LOSS` in magnitude."""
+    return jnp.abs(loss) < LARGEST_LOSS
 
 
 def init_learners(lifetime: Lifetime, key: Key, theta: Theta, levels: Level) -> Any:

@@ -1,8 +1,6 @@
 """Disco103: the rule that DiscoRL's authors published, from their file of weights."""
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 
 from lopt.meta import TrainedRule
 from lopt.objectives import DiscoRule
+from lopt.rules.rule import read_arrays
 from lopt.types import Theta
 
 SHA256 = "dac840a15b81e8805326363458c33979626172618f620d9e6e170315388530aa"
@@ -65,7 +64,10 @@ def load_disco_103(path: str | Path, *, sha256: str | None = SHA256) -> TrainedR
         ValueError: a file that cannot be read, has other arrays than the published one, or another hash.
     """
     data = Path(path).read_bytes()
-    arrays = _read(path, data)
+    try:
+        arrays = read_arrays(path, data)
+    except ValueError as error:
+        raise ValueError(f"disco_103: {path} cannot be read; it is damaged, or no .npz file ({error})") from error
     rule, theta = _convert(path, arrays)
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(
@@ -73,14 +75,6 @@ def load_disco_103(path: str | Path, *, sha256: str | None = SHA256) -> TrainedR
             f"got {hashlib.sha256(data).hexdigest()}); download it again, or pass sha256=None to load_disco_103"
         )
     return TrainedRule(rule, theta)
-
-
-def _read(path: str | Path, data: bytes) -> dict[str, np.ndarray]:
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"disco_103: {path} cannot be read ({error}); it is damaged, or no .npz file") from error
 
 
 def _convert(path: str | Path, arrays: Mapping[str, np.ndarray]) -> tuple[DiscoRule, Theta]:

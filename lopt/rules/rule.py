@@ -184,7 +184,7 @@ def load_rule(path: str | Path) -> Rule:
     data = npz.read_bytes()
     if _digest(data) != text["sha256"]:
         raise ValueError(f"rule: {npz} does not fit its card {json_path.name} (damaged, or of another rule); copy both")
-    arrays = _read_arrays(npz, data)
+    arrays = read_arrays(npz, data)
     if _shapes(arrays) != text.get("arrays", _shapes(arrays)):
         raise ValueError(f"rule: {npz} has other arrays than its card {json_path.name} lists; copy both")
     if bad := [name for name, x in arrays.items() if x.dtype.kind == "f" and not np.isfinite(x).all()]:
@@ -192,7 +192,12 @@ def load_rule(path: str | Path) -> Rule:
     return Rule(_unflatten(npz, arrays), _card(json_path, text))
 
 
-def _read_arrays(path: Path, data: bytes) -> dict[str, np.ndarray]:
+def read_arrays(path: str | Path, data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an npz file with the content `data`.
+
+    Raises:
+        ValueError: it is damaged, or has more than `MAX_BYTES` of arrays; the message names the file.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as members:
             size = sum(member.file_size for member in members.infolist())

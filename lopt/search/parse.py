@@ -1,6 +1,7 @@
 """Parser of program texts; the text is never executed."""
 
 import ast
+import itertools
 import textwrap
 from typing import Any
 
@@ -9,6 +10,11 @@ from lopt.search.program import Program, Statement, check_outputs, parameter_typ
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _FORM = "def train(w, g, <extra variables>, lr): ... return update, <extra variables>"
+
+MAX_LENGTH = 100_000
+"""Largest number of characters of a program text."""
+MAX_NAME = 100
+"""Largest number of characters of a name in it."""
 
 
 class ProgramError(ValueError):
@@ -26,7 +32,8 @@ def parse(text: str, num_inputs: int = 2) -> Program:
     with any names, that ends by returning the update and the extra variables. Its statements assign (`=`, `+=`, `-=`,
     `*=`, `/=`) expressions of variables, numbers, `+ - * /`, parentheses and calls of `FUNCTIONS`; `interp` and `clip`
     abbreviate `interpolate` and `clip_by_global_norm`. A nested expression becomes one statement per call; a copy
-    becomes a multiplication by one.
+    becomes a multiplication by one. The time is linear in the length of the text, of which at most `MAX_LENGTH`
+    characters are read, in names of at most `MAX_NAME`.
 
     Args:
         text: the source.
@@ -38,6 +45,8 @@ def parse(text: str, num_inputs: int = 2) -> Program:
     Raises:
         ProgramError: a `ValueError` with the line, the column and the reason of the first error.
     """
+    if len(text) > MAX_LENGTH:
+        raise ProgramError(f"the text is too long (got {len(text)} characters, expected {MAX_LENGTH} at most)", 1, 1)
     source = textwrap.dedent(text)
     indent = next((len(a) - len(b) for a, b in zip(text.splitlines(), source.splitlines(), strict=False) if b), 0)
     try:
@@ -94,7 +103,13 @@ class _Lowering:
     def __init__(self, empty: Program, define: ast.FunctionDef):
         self.program = empty
         self.statements: list[Statement] = []
-        self.names = {node.id for node in ast.walk(define) if isinstance(node, ast.Name)} | {*empty.parameters}
+        self.names = {*empty.parameters}
+        for node in ast.walk(define):
+            if isinstance(node, ast.Name):
+                self.names.add(node.id)
+                if len(node.id) > MAX_NAME:
+                    raise _error(node, f"a name has {len(node.id)} characters, expected {MAX_NAME} at most")
+        self.numbers = itertools.count(1)
         with _At(define):
             self.bound = parameter_types(empty)
 
@@ -158,7 +173,7 @@ class _Lowering:
         return name
 
     def new_name(self) -> str:
-        name = next(name for i in range(1, 2 + len(self.names)) if (name := f"t{i}") not in self.names)
+        name = next(name for i in self.numbers if (name := f"t{i}") not in self.names)
         self.names.add(name)
         return name
 

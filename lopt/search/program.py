@@ -1,6 +1,7 @@
 """Programs, their statements, the types of their variables, and their interpretation on the host."""
 
 import difflib
+import itertools
 import keyword
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -210,8 +211,11 @@ def check_outputs(outputs: Sequence[str], bound: Mapping[str, Type], num_extras:
 
 
 def suggestion(name: str, names: Collection[str]) -> str:
-    """The end of an error message that suggests near matches of `name`; empty if there are none."""
-    matches = difflib.get_close_matches(name, names, n=3)
+    """The end of an error message that suggests near matches of `name`; empty if there are none.
+
+    Of more than 300 names the first are compared.
+    """
+    matches = difflib.get_close_matches(name, itertools.islice(names, 300), n=3)
     return f"; did you mean {' or '.join(map(repr, matches))}?" if matches else ""
 
 

@@ -99,6 +99,12 @@ INVALID = {
     "u = 1": (1, 1, "one function"),
     "": (1, 1, "one function"),
     "def train(w, g, lr): return g\nu = 1": (2, 1, "one function"),
+    "def train(w, g, lr): return g" + " " * 100_000: (1, 1, "the text is too long"),
+    f"def train(w, g, lr):\n    {'u' * 101} = g\n    return g": (
+        2,
+        5,
+        "a name has 101 characters, expected 100 at most",
+    ),
     "def train(w, g, lr): return " + "(" * 500 + "g" + ")" * 500: (1, None, ""),
     "def train(w, g, lr): return " + "-" * 50_000 + "g": (1, None, ""),
     "def train(w, g, lr): return " + "+".join(["g"] * 3_000): (1, None, ""),
@@ -118,6 +124,13 @@ def test_columns_refer_to_the_indented_text():
     with pytest.raises(ProgramError) as caught:
         parse("\n    def train(w, g, lr):\n        return u\n")
     assert (caught.value.line, caught.value.column) == (3, 16)
+
+
+def test_long_programs_are_read():
+    """3,000 lines of nested calls, each of which needs new names."""
+    lines = [f"    a{i} = sign(exp(g)) * w" for i in range(3_000)]
+    program = parse("\n".join(["def train(w, g, lr):", *lines, "    return a7"]))
+    assert len(program.statements) == 9_000 and len({s.target for s in program.statements}) == 9_000
 
 
 def build(*statements, outputs=("g",), **kwargs):

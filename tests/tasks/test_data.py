@@ -64,9 +64,17 @@ INVALID = {
     "of another format": (b"\x89PNG" + VALID, r"not an IDX file \(got first bytes 89504e47"),
     "of an unknown type": (b"\0\0\x07\x03" + VALID[4:], "not an IDX file"),
     "truncated in the header": (VALID[:10], r"ends within its header \(got 10 bytes, expected 16 or more\)"),
+    "of too many axes": (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"\1", "not an IDX file"),
+    "larger than the bound": (b"\0\0\x08\x02" + b"\xff" * 8, r"expected 1 to 4294967296 bytes"),
+    "without elements": (b"\0\0\x08\x03" + b"\0" * 4 + b"\xff" * 8, "expected 1 to"),
     "truncated in the data": (VALID[:-1], r"is truncated \(got 39 bytes, expected 40 for shape \(2, 3, 4\) of uint8\)"),
     "too long": (VALID + b"\0", "has bytes after the array's end"),
     "truncated and compressed": (gzip.compress(VALID)[:-12], "damaged gzip file"),
+    "damaged and compressed": (gzip.compress(VALID)[:14] + b"\xff" * 20, "damaged gzip file"),
+    "compressed, with more than it announces": (
+        gzip.compress(VALID + bytes(2**20)),
+        "got 41 bytes or more, expected 40",
+    ),
 }
 
 
@@ -74,7 +82,7 @@ INVALID = {
 def test_invalid_idx_files_raise(tmp_path, name):
     data, message = INVALID[name]
     (tmp_path / "x").write_bytes(data)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"{tmp_path}.*{message}"):
         load_idx(tmp_path / "x")
 
 
@@ -104,10 +112,47 @@ def test_npz_files_are_read_or_raise(tmp_path):
     with pytest.raises(ValueError, match=r"lacks a, b \(got x_train, y_train, x_test, y_test\)"):
         load_npz(path, ("a", "y_train", "b", "y_test"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="not an npz file, or is truncated"):
+    with pytest.raises(ValueError, match="not an npz file, or is damaged"):
         load_npz(path)
     with pytest.raises(ValueError, match="does not exist"):
         load_npz(tmp_path / "other.npz")
+
+
+BAD_ARRAYS = {
+    "no images": ({"x_train": IMAGES[:0], "y_train": LABELS[:0]}, "at least one"),
+    "images without pixels": ({"x_train": IMAGES[:, :0]}, "at least one"),
+    "NaN": ({"x_train": IMAGES * np.nan}, "train images must be finite"),
+    "beyond float32": ({"x_test": IMAGES * 1e300}, "test images must be finite"),
+    "complex": ({"x_train": IMAGES + 1j}, "train images must be real numbers.*complex128"),
+    "dates": ({"x_train": IMAGES.astype("i8").astype("M8[s]")}, "must be real numbers.*datetime64"),
+    "text": ({"x_train": IMAGES.astype("U3")}, "must be real numbers"),
+    "records": ({"x_train": np.zeros((3, 4, 4), [("a", "f4")])}, "must be real numbers"),
+    "objects": ({"x_train": np.array([object()])}, "is not an npz file, or is damaged"),
+    "another size": ({"x_test": IMAGES[:, :2]}, "one dtype and example shape"),
+    "labels that wrap around": ({"y_train": LABELS.astype("i8") + 2**32}, r"train labels must be in \[0, 1048576\)"),
+    "labels of 64 bits": ({"y_test": np.full(3, 2**64 - 1, "u8")}, "test labels must be in.*18446744073709551615"),
+    "labels below zero": ({"y_train": LABELS.astype("i8") - 5}, r"must be in.*got -5"),
+    "real labels": ({"y_train": LABELS * 0.5}, "train labels must be integers"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_arrays_that_are_no_images_and_labels_raise(tmp_path, name):
+    changed, message = BAD_ARRAYS[name]
+    path = tmp_path / "set.npz"
+    np.savez(path, **({"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES, "y_test": LABELS} | changed))
+    with pytest.raises(ValueError, match=rf"{path}.*{message}"):
+        load_npz(path)
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    """Before it is decompressed: the size is that of its directory."""
+    monkeypatch.setattr("lopt.tasks.supervised.files.MAX_BYTES", 2**20)
+    path = tmp_path / "set.npz"
+    np.savez_compressed(path, x_train=np.zeros((2**17, 4, 4), np.uint8), y_train=LABELS, x_test=IMAGES, y_test=LABELS)
+    assert path.stat().st_size < 2**14
+    with pytest.raises(ValueError, match="at most 1048576 are read"):
+        load_npz(path)
 
 
 def test_encoding_is_lossless_for_printable_ascii():
