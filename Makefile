@@ -47,11 +47,11 @@ test-SSE4_2 test-AVX test-AVX2: test-%: $(VENV)/.ok
 # and of the documentation.
 test-wheel: $(VENV)/.ok
 	rm -rf dist && $(PY) -m pip wheel -q --no-deps -w dist .
-	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp README.md docs/library.md docs/rules.md tests/installed.py "$$folder" && \
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp -r README.md docs/library.md docs/rules.md docs/tutorials tests/installed.py "$$folder" && \
 	$(PY) -m venv "$$folder/venv" && \
 	{ $(PY) -m uv pip install -q -p "$$folder/venv/bin/python" dist/*.whl -c constraints.txt || \
 	  "$$folder/venv/bin/python" -m pip install -q dist/*.whl -c constraints.txt; } && \
-	cd "$$folder" && venv/bin/python installed.py README.md library.md rules.md
+	cd "$$folder" && venv/bin/python installed.py README.md library.md rules.md tutorials/*.md
 
 check: $(VENV)/.ok
 	$(PY) -m ruff check .
