@@ -34,8 +34,11 @@ def page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
                 pictures[file] = base64.b64decode(data["image/png"])
                 parts.append(f"![Output of the code above]({file})")
             elif text := output.get("text", data.get("text/plain", "")).strip("\n"):
-                if output.get("name") != "stderr":
-                    parts.append(f"```text\n{text}\n```")
+                if output.get("name") == "stderr":
+                    continue
+                if parts[-1].startswith("```text"):  # prints of one cell are one block
+                    text = f"{parts.pop().removeprefix('```text').removesuffix('```').strip(chr(10))}\n{text}"
+                parts.append(f"```text\n{text}\n```")
     title, *rest = parts
     note = f"*Executed from `notebooks/{name}.ipynb`; the outputs are those of one run.*"
     return "\n\n".join([*_after_heading(title, note), *rest]) + "\n", pictures

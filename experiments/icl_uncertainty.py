@@ -4,7 +4,7 @@ In-context regression beside the exact Bayes posterior.
 
 Examples:
     python -m experiments.icl_uncertainty  # five minutes on two cores
-    python -m experiments.icl_uncertainty --preset diversity --out runs/diversity  # over the number of functions in training
+    python -m experiments.icl_uncertainty --preset diversity --out runs/diversity  # over the pool of functions
 
 Main options: --preset, --out, --seed, --max-minutes, --resume, --task.pools,
     --training.num-steps, --training.batch

@@ -1,8 +1,8 @@
 """What a user has after `pip install` of the wheel: imports, the examples of the documentation, and the main command.
 
 Run in an empty folder, with the Python of the environment that has the wheel:
-`python installed.py README.md library.md tutorials/*.md`. Each block of a page is a program of its own; those of a tutorial
-are one program.
+`python installed.py README.md library.md tutorials/*.md`. Each block of a page is a program of its own; those of a
+tutorial are one program.
 """
 
 import os

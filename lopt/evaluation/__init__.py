@@ -10,6 +10,7 @@ from lopt.evaluation.report import (
     nonfinite_note,
     report_unfinished,
     table,
+    verdict,
     write_report,
     write_results,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "t_interval",
     "plots",
     "table",
+    "verdict",
     "write_report",
     "write_results",
     "write_summary",
