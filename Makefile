@@ -4,7 +4,7 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: help groove test test-all test-portable test-oldest test-SSE4_2 test-AVX test-AVX2 test-wheel check benchmark docs notebooks constraints clean
+.PHONY: help groove test test-all test-portable test-oldest test-SSE4_2 test-AVX test-AVX2 test-wheel check benchmark docs notebooks notebook-pages constraints clean
 
 help:
 	@echo "make groove      discover a learning rule (ARGS='--preset paper --out runs/mine' and so on)"
@@ -13,7 +13,8 @@ help:
 	@echo "make test-wheel      README's examples and a short run from the built wheel, in an environment of its own"
 	@echo "make check       lint, format, types     make benchmark   speed against named baselines"
 	@echo "make docs        the documentation as a site, into site/"
-	@echo "make notebooks   run every notebook      make clean       remove caches and the environment, keep runs/"
+	@echo "make notebooks   run every notebook      make notebook-pages   the same, with outputs into docs/notebooks"
+	@echo "make clean       remove caches and the environment, keep runs/"
 
 groove: $(VENV)/.ok
 	$(PY) -m experiments.groove $(ARGS)
@@ -47,20 +48,21 @@ test-SSE4_2 test-AVX test-AVX2: test-%: $(VENV)/.ok
 # and of the documentation.
 test-wheel: $(VENV)/.ok
 	rm -rf dist && $(PY) -m pip wheel -q --no-deps -w dist .
-	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp README.md docs/library.md docs/rules.md tests/installed.py "$$folder" && \
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp -r README.md docs/library.md docs/rules.md docs/tutorials tests/installed.py "$$folder" && \
 	$(PY) -m venv "$$folder/venv" && \
 	{ $(PY) -m uv pip install -q -p "$$folder/venv/bin/python" dist/*.whl -c constraints.txt || \
 	  "$$folder/venv/bin/python" -m pip install -q dist/*.whl -c constraints.txt; } && \
-	cd "$$folder" && venv/bin/python installed.py README.md library.md rules.md
+	cd "$$folder" && venv/bin/python installed.py README.md library.md rules.md tutorials/*.md
 
 check: $(VENV)/.ok
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-# Broken links, missing pictures and pages that are not listed fail. The API pages are read from the source, not imported.
+# Broken links, missing pictures, pages that are not listed and undocumented public names fail. The API pages are read from the
+# source, not imported.
 docs: .venv-docs/.ok
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build -q --strict
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. .venv-docs/bin/python -m mkdocs build -q --strict
 
 .venv-docs/.ok: docs/requirements.txt
 	$(PYTHON) -m venv .venv-docs && .venv-docs/bin/python -m pip install -q -r docs/requirements.txt && touch $@
@@ -70,6 +72,10 @@ benchmark: $(VENV)/.ok
 
 notebooks: $(VENV)/.ok
 	$(PY) -m pytest -q --nbmake --nbmake-timeout=600 notebooks $(ARGS)
+
+# The notebooks' pages in docs/, with outputs: executes all of them, about half an hour on one core.
+notebook-pages: $(VENV)/.ok
+	$(PY) docs/render_notebooks.py $(ARGS)
 
 # One resolution for every Python and platform; names versions only, no package index.
 constraints: $(VENV)/.ok

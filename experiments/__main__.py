@@ -5,20 +5,21 @@ from pathlib import Path
 
 
 def studies() -> dict[str, str]:
-    """The command line of each study, by the name of its module."""
+    """What each study does, in one sentence of its module's docstring, by the name of the module."""
     folder = Path(__file__).parent
     modules = {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
     modules["benchmark"] = folder / "benchmark" / "__main__.py"
-    usage = {
-        name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for name, path in modules.items()
-    }
-    return {name: _command(name, text) for name, text in sorted(usage.items())}
+    return {name: _sentence(path) for name, path in sorted(modules.items())}
 
 
-def _command(name: str, text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if f"python -m experiments.{name}" in line]
-    return lines[0] if lines else f"python -m experiments.{name}"
+def _sentence(path: Path) -> str:
+    """The second paragraph of the docstring, which the usage precedes."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.split("\n\n")[1] if "\n\n" in docstring else ""
 
 
 if __name__ == "__main__":
-    print("\n".join(studies().values()), "\n\nEach explains its options with --help.", sep="")
+    print("python -m experiments.NAME runs a study:\n")
+    for name, sentence in studies().items():
+        print(f"  {name:<19} {sentence}")
+    print("\nStart with python -m experiments.groove; --help has examples and all options.")

@@ -1,4 +1,14 @@
-"""python -m experiments.disco [--preset quick|disco103|published] [--rule PATH] [--help]"""
+"""python -m experiments.disco [--preset quick|disco103|published] [--rule PATH] [--help]
+
+DiscoRL: meta-trains a rule on Catch; Disco103.
+
+Examples:
+    python -m experiments.disco  # six minutes on two cores
+    python -m experiments.disco --preset disco103 --rule disco_103.npz  # agents under the published weights
+
+Main options: --preset, --out, --seed, --max-minutes, --resume, --rule,
+    --meta.num-steps, --agent.num-updates, --eval.num-updates, --eval.seeds
+"""
 
 from experiments.cli.memory import restart_with_huge_pages
 

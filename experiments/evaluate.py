@@ -1,4 +1,15 @@
-"""python -m experiments.evaluate --rules NAME [PATH ...] [--suite grid|control|supervised|incontext|...]"""
+"""python -m experiments.evaluate --rules NAME [PATH ...] [--suite grid|control|supervised|incontext|...]
+
+Rules and tuned baselines on a suite, from scratch.
+
+Examples:
+    python -m experiments.evaluate --rules a2c-constants-grid --suite grid  # a shipped rule beside A2C
+    python -m experiments.evaluate --rules lpo-cartpole runs/lpo/rule --suite control --seeds 16  # and a rule file
+    python -m experiments.evaluate --suite supervised --out runs/optimizers  # all shipped rules that fit
+
+Main options: --rules, --suite, --tasks, --levels, --seeds, --out, --seed,
+    --resume, --rates, --tuning-seeds
+"""
 
 from experiments.cli.command_line import launch
 from experiments.suites.config import PRESETS, EvaluateConfig

@@ -1,4 +1,14 @@
-"""python -m experiments.icl_uncertainty [--preset quick|regression|diversity|paper] [--task.pools ...] [--help]"""
+"""python -m experiments.icl_uncertainty [--preset quick|regression|diversity|paper] [--task.pools ...] [--help]
+
+In-context regression beside the exact Bayes posterior.
+
+Examples:
+    python -m experiments.icl_uncertainty  # five minutes on two cores
+    python -m experiments.icl_uncertainty --preset diversity --out runs/diversity  # over the pool of functions
+
+Main options: --preset, --out, --seed, --max-minutes, --resume, --task.pools,
+    --training.num-steps, --training.batch
+"""
 
 from experiments.cli.memory import restart_with_huge_pages
 

@@ -1,4 +1,16 @@
-"""python -m experiments.learned_optimizer [--preset quick|small|paper|normalised] [--training.task digits|cartpole]"""
+"""python -m experiments.learned_optimizer [--preset quick|small|paper|normalised] [--training.task digits|cartpole]
+
+Meta-trains an optimizer; tuned baselines beside it.
+
+Examples:
+    python -m experiments.learned_optimizer  # seven minutes on two cores
+    python -m experiments.learned_optimizer --rule.name mlp --out runs/mlp  # another optimizer
+    python -m experiments.learned_optimizer --preset normalised --out runs/normalised  # your learning rate, nine tasks
+    python -m experiments.learned_optimizer --training.task cartpole --out runs/open  # OPEN, for PPO agents
+
+Main options: --preset, --out, --seed, --max-minutes, --resume, --rule.name,
+    --training.task, --meta.estimator, --meta.num-steps, --eval.tasks
+"""
 
 from experiments.cli.memory import restart_with_huge_pages
 

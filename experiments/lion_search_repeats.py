@@ -1,4 +1,7 @@
-"""python -m experiments.lion_search_repeats runs/a runs/b ... [--out results/folder] [--help]"""
+"""python -m experiments.lion_search_repeats runs/a runs/b ... [--out results/folder] [--help]
+
+Several seeds of the program search as one result.
+"""
 
 from experiments.cli.command_line import report_errors
 from experiments.search.repeats import main

@@ -1,4 +1,13 @@
-"""python -m experiments.mesa [--preset quick|paper] [--diagonal-unitary.initials gaussian sparse ones] [--help]"""
+"""python -m experiments.mesa [--preset quick|paper] [--diagonal-unitary.initials gaussian sparse ones] [--help]
+
+Single linear layers: training beside closed forms.
+
+Examples:
+    python -m experiments.mesa  # five minutes on two cores
+
+Main options: --preset, --out, --seed, --max-minutes, --resume, --num-steps,
+    --systems.length, --systems.dimensions
+"""
 
 from experiments.cli.command_line import launch
 from experiments.incontext.mesa.config import PRESETS, MesaConfig

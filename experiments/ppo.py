@@ -1,4 +1,15 @@
-"""python -m experiments.ppo [--env Breakout-MinAtar] [--drifts ppo dpo runs/lpo/rule] [--seeds 4] [--help]"""
+"""python -m experiments.ppo [--env Breakout-MinAtar] [--drifts ppo dpo runs/lpo/rule] [--seeds 4] [--help]
+
+Agents in one environment under several drifts.
+
+Examples:
+    python -m experiments.ppo  # CartPole with the published settings
+    python -m experiments.ppo --drifts ppo dpo lpo-cartpole --seeds 16 --inner.total-steps 20480  # several drifts
+    python -m experiments.ppo --env Breakout-MinAtar --out runs/breakout  # another environment
+
+Main options: --env, --drifts, --seeds, --out, --seed, --max-minutes,
+    --resume, --inner.total-steps, --inner.num-envs, --inner.learning-rate
+"""
 
 from experiments.cli.memory import restart_with_huge_pages
 

@@ -1,6 +1,6 @@
-"""Means and intervals over meta-training seeds.
+"""python -m experiments.seeds RUN RUN [RUN ...] [--against RUN ...] [--out FOLDER]
 
-python -m experiments.seeds RUN RUN [RUN ...] [--against RUN ...] [--out FOLDER]
+Several seeds of a study as one result.
 """
 
 import math

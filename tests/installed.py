@@ -1,7 +1,8 @@
 """What a user has after `pip install` of the wheel: imports, the examples of the documentation, and the main command.
 
 Run in an empty folder, with the Python of the environment that has the wheel:
-`python installed.py README.md library.md`.
+`python installed.py README.md library.md tutorials/*.md`. Each block of a page is a program of its own; those of a
+tutorial are one program.
 """
 
 import os
@@ -36,6 +37,12 @@ def examples(text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
+def programs(page: Path) -> list[str]:
+    """The programs of a page: its Python blocks, of a tutorial all in one."""
+    blocks = examples(page.read_text(encoding="utf-8"))
+    return ["\n".join(blocks)] if page.parent.name == "tutorials" else blocks
+
+
 def run(*command: str, code: int = 0) -> None:
     """Run a command of this Python, which ends with this exit code; its output is shown if it does not.
 
@@ -52,13 +59,13 @@ def run(*command: str, code: int = 0) -> None:
 def main() -> None:
     """Everything, in the current folder."""
     os.environ |= {"JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg"}
-    texts = [Path(name).read_text(encoding="utf-8") for name in sys.argv[1:]]
     assert not Path("lopt").exists(), "run this outside of the repository"
     check_files()
-    for number, code in enumerate((code for text in texts for code in examples(text)), 1):
-        path = Path(f"example_{number}.py")
-        path.write_text(code, encoding="utf-8")
-        run(str(path))
+    for page in map(Path, sys.argv[1:]):
+        for number, code in enumerate(programs(page), 1):
+            path = Path(f"{page.stem}_{number}.py")
+            path.write_text(code, encoding="utf-8")
+            run(str(path))
     out = Path("runs", "groove")
     run("-m", "experiments.groove", "--out", str(out), "--max-minutes", str(MINUTES), code=75)
     written = {path.name for path in out.iterdir()}

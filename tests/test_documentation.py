@@ -1,15 +1,18 @@
 """README and the documentation: links lead to files, names of the library exist, every public name has a page."""
 
+import ast
 import importlib
 import re
 from pathlib import Path
 
+import jupytext
 import pytest
 
 import lopt
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 PACKAGES = ("agents", "curriculum", "evaluation", "incontext", "meta", "objectives", "optimizers", "rules", "search")
 
 
@@ -19,7 +22,8 @@ def identifiers(path: Path) -> str:
 
 @pytest.mark.parametrize("path", TEXTS, ids=identifiers)
 def test_links_lead_to_files(path):
-    targets = re.findall(r"\]\(([^)\s#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s#:]+)(?:#[^)]*)?\)", text) + re.findall(r"^\[\d\]: (\S+)$", text, re.MULTILINE)
     missing = [target for target in targets if not (path.parent / target).exists()]
     assert not missing
 
@@ -56,3 +60,23 @@ def test_every_package_and_every_name_at_the_top_has_a_page():
 
 def test_the_front_page_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_page_of_a_notebook_has_its_code(path):
+    page = (ROOT / "docs" / "notebooks" / f"{path.stem}.md").read_text(encoding="utf-8")
+    code = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+    stale = [source for source in code if f"```python\n{source}\n```" not in page]
+    assert not stale, "not up to date: make notebook-pages"
+
+
+def test_pictures_are_small():
+    sizes = {identifiers(path): path.stat().st_size for path in (ROOT / "docs").rglob("*.png")}
+    assert {name: size for name, size in sizes.items() if size > 100_000} == {}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=identifiers)
+def test_python_blocks_parse(path):
+    for block in re.findall(r"^```python\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        ast.parse(block)
+        assert max(map(len, block.splitlines())) <= 120

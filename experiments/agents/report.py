@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.agents.meta_test import MetaTestResult
 from experiments.agents.tuning import Tuned, TuningConfig
-from lopt.evaluation import bootstrap, mean, paired_difference, table
+from lopt.evaluation import bootstrap, mean, paired_difference, table, verdict
 
 FINAL, LIFETIME = "final", "lifetime"
 
@@ -29,6 +29,12 @@ def comparison(row: Mapping[str, MetaTestResult], tuned: Mapping[str, Tuned], ki
         lines.append([*cells, str(tuned.get(label, ""))])
     header = (kind, "final return", minus, "mean return over the lifetime", minus, "tuned learning rate")
     return table(header, lines)
+
+
+def conclusion(row: Mapping[str, MetaTestResult], env: str, compared: str, baseline: str) -> str:
+    """How the final return under the rule `compared` differs from that under a baseline, in one sentence."""
+    difference = paired_difference(row[compared].final, row[baseline].final)
+    return verdict(f"In {env} the {compared}", baseline, difference, "final return, paired by seed")
 
 
 def results_data(

@@ -1,4 +1,7 @@
-"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [learned] [search] [incontext] [start]."""
+"""python -m experiments.benchmark [lpg] [groove] [rl] [optimizers] [learned] [search] [incontext] [start]
+
+Speed beside named baselines; start-up time.
+"""
 
 import json
 import os

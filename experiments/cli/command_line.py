@@ -114,7 +114,8 @@ def choose(kind: str, got: str, choices: Mapping[str, Value], *, extensible: boo
 def parse(config_class: type[Config], presets: Mapping[str, Config], argv: Sequence[str] | None = None) -> Config:
     """Read a configuration from the command line: `--preset NAME` chooses the defaults, options override them.
 
-    The first preset is the default. `--help` lists every field with its docstring and the value of the chosen preset.
+    The first preset is the default. `--help` begins with the examples and the main options of the study, from the
+    docstring of its module, and lists every field with its docstring and the value of the chosen preset.
 
     Raises:
         ValueError: an unknown preset, or a value that the configuration rejects.
@@ -128,10 +129,16 @@ def parse(config_class: type[Config], presets: Mapping[str, Config], argv: Seque
     base = choose("preset", name, presets)
     about = inspect.cleandoc(config_class.__doc__ or "").split("\n\nRaises:")[0]
     description = (
-        f"{about}\n\nPresets (--preset NAME, default {names[0]}): "
+        f"{about}\n\n{examples(sys.modules['__main__'].__doc__)}Presets (--preset NAME, default {names[0]}): "
         f"{', '.join(names)}. Defaults below are those of the chosen preset."
     )
     return tyro.cli(config_class, args=rest, default=base, prog=program(), description=description)
+
+
+def examples(docstring: str | None) -> str:
+    """The docstring of a study's module from its examples on, with an empty line at the end; empty without any."""
+    _, found, rest = (docstring or "").partition("\nExamples:\n")
+    return f"{found.lstrip()}{rest.rstrip()}\n\n" if found else ""
 
 
 def launch(

@@ -5,7 +5,17 @@ from typing import Any
 
 from experiments.agents.meta_test import MetaTestResult, draw
 from experiments.discorl.config import CATCH, DiscoStudyConfig
-from lopt.evaluation import bootstrap, curves, image, mean, paired_difference, table, write_report, write_results
+from lopt.evaluation import (
+    bootstrap,
+    curves,
+    image,
+    mean,
+    paired_difference,
+    table,
+    verdict,
+    write_report,
+    write_results,
+)
 from lopt.training import NONFINITE, RunFolder
 
 UNTRAINED = "untrained rule"
@@ -47,18 +57,23 @@ def write(
     """Write `report.md`, `results.json` and the pictures; `results` are by rule, the evaluated rule first."""
     name = environment_name(config)
     draw({name: results}, {name: config.agent.num_envs * config.agent.rollout_length}, folder.file("agents.png"))
+    picture = image(
+        "agents.png",
+        "Returns of the episodes that began in each update: mean over seeds, and the middle half of them. An "
+        "unfinished episode counts with its rewards until the end of the lifetime.",
+    )
     sections = {
         "Agents trained from scratch under the rule": comparison(results, random_return),
-        "Learning curves": image(
-            "agents.png",
-            "Returns of the episodes that began in each update: mean over seeds, and the middle half of them. An "
-            "unfinished episode counts with its rewards until the end of the lifetime.",
-        ),
         "Protocol": protocol(config),
     }
     if drawn := learning_curves(folder):
         sections["Meta-training"] = drawn
     first, *others = results
+    sentences = [
+        verdict(f"The {first}", f"the {label}", paired_difference(results[first].final, result.final), "final return")
+        for label, result in results.items()
+        if label in others
+    ]
     write_results(
         folder,
         {
@@ -74,7 +89,7 @@ def write(
             "curves": {label: r.curve for label, r in results.items()},
         },
     )
-    write_report(folder, title(config), config, sections)
+    write_report(folder, title(config), config, sections, "\n\n".join([*sentences, picture]))
 
 
 def comparison(results: Mapping[str, MetaTestResult], random_return: float) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.agents.env_setup import EnvSetup
 from experiments.agents.meta_test import MetaTestResult
-from experiments.agents.report import at_edge, comparison, results_data
+from experiments.agents.report import at_edge, comparison, conclusion, results_data
 from experiments.agents.tuning import Tuned, describe
 from lopt.evaluation import curves, image, write_report, write_results
 from lopt.training import NONFINITE, RunFolder
@@ -45,9 +45,10 @@ def write(
     for name, row in results.items():
         heading = f"In {name}, " + ("an environment of meta-training" if name in config.envs else "not trained on")
         sections[heading] = comparison(row, tuned[name], "drift", LEARNED)
-    sections["Training curves"] = image(
+    picture = image(
         "agents.png", "Learning curves: means over seeds; the range of the middle half of the seeds is shaded."
     )
+    sentences = [conclusion(row, name, LEARNED, "PPO") for name, row in results.items() if "PPO" in row]
     steps = ", ".join(f"{setup.settings.total_steps:,} on {name}" for name, setup in env_setups.items())
     sections["Protocol"] = (
         f"Agents are trained from scratch. Means over {config.eval.seeds} agent seeds with 95 % bootstrap intervals "
@@ -60,7 +61,7 @@ def write(
     if drawn := learning_curves(config, folder):
         sections["Meta-training"] = drawn
     write_results(folder, {"seed": config.run.seed, **results_data(config.eval, results, tuned, LEARNED)})
-    write_report(folder, title(config), config, sections)
+    write_report(folder, title(config), config, sections, "\n\n".join([*sentences, picture]))
 
 
 def _further(config: Any) -> str:

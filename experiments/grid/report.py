@@ -5,7 +5,19 @@ import numpy as np
 from experiments.grid import measure, pictures
 from experiments.grid.build import Study
 from experiments.grid.config import StudyConfig
-from lopt.evaluation import Axis, Interval, bootstrap, curves, image, mean, plots, table, write_report, write_results
+from lopt.evaluation import (
+    Axis,
+    Interval,
+    bootstrap,
+    curves,
+    image,
+    mean,
+    plots,
+    table,
+    verdict,
+    write_report,
+    write_results,
+)
 from lopt.objectives import LPG
 from lopt.training import NONFINITE, RunFolder, read_metrics
 
@@ -84,7 +96,7 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
         text += "'optimal' is the exact optimal return of a level. "
     sections = {"Held-out levels": table(header, rows) + text + comparison(returns)}
     plots.intervals({"": {name: scores[name] for name in returns}}, folder.file("table.png"), "random = 0, A2C = 1")
-    sections["Held-out levels"] += "\n\n" + image("table.png", "Scores on held-out levels with 95 % intervals.")
+    lead = f"{conclusion(returns)}\n\n{image('table.png', 'Scores on held-out levels with 95 % intervals.')}"
     if drawn := learning_curves(config, folder):
         sections["Learning curves"] = drawn
     if isinstance(study.rule, LPG):
@@ -110,7 +122,7 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
             "per_level": {name: values.mean(0) for name, values in returns.items()},
         },
     )
-    write_report(folder, title(config), config, sections)
+    write_report(folder, title(config), config, sections, lead)
 
 
 def differences(returns: dict[str, np.ndarray]) -> dict[str, Interval]:
@@ -130,18 +142,23 @@ def differences(returns: dict[str, np.ndarray]) -> dict[str, Interval]:
     }
 
 
+def conclusion(returns: dict[str, np.ndarray]) -> str:
+    """How the trained rule compares with the better one of the two A2C baselines, in one sentence."""
+    gaps = differences(returns)
+    gap = min((gaps[label] for label in gaps if label.startswith("trained rule - A2C")), key=lambda gap: gap.value)
+    return verdict("The trained rule", "the better one of the two A2C baselines", gap, "random = 0, A2C = 1")
+
+
 def comparison(returns: dict[str, np.ndarray]) -> str:
-    """How the rule compares with A2C, in words; whether it bootstraps, and whether meta-training changed anything.
+    """On how many levels the rule is above A2C; whether it bootstraps, and whether meta-training changed anything.
 
     The mean return is dominated by the few levels with large returns, so that it can differ from the count of levels.
     """
     gaps = differences(returns)
-    gap = min((gaps[label] for label in gaps if label.startswith("trained rule - A2C")), key=lambda gap: gap.value)
-    verdict = "better than" if gap.low > 0 else "worse than" if gap.high < 0 else "not distinguishable from"
     rule, a2c = returns[measure.TRAINED].mean(0), returns["A2C"].mean(0)
     text = (
-        f"**The trained rule is {verdict} the better one of the two A2C baselines: difference {gap}.** Its return is "
-        f"higher than A2C's on {(rule > a2c).sum()} of {rule.size} levels and lower on {(rule < a2c).sum()}."
+        f"The return of the rule is higher than A2C's on {(rule > a2c).sum()} of {rule.size} levels and lower on "
+        f"{(rule < a2c).sum()}."
     )
     frozen = gaps.get("trained rule, prediction frozen - not frozen")
     if frozen is not None:

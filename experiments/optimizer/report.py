@@ -1,15 +1,19 @@
 """Report, results and pictures of meta-training an optimizer."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from experiments.optimizer.config import StudyConfig
 from lopt.evaluation import (
+    Interval,
     OptimizerComparison,
     OptimizerResult,
     OptimizerTester,
     curves,
     image,
     plots,
+    verdict,
     write_report,
     write_results,
 )
@@ -23,6 +27,7 @@ PANELS: dict[str, dict[str, str]] = {
     "fraction of non-finite lifetimes": {NONFINITE: "non-finite"},
 }
 """Panels of the learning curves: by title, the metrics drawn and their labels."""
+UNIT = "log10 of the held-out loss"
 Results = dict[str, dict[str, OptimizerResult]]
 
 
@@ -47,7 +52,7 @@ def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
         sections["On other tasks"] = comparison.table(others, rate)
     sections["Protocol"] = protocol(config)
     plots.intervals(ratios, folder.file("table.png"), "log10 of the loss relative to tuned Adam's", zero=True)
-    sections["Comparison with tuned Adam"] = image(
+    picture = image(
         "table.png", "Mean of log10(held-out loss / that of tuned Adam), paired by seed; negative is better than Adam."
     )
     draw_curves(results, folder)
@@ -63,7 +68,23 @@ def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
             "tuned_rates": comparison.rates,
         },
     )
-    write_report(folder, title(config), config, sections)
+    write_report(folder, title(config), config, sections, f"{conclusion(ratios, trained_on)}\n\n{picture}")
+
+
+def conclusion(ratios: Mapping[str, Mapping[str, Interval]], trained_on: str) -> str:
+    """How the learned optimizer compares with tuned Adam on the task of meta-training, and on how many others."""
+    text = verdict(
+        f"On {trained_on} the learned optimizer",
+        "tuned Adam",
+        ratios[trained_on]["learned"],
+        UNIT,
+        lower_is_better=True,
+    )
+    others = [row["learned"] for task, row in ratios.items() if task != trained_on]
+    if not others:
+        return text
+    better, worse = sum(x.high < 0 for x in others), sum(x.low > 0 for x in others)
+    return f"{text} Of the {len(others)} other tasks it is better on {better} and worse on {worse}."
 
 
 def protocol(config: StudyConfig) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.search.build import EVOLUTION
 from experiments.search.config import StudyConfig
-from experiments.search.measure import ADAMW, BEST_CONSTANTS, MAX_PROMOTED, NUM_TEST_SEEDS, Selection
+from experiments.search.measure import ADAMW, BEST_CONSTANTS, CHOSEN, MAX_PROMOTED, NUM_TEST_SEEDS, Selection
 from lopt.evaluation import (
     Interval,
     OptimizerComparison,
@@ -16,6 +16,7 @@ from lopt.evaluation import (
     paired_difference,
     plots,
     table,
+    verdict,
     write_report,
     write_results,
 )
@@ -61,13 +62,19 @@ def write(
         "Selected programs": programs_section(selection),
         "Fitness on the proxy": proxy_section(config, selection),
         f"Meta-test on {proxy}": comparison.table([proxy], rate),
-        **({"Meta-test on other tasks": f"{comparison.table(others, rate)}\n\n{RATIOS}"} if others else {}),
+        **({"Meta-test on other tasks": comparison.table(others, rate)} if others else {}),
         "Protocol": protocol(config),
         "Evolution and its baselines": searches_section(rows, searches),
         "Funnel selection": funnel_section(config, selection),
     }
     plots.intervals(
         comparison.log_ratios, folder.file("table.png"), "log10 of the loss relative to tuned AdamW's", zero=True
+    )
+    gap = fitness_minus_adamw(selection).get(CHOSEN)
+    sentence = (
+        ""
+        if gap is None
+        else verdict("The chosen program", "AdamW with searched constants", gap, "fitness on the proxy")
     )
     draw_search(rows, searches, folder)
     draw_validation(rows, searches, folder)
@@ -97,7 +104,7 @@ def write(
             },
         },
     )
-    write_report(folder, title(config), config, sections)
+    write_report(folder, title(config), config, sections, f"{sentence}\n\n{RATIOS}".strip())
 
 
 def search_summary(search: SearchState) -> dict[str, float]:

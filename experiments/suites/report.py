@@ -16,6 +16,7 @@ from lopt.evaluation import (
     iqm,
     mean,
     paired_difference,
+    performance_profile,
     plots,
     table,
     write_report,
@@ -24,6 +25,11 @@ from lopt.evaluation import (
 from lopt.training import RunFolder
 
 ALL = "all tasks"
+NUM_THRESHOLDS, PROFILE_RESAMPLES = 40, 200
+PROFILES = (
+    "Performance profiles: the fraction of runs (a seed on a level) whose normalised score is above each value, "
+    "averaged over tasks, with 95 % intervals over runs. A curve above another one everywhere belongs to a better rule."
+)
 Normalised = dict[str, dict[str, np.ndarray]]
 
 
@@ -97,9 +103,13 @@ def write(config: EvaluateConfig, suite: Suite, rows: Mapping[str, Candidate], f
             f" No normalised scores on {', '.join(unscaled)}: {reference} is not above {suite.required[0]} by more "
             "than its interval; train for longer."
         )
+    lead = ""
     if drawn:
         plots.intervals(drawn, folder.file("table.png"), suite.scale)
-        sections["In a picture"] = image("table.png", f"Normalised scores with 95 % intervals ({suite.scale}).")
+        caption = f"Normalised scores with 95 % intervals ({suite.scale})."
+        lead = f"{conclusion(summary, reference, list(drawn))}\n\n{image('table.png', caption)}"
+        draw_profiles(normalised, list(drawn), suite.scale, folder)
+        sections["Performance profiles"] = image("profiles.png", PROFILES)
     sections |= {
         "Rules": _rules(rows),
         "results.json": (
@@ -108,7 +118,38 @@ def write(config: EvaluateConfig, suite: Suite, rows: Mapping[str, Candidate], f
             '`{"value", "low", "high"}`.'
         ),
     }
-    write_report(folder, title(config), config, sections)
+    write_report(folder, title(config), config, sections, lead)
+
+
+def conclusion(summary: Sequence[Mapping[str, Any]], reference: str, tasks: Sequence[str]) -> str:
+    """Which rules are better and which are worse than the reference, over all tasks or on the only one."""
+    task = ALL if ALL in tasks else tasks[-1]
+    gaps = {e["rule"]: e["minus_reference"] for e in summary if e["task"] == task and "minus_reference" in e}
+    better = [rule for rule, gap in gaps.items() if gap.low > 0]
+    worse = [rule for rule, gap in gaps.items() if gap.high < 0]
+    same = [rule for rule in gaps if rule not in [*better, *worse]]
+    parts = {"better than": better, "worse than": worse, "not distinguishable from": same}
+    text = "; ".join(f"{words} {reference}: {', '.join(names) or 'none'}" for words, names in parts.items())
+    return f"**On {task}, by 95 % intervals: {text}.**"
+
+
+def draw_profiles(normalised: Normalised, tasks: Sequence[str], scale: str, folder: RunFolder) -> None:
+    """Draw the performance profile of every rule as `profiles.png`: the fraction of runs above each score."""
+    tasks = [task for task in tasks if task != ALL]
+    runs = {rule: np.stack([by_task[task].ravel() for task in tasks], -1) for rule, by_task in normalised.items()}
+    low, high = np.quantile(np.concatenate([x.ravel() for x in runs.values()]), [0.01, 0.99])
+    thresholds = np.linspace(low, high, NUM_THRESHOLDS)
+    with plots.figure(folder.file("profiles.png"), size=(6.4, 3.6)) as (_, axes):
+        ax = axes[0, 0]
+        for number, (rule, values) in enumerate(runs.items()):
+            profile = performance_profile(values, thresholds, resamples=PROFILE_RESAMPLES)
+            style = plots.line_style(number)
+            ax.plot(thresholds, [x.value for x in profile], label=rule, **style)
+            ax.fill_between(
+                thresholds, [x.low for x in profile], [x.high for x in profile], color=style["color"], alpha=0.15, lw=0
+            )
+        ax.set(xlabel=f"score ({scale})", ylabel="fraction of runs above", ylim=(0, 1.02))
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[Any, ...]:

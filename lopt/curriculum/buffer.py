@@ -11,9 +11,11 @@ from lopt import tree
 from lopt.types import NEW, Level
 
 EMPTY = 0
+"""Status of a slot: no level."""
 SCORED = 1
+"""Status of a slot: a scored level that may be replayed."""
 ACTIVE = 2
-"""Status of a slot: no level, a scored level that may be replayed, a scored level that is being replayed."""
+"""Status of a slot: a scored level that is being replayed."""
 
 
 class Buffer(struct.PyTreeNode):

@@ -69,16 +69,32 @@ def nonfinite_note(rows: Sequence[Mapping[str, float]]) -> str:
     )
 
 
-def write_report(folder: RunFolder, title: str, config: Any, sections: Mapping[str, str]) -> None:
+def verdict(name: str, other: str, difference: Interval, unit: str, lower_is_better: bool = False) -> str:
+    """One sentence, in bold face, on how `name` compares with `other`: better or worse if the interval excludes zero.
+
+    Args:
+        name: what is compared, as the subject of the sentence.
+        other: what it is compared with.
+        difference: the measure of `name` minus that of `other`.
+        unit: what the difference is in.
+        lower_is_better: whether a negative difference is better.
+    """
+    above, below = ("worse than", "better than") if lower_is_better else ("better than", "worse than")
+    words = above if difference.low > 0 else below if difference.high < 0 else "not distinguishable from"
+    return f"**{name} is {words} {other}: difference {difference} ({unit}).**"
+
+
+def write_report(folder: RunFolder, title: str, config: Any, sections: Mapping[str, str], lead: str = "") -> None:
     """Write `report.md`.
 
     Args:
-        folder: of the run, whose command the report begins with.
+        folder: of the run, whose command the report shows.
         title: of the report.
         config: the study's configuration, shown at the end.
         sections: Markdown by heading. One on excluded non-finite lifetimes is added if there were any.
+        lead: Markdown that the report begins with: its conclusion in one sentence, and the main picture.
     """
-    parts = [f"# {title}", f"```\n{folder.command}\n```"]
+    parts = [f"# {title}", *([lead] if lead else []), f"```\n{folder.command}\n```"]
     if nonfinite := nonfinite_note(read_metrics(folder.path / "metrics.jsonl")):
         sections = {**sections, "Lifetimes left out": nonfinite}
     parts += [f"## {heading}\n\n{body}" for heading, body in sections.items()]

@@ -24,7 +24,7 @@ def bind_drift(drift: Drift, theta: Theta = (), progress: Progress | None = None
     """A drift as a function of arrays, for `ppo_loss`, for plots, or for differentiation.
 
         drift = lopt.bind_drift(TALPO(base_drift=Clip()), theta)
-        f = drift(log_ratio, advantage, Progress(step, lifetime))
+        f = drift(log_ratio, advantage, Progress(step, num_updates))
 
     Args:
         drift: the drift.
@@ -45,8 +45,8 @@ def bind_drift(drift: Drift, theta: Theta = (), progress: Progress | None = None
             if drift.time_aware:
                 raise ValueError(
                     f"{type(drift).__name__}: this drift depends on time and needs the learner's progress (got None), "
-                    "for example drift(log_ratio, advantage, Progress(step=jnp.int32(3), lifetime=jnp.int32(10))) in "
-                    "the fourth of ten updates, or ppo_loss(..., progress=...); Progress is in lopt.types"
+                    "for example drift(log_ratio, advantage, Progress(step=jnp.int32(3), num_updates=jnp.int32(10))) "
+                    "in the fourth of ten updates, or ppo_loss(..., progress=...); Progress is in lopt.types"
                 )
             progress = Progress(step=jnp.zeros((), jnp.int32), num_updates=jnp.ones((), jnp.int32))
         return drift(theta, log_ratio, advantage, progress)

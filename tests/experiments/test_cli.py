@@ -1,14 +1,19 @@
 """Command line: presets, help, near matches, exit codes, and the lines that resume a run."""
 
+import importlib
+import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments.__main__ import studies
 from experiments.cli import command_line as cli
 from experiments.grid.config import StudyConfig
 from lopt.training import CheckpointError, stopping
@@ -209,10 +214,41 @@ def test_bad_input_ends_the_process_with_one_line_and_no_folder(tmp_path):
 def test_the_studies_are_listed():
     ran = subprocess.run([sys.executable, "-m", "experiments"], capture_output=True, text=True, check=True)
     for name in ("groove", "lpo", "lion_search", "benchmark", "seeds"):
-        assert f"python -m experiments.{name} " in ran.stdout
+        assert re.search(rf"^  {name} ", ran.stdout, re.MULTILINE)
+    assert max(map(len, ran.stdout.splitlines())) <= 80
 
 
 def test_help_does_not_speak_of_exceptions(capsys):
     with pytest.raises(SystemExit):
         cli.parse(StudyConfig, {"quick": StudyConfig()}, ["--help"])
     assert "Raises" not in capsys.readouterr().out
+
+
+def documented_studies():
+    """Modules of studies with examples in their docstring."""
+    folder = Path(__file__).parents[2] / "experiments"
+    return sorted(path.stem for path in folder.glob("*.py") if "\nExamples:\n" in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", documented_studies())
+def test_examples_parse_and_main_options_exist(name, capsys):
+    module = importlib.import_module(f"experiments.{name}")
+    call = re.search(r"launch\(main, (\w+), (\w+)\)", inspect.getsource(module))
+    config_class, presets = getattr(module, call[1]), getattr(module, call[2])
+    commands = re.findall(rf"python -m experiments\.{name}(.*?)  #", cli.examples(module.__doc__))
+    assert commands
+    other = re.compile("--preset normalised|cartpole" if name == "learned_optimizer" else "$^")  # of other studies
+    for command in filter(lambda command: not other.search(command), commands):
+        assert isinstance(cli.parse(config_class, presets, command.split()), config_class)
+    with pytest.raises(SystemExit):
+        cli.parse(config_class, presets, ["--help"])
+    page = capsys.readouterr().out
+    options = re.findall(r"--[\w.-]+", module.__doc__.partition("Main options:")[2])
+    assert 5 <= len(options) <= 10
+    assert [option for option in options if option not in page and option != "--preset"] == []
+
+
+def test_the_list_of_studies_has_a_short_line_for_each():
+    listed = studies()
+    assert {"groove", "benchmark", "evaluate"} <= listed.keys()
+    assert all(0 < len(sentence) <= 58 for sentence in listed.values())

@@ -61,16 +61,16 @@ def write(config: StudyConfig, folder: RunFolder, results: Results) -> None:
             "references": results.references,
         },
     )
-    sections = {"Result": result_text(config, results, regime), "Accuracy": _table(results)}
+    sections = {"Accuracy": _table(results)}
     sections["How to read this"] = definitions(config)
     draw(config, results, folder)
-    sections["Accuracy by position"] = image(
+    picture = image(
         "positions.png",
         "Accuracy at every position: the model (band: 95 %), and the reference classifiers on the same sequences.",
     )
     if figure := learning_curves(config, folder):
         sections["Meta-training"] = figure
-    write_report(folder, title(config), config, sections)
+    write_report(folder, title(config), config, sections, f"{result_text(config, results, regime)}\n\n{picture}")
 
 
 def title(config: StudyConfig) -> str:

@@ -62,6 +62,16 @@ def trained_rules(row: Mapping[str, Result]) -> list[str]:
     return [name for name in row if name not in BASELINES and name != INITIAL]
 
 
+def conclusion(results: Results) -> str:
+    """On how many tests the trained rules are better or worse than the best baseline, in one sentence."""
+    gaps = [over_rules(row, best_baseline(row)) for row in results.values() if trained_rules(row)]
+    better, worse = sum(gap.high < 0 for gap in gaps), sum(gap.low > 0 for gap in gaps)
+    return (
+        f"**The trained rule is better than the best of {len(BASELINES)} tuned baselines on {better} of {len(gaps)} "
+        f"tests, worse on {worse}, and not distinguishable on the others (95 % intervals).**"
+    )
+
+
 def write(config: NormalisedStudyConfig, folder: RunFolder, results: Results) -> None:
     """Write `report.md`, `results.json` and the pictures."""
     sections = {"Against the best baseline": summary(results)}
@@ -79,7 +89,7 @@ def write(config: NormalisedStudyConfig, folder: RunFolder, results: Results) ->
     )
     sections["Protocol"] = protocol(config)
     plots.intervals(ratios, folder.file("table.png"), "log10 of the loss relative to tuned Adam's", zero=True)
-    sections["Comparison with tuned Adam"] = image(
+    picture = image(
         "table.png", "Mean of log10(held-out loss / that of tuned Adam), paired by seed; negative is better than Adam."
     )
     if drawn := learning_curves(config, folder):
@@ -112,7 +122,7 @@ def write(config: NormalisedStudyConfig, folder: RunFolder, results: Results) ->
             "per_seed": {task: {name: r.losses for name, r in row.items()} for task, row in results.items()},
         },
     )
-    write_report(folder, title(config), config, sections)
+    write_report(folder, title(config), config, sections, f"{conclusion(results)}\n\n{picture}")
 
 
 def summary(results: Results) -> str:

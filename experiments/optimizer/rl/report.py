@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from experiments.agents.env_setup import EnvSetup
 from experiments.agents.meta_test import MetaTestResult, draw
-from experiments.agents.report import at_edge, comparison, results_data
+from experiments.agents.report import at_edge, comparison, conclusion, results_data
 from experiments.agents.tuning import Tuned, describe
 from experiments.optimizer.rl.config import RLStudyConfig
 from lopt.evaluation import curves, image, write_report, write_results
@@ -44,7 +44,7 @@ def write(
         heading = f"In {name}, the environment of meta-training" if name == trained_in else f"In {name}"
         sections[heading] = comparison(row, tuned[name], "optimizer", LEARNED)
     draw(results, {name: setup.steps for name, setup in env_setups.items()}, folder.file("agents.png"))
-    sections["Training curves"] = image(
+    picture = image(
         "agents.png",
         "Returns of the episodes that began in each update: mean over seeds, and the middle half of them. An "
         "unfinished episode counts with its rewards until the end of the lifetime, so that the curves fall at the end.",
@@ -53,7 +53,8 @@ def write(
     if drawn := learning_curves(folder):
         sections["Meta-training"] = drawn
     write_results(folder, {"seed": config.run.seed, **results_data(config.eval, results, tuned, LEARNED)})
-    write_report(folder, title(config), config, sections)
+    sentences = [conclusion(row, name, LEARNED, "Adam") for name, row in results.items() if "Adam" in row]
+    write_report(folder, title(config), config, sections, "\n\n".join([*sentences, picture]))
 
 
 def protocol(
