@@ -207,7 +207,7 @@ def _gates(gx, gh, h):
 @jax.custom_vjp
 def reverse_gru(
     x: Float[Array, "T *b F"],
-    reset: Bool[Array, "T *b"],
+    reset: Bool[Array, " T *b"],
     wi: Float[Array, "F H3"],
     bi: Float[Array, " H3"],
     wh: Float[Array, "H H3"],
@@ -293,7 +293,7 @@ class ReverseGRU(nn.Module):
     size: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "T *b F"], reset: Bool[Array, "T *b"]) -> Float[Array, "T *b H"]:
+    def __call__(self, x: Float[Array, "T *b F"], reset: Bool[Array, " T *b"]) -> Float[Array, "T *b H"]:
         """Hidden states `[T, ..., size]`."""
         size = self.size
         lecun, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros_init()
@@ -382,7 +382,7 @@ class ReverseLSTM(nn.Module):
     forget_bias: float = 0.0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "T *b F"], reset: Bool[Array, "T *b"]) -> Float[Array, "T *b H"]:
+    def __call__(self, x: Float[Array, "T *b F"], reset: Bool[Array, " T *b"]) -> Float[Array, "T *b H"]:
         """Hidden states `[T, ..., size]`."""
         weights = _lstm_weights(self, x.shape[-1])
 

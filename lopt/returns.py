@@ -11,15 +11,15 @@ from jaxtyping import Array, Bool, Float
 
 
 def gae(
-    reward: Float[Array, "T *b"],
-    discount: Float[Array, "T *b"],
-    truncated: Bool[Array, "T *b"],
-    value: Float[Array, "T *b"],
-    next_value: Float[Array, "T *b"],
+    reward: Float[Array, " T *b"],
+    discount: Float[Array, " T *b"],
+    truncated: Bool[Array, " T *b"],
+    value: Float[Array, " T *b"],
+    next_value: Float[Array, " T *b"],
     *,
     gamma: float | Float[Array, ""],
     lam: float | Float[Array, ""],
-) -> Float[Array, "T *b"]:
+) -> Float[Array, " T *b"]:
     """Generalised advantage estimates GAE(gamma, lam), as one reverse scan.
 
         delta_t = r_t + gamma d_t V(s'_t) - V(s_t)
@@ -48,15 +48,15 @@ def gae(
 
 
 def retrace(
-    reward: Float[Array, "T *b"],
-    discount: Float[Array, "T *b"],
-    truncated: Bool[Array, "T *b"],
-    action_value: Float[Array, "T *b"],
-    next_value: Float[Array, "T *b"],
-    trace: Float[Array, "T *b"],
+    reward: Float[Array, " T *b"],
+    discount: Float[Array, " T *b"],
+    truncated: Bool[Array, " T *b"],
+    action_value: Float[Array, " T *b"],
+    next_value: Float[Array, " T *b"],
+    trace: Float[Array, " T *b"],
     *,
     gamma: float,
-) -> Float[Array, "T *b"]:
+) -> Float[Array, " T *b"]:
     """Retrace returns with expected values, as one reverse scan.
 
         G_t = r_t + gamma d_t V(s'_t) + gamma d_t (1 - last_t) c_{t+1} (G_{t+1} - Q(s_{t+1}, a_{t+1}))
@@ -86,13 +86,13 @@ def retrace(
 
 
 def discounted_returns(
-    reward: Float[Array, "T *b"],
-    discount: Float[Array, "T *b"],
-    truncated: Bool[Array, "T *b"],
-    next_value: Float[Array, "T *b"],
+    reward: Float[Array, " T *b"],
+    discount: Float[Array, " T *b"],
+    truncated: Bool[Array, " T *b"],
+    next_value: Float[Array, " T *b"],
     *,
     gamma: float,
-) -> Float[Array, "T *b"]:
+) -> Float[Array, " T *b"]:
     """Discounted returns G_t = r_t + gamma d_t G_{t+1}.
 
     G_{t+1} is replaced by `next_value` at truncations and at the end of the trajectory. The arguments are those of
@@ -109,8 +109,8 @@ def discounted_returns(
 
 
 def running_returns(
-    reward: Float[Array, "T *b"], last: Bool[Array, "T *b"], initial: Float[Array, "*b"]
-) -> tuple[Float[Array, "*b"], Float[Array, "T *b"]]:
+    reward: Float[Array, " T *b"], last: Bool[Array, " T *b"], initial: Float[Array, "*b"]
+) -> tuple[Float[Array, "*b"], Float[Array, " T *b"]]:
     """Undiscounted return of the current episode up to and including each step.
 
     Args:

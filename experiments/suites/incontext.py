@@ -11,7 +11,7 @@ from experiments.suites.candidates import Candidate
 from experiments.suites.suite import Scores, between
 from lopt import tasks
 from lopt.evaluation import SequenceTester
-from lopt.evaluation.sequences import Classifier
+from lopt.evaluation.testers import Classifier
 from lopt.incontext import GRU
 from lopt.tasks import Dataset, Examples, ProjectedClassification
 from lopt.training.checks import at_least

@@ -1,7 +1,6 @@
 """RL agents: trainable modules, lifetimes, and evaluation."""
 
-from lopt.agents.actor_critic import ActorCritic, ActorCriticState
-from lopt.agents.agent import Agent, AgentState, ValueBaseline, ValueEstimates
+from lopt.agents.agent import ActorCritic, ActorCriticState, Agent, AgentState, ValueBaseline, ValueEstimates
 from lopt.agents.defaults import (
     default_disco_lifetime,
     default_lifetime,
@@ -12,9 +11,8 @@ from lopt.agents.defaults import (
 )
 from lopt.agents.disco import DiscoAgent, DiscoAgentState, DiscoLifetime, TrajectoryReplay, disco_adam, mlp_torso
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator, episode_returns, train_learner
-from lopt.agents.fitness import FinalReturn, LifetimeReturn, MultiEnvLifetime
+from lopt.agents.fitness import FinalReturn, LearnedOptimizerLifetime, LifetimeReturn, MultiEnvLifetime
 from lopt.agents.imitation import Demonstrations, Imitation, ValueCode, demonstrations
-from lopt.agents.learned_optimizer import LearnedOptimizerLifetime
 from lopt.agents.lifetime import LearnerState, RLLifetime
 from lopt.agents.ppo_lifetime import PPOLifetime, PPOState, linear_annealing, no_annealing
 from lopt.agents.rollout import EnvBatch, MinibatchEpochs, reset, rollout

@@ -12,7 +12,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from lopt import returns, tree
-from lopt.agents.actor_critic import ActorCritic, ActorCriticState, vmap_flat
+from lopt.agents.agent import ActorCritic, ActorCriticState, vmap_flat
 from lopt.agents.evaluate import MeanReturn, ReturnAccumulator
 from lopt.agents.rollout import EnvBatch, MinibatchEpochs, check_environment, num_outputs, reset, rollout_and_policy
 from lopt.agents.statistics import NormaliseObservations, ScaleRewards

@@ -19,7 +19,7 @@ class Moments(struct.PyTreeNode):
     var: Float[Array, "*shape"]
 
 
-def merge(moments: Moments, samples: Float[Array, "n *shape"]) -> Moments:
+def merge(moments: Moments, samples: Float[Array, " n *shape"]) -> Moments:
     """The moments of the union of earlier samples (a), given by their moments, and new ones (b).
 
     With n = n_a + n_b and d = mean_b - mean_a:

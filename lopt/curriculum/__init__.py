@@ -1,9 +1,8 @@
 """Curricula, which choose the levels of new lifetimes, and scores, the replay priorities of levels."""
 
 from lopt.curriculum.buffer import ACTIVE, EMPTY, SCORED, Buffer, Extremes, extremes
-from lopt.curriculum.rate_bandit import RateBandit
 from lopt.curriculum.replay import Priority, Proportional, Rank, Replay, TopK
-from lopt.curriculum.sampling import DomainRandomisation, FrozenSet
+from lopt.curriculum.sampling import DomainRandomisation, FrozenSet, RateBandit
 from lopt.curriculum.scores import (
     AlgorithmicRegret,
     L1ValueLoss,

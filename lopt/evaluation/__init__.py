@@ -3,19 +3,21 @@
 from lopt.evaluation import drift_plots, lpg_response, plots, regression
 from lopt.evaluation.meta_test import LevelTester, MetaTestScores, meta_test, normalised, random_returns
 from lopt.evaluation.report import (
+    FinishedRun,
+    check_same_configuration,
     curves,
     image,
     join_notes,
     json_data,
     nonfinite_note,
+    read_run,
     report_unfinished,
     table,
     verdict,
     write_report,
     write_results,
+    write_summary,
 )
-from lopt.evaluation.runs import FinishedRun, check_same_configuration, read_run, write_summary
-from lopt.evaluation.sequences import SequenceResult, SequenceTester, last_quarter
 from lopt.evaluation.statistics import (
     Axis,
     Interval,
@@ -28,7 +30,16 @@ from lopt.evaluation.statistics import (
     performance_profile,
     t_interval,
 )
-from lopt.evaluation.testers import MetaTester, MetaTestResult, OptimizerComparison, OptimizerResult, OptimizerTester
+from lopt.evaluation.testers import (
+    MetaTester,
+    MetaTestResult,
+    OptimizerComparison,
+    OptimizerResult,
+    OptimizerTester,
+    SequenceResult,
+    SequenceTester,
+    last_quarter,
+)
 
 __all__ = [
     "MetaTestScores",

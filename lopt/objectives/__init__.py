@@ -1,6 +1,6 @@
 """RL objectives and drifts: learned ones, and the hand-designed baselines in the same form."""
 
-from lopt.objectives.a2c import A2C, A2CTargets
+from lopt.objectives.a2c import A2C, A2CTargets, ScheduledA2C
 from lopt.objectives.disco import (
     DiscoInputs,
     DiscoOutput,
@@ -13,7 +13,6 @@ from lopt.objectives.disco import (
 from lopt.objectives.drift import DPO, LPO, TALPO, Clip, Drift
 from lopt.objectives.lpg import LPG, LPGRegulariser, LPGTargets
 from lopt.objectives.ppo import PPO, PPOTargets, bind_drift, clip_drift, dpo_drift, ppo_loss
-from lopt.objectives.scheduled_a2c import ScheduledA2C
 from lopt.objectives.time import Fraction, FractionAndLogNumUpdates, FrozenProgress, NoTime, RemainingFraction
 
 __all__ = [

@@ -1,8 +1,6 @@
 """Optimizers as optax transformations: Lion, the Lion-K family with its kernels, and learned optimizers."""
 
-from lopt.optimizers.adafactor_rule import AdafactorRule
 from lopt.optimizers.differentiable import differentiable
-from lopt.optimizers.hierarchical_rule import HierarchicalRule
 from lopt.optimizers.kernels import (
     L1,
     L2,
@@ -23,14 +21,12 @@ from lopt.optimizers.kernels import (
     TopK,
     polar,
 )
-from lopt.optimizers.layers import layer_positions
-from lopt.optimizers.learnable import FromOptax, LearnableAdam, LearnableSGD
+from lopt.optimizers.learnable import FromOptax, LearnableAdam, LearnableSGD, Schedule, Scheduled
 from lopt.optimizers.lion import cautious, kkt_gap, lion, lion_k, muon, scale_by_lion, scale_by_lion_k
-from lopt.optimizers.lstm_rule import LSTMRule
-from lopt.optimizers.mlp_rule import MLPRule
+from lopt.optimizers.mlp_rule import AdafactorRule, MLPRule
 from lopt.optimizers.normalised_rule import NormalisedRule
-from lopt.optimizers.open_rule import OpenRule
-from lopt.optimizers.scheduled import Schedule, Scheduled
+from lopt.optimizers.open_rule import OpenRule, layer_positions
+from lopt.optimizers.recurrent_rule import HierarchicalRule, LSTMRule
 
 __all__ = [
     "L1",

@@ -9,8 +9,7 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
-from lopt.optimizers.arguments import check_kernel, check_like, check_number, untrained
-from lopt.optimizers.descent import descend, like_gradient
+from lopt.optimizers.arguments import check_kernel, check_like, check_number, descend, like_gradient, untrained
 from lopt.optimizers.kernels import L1, NewtonSchulz, Nuclear
 from lopt.optimizers.kernels.sums import total
 from lopt.protocols import Kernel

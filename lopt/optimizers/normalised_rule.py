@@ -12,8 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from lopt.optimizers import features
-from lopt.optimizers.arguments import at_least_float32, check_number, check_widths
-from lopt.optimizers.descent import descend
+from lopt.optimizers.arguments import at_least_float32, check_number, check_widths, descend
 from lopt.optimizers.per_parameter import check_theta, transformation
 from lopt.types import Key, Params, PyTree, Theta
 

@@ -8,15 +8,13 @@ A rule is two files: `.npz` (meta-parameters) and `.json` (its card). A shipped 
 registered by that alone.
 """
 
-from lopt.rules.load import load
+from lopt.rules.load import learned, load, scale_by_learned
 from lopt.rules.loaded import LoadedDrift, LoadedObjective, LoadedOptimizer, TrainedAgent
-from lopt.rules.normalised import learned, scale_by_learned
 from lopt.rules.numpy_forms import NumpyOptimizer
 from lopt.rules.parts import card_of, describe, load_program, rebuild, save_program
-from lopt.rules.probe import probe
 from lopt.rules.registry import Entry, RuleList, card, list_rules
 from lopt.rules.rule import Card, Result, Rule, load_rule, save_rule
-from lopt.rules.ship import ship
+from lopt.rules.ship import probe, ship
 
 __all__ = [
     "Card",

@@ -13,8 +13,7 @@ from jaxtyping import Array, Float
 from lopt.agents import Agent, AgentState, MeanReturn, RLLifetime, default_lifetime, longest_episode
 from lopt.meta import TrainedRule
 from lopt.objectives import Drift, bind_drift
-from lopt.rules.numpy_forms import NumpyDrift, NumpyOptimizer, numpy_drift
-from lopt.rules.source import drift_source
+from lopt.rules.numpy_forms import NumpyDrift, NumpyOptimizer, drift_source, numpy_drift
 from lopt.types import Key, Level, Progress, Theta
 
 
@@ -99,7 +98,7 @@ class LoadedDrift:
         return numpy_drift(self.drift, self.theta)
 
     def source(self) -> str:
-        """The text of a Python module with this drift, which needs numpy alone (`lopt.rules.source`).
+        """The text of a Python module with this drift, which needs numpy alone (`lopt.rules.numpy_forms`).
 
         Raises:
             ValueError: a drift without such a text.

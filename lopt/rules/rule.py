@@ -74,7 +74,7 @@ class Card:
         limits: where it fails or is not known to work; the first says how it compares with tuned baselines.
         agent: for an RL objective, the arguments of `lopt.agents.default_lifetime` that it was meta-trained with.
         licence: of the file.
-        golden: outputs of the rule on fixed inputs (`lopt.rules.probe`), by which another machine or version of lopt
+        golden: outputs of the rule on fixed inputs (`lopt.rules.ship`), by which another machine or version of lopt
             checks that it computes the same rule.
         checksum: SHA-256 of the card and the arrays, of a card that was read from a file.
 

@@ -1,7 +1,7 @@
 """Symbolic search for optimizers: programs, their analysis, mutation and simplification, and their use in optax."""
 
 from lopt.search import published
-from lopt.search.dataflow import prune, prune_loop, reads
+from lopt.search.dataflow import formula, prune, prune_loop, reads
 from lopt.search.distil import (
     POINTWISE,
     Distillation,
@@ -11,7 +11,6 @@ from lopt.search.distil import (
     ProgramDrift,
     expression,
 )
-from lopt.search.formula import formula
 from lopt.search.from_program import ProgramState, constants_of, exposed, from_program
 from lopt.search.functions import FUNCTIONS, STRICT, Function, Type
 from lopt.search.hashing import canonical_hash, fingerprint, skeleton_hash

@@ -2,6 +2,7 @@
 
 from lopt.tasks.functions import Quadratic, QuadraticParams, Rosenbrock
 from lopt.tasks.incontext.autoregression import (
+    ClosedFormLoss,
     ConstantInitial,
     DiagonalUnitaryAR,
     GaussianInitial,
@@ -9,18 +10,21 @@ from lopt.tasks.incontext.autoregression import (
     LinearSystem,
     SignInitial,
     SparseInitial,
+    closed_form_loss,
 )
 from lopt.tasks.incontext.baselines import (
     Prediction,
     PriorPredictor,
     averaging,
+    class_mean,
     gradient_descent,
+    label_frequency,
     least_squares,
+    logistic_regression,
+    nearest_neighbour,
     predict_from_pool,
     ridge,
 )
-from lopt.tasks.incontext.classifiers import class_mean, label_frequency, logistic_regression, nearest_neighbour
-from lopt.tasks.incontext.closed_form import ClosedFormLoss, closed_form_loss
 from lopt.tasks.incontext.lifetime import InContextLearnerState, InContextLifetime, SequenceLevels
 from lopt.tasks.incontext.projected import ProjectedClassification, Projection, sample_without_replacement
 from lopt.tasks.incontext.regression import (
@@ -35,31 +39,50 @@ from lopt.tasks.incontext.regression import (
     mean_and_std,
     squared_errors,
 )
-from lopt.tasks.supervised.data import Dataset, Examples, breast_cancer, diabetes, digits, iris, letters, split, wine
-from lopt.tasks.supervised.files import idx_images, image_dataset, load_idx, load_npz
+from lopt.tasks.supervised.data import (
+    Dataset,
+    Examples,
+    breast_cancer,
+    diabetes,
+    digits,
+    idx_images,
+    image_dataset,
+    iris,
+    letters,
+    load_idx,
+    load_npz,
+    split,
+    wine,
+)
 from lopt.tasks.supervised.lifetime import (
     PowerLossWeight,
+    RandomSchedule,
+    ScheduledInstance,
     SupervisedLearnerState,
     SupervisedLifetime,
     Variation,
     Variations,
+    WindowLoss,
+    WindowState,
     uniform_loss_weight,
 )
-from lopt.tasks.supervised.networks import ConvNet, Perceptron, Recurrent, Transformer, apply_with_dormancy
-from lopt.tasks.supervised.schedule import RandomSchedule, ScheduledInstance
 from lopt.tasks.supervised.task import (
     VOCABULARY,
+    ConvNet,
     DatasetTask,
     LanguageTask,
     Loss,
+    Perceptron,
+    Recurrent,
     Rescaled,
     RescaledVariation,
+    Transformer,
+    apply_with_dormancy,
     cross_entropy,
     encode,
     squared_error,
     standard_library,
 )
-from lopt.tasks.supervised.window import WindowLoss, WindowState
 
 __all__ = [
     "VOCABULARY",

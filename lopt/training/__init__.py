@@ -6,8 +6,7 @@ from lopt.training.fit import FitResult, Learner, fit
 from lopt.training.folder import RunFolder, open_folder, write_json, write_text
 from lopt.training.host_loop import HostState, run_on_host
 from lopt.training.loop import Hook, Outcome, check_sizes, run, untrained
-from lopt.training.metrics_log import NONFINITE, JsonlLogger, Logger, read_metrics
-from lopt.training.progress import ProgressDisplay, status
+from lopt.training.metrics_log import NONFINITE, JsonlLogger, Logger, ProgressDisplay, read_metrics, status
 from lopt.training.run_config import (
     RunConfig,
     describe,

@@ -14,8 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from lopt.training.checkpoint import Checkpoints
 from lopt.training.folder import RunFolder
 from lopt.training.loop import Outcome, add_next_command, check_folder
-from lopt.training.metrics_log import check_logger, open_logger
-from lopt.training.progress import ProgressDisplay
+from lopt.training.metrics_log import ProgressDisplay, check_logger, open_logger
 from lopt.training.run_config import RunConfig
 from lopt.training.stopping import StopRequest
 

@@ -19,8 +19,7 @@ import jax.numpy as jnp
 from lopt.training.checkpoint import Checkpoints, load_orbax
 from lopt.training.compiling import jit_once, jit_repeated, no_garbage_collection
 from lopt.training.folder import RunFolder
-from lopt.training.metrics_log import NONFINITE, Logger, check_logger, open_logger
-from lopt.training.progress import ProgressDisplay, status
+from lopt.training.metrics_log import NONFINITE, Logger, ProgressDisplay, check_logger, open_logger, status
 from lopt.training.run_config import RunConfig
 from lopt.training.stopping import StopRequest, resume_line
 from lopt.tree import canonical

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lopt.incontext import Transformer
-from lopt.incontext.transformer import _softmax
+from lopt.incontext.attention import _softmax
 
 SIZES = {"inputs": 3, "targets": 2, "outputs": 4, "positions": 6, "width": 8, "layers": 2, "heads": 2}
 

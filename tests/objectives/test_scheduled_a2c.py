@@ -7,7 +7,7 @@ import pytest
 
 from lopt import policies
 from lopt.objectives import A2C, ScheduledA2C
-from lopt.objectives.scheduled_a2c import COUNT_SCALES, SCALES
+from lopt.objectives.a2c import COUNT_SCALES, SCALES
 from lopt.types import Progress
 from tests.reference import naive
 from tests.reference.trajectories import output, trajectory

@@ -230,8 +230,8 @@ def test_the_hierarchical_rule_depends_on_loss_and_progress_and_is_finite_for_a_
 def test_lstm_preprocessing():
     g = jnp.array([np.e**-2, -1.0, np.e**-11, 0.0])
     expected = [[-0.2, 1], [0, -1], [-1, np.e**-1], [-1, 0]]
-    np.testing.assert_allclose(lo.lstm_rule.preprocess_gradient(g, 10.0), expected, atol=1e-5)
-    slope = jax.jit(jax.grad(lambda g: lo.lstm_rule.preprocess_gradient(g, 10.0).sum()))(g)
+    np.testing.assert_allclose(lo.recurrent_rule.preprocess_gradient(g, 10.0), expected, atol=1e-5)
+    slope = jax.jit(jax.grad(lambda g: lo.recurrent_rule.preprocess_gradient(g, 10.0).sum()))(g)
     assert np.isfinite(slope).all()
 
 

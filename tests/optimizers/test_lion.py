@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import lopt
+from lopt import optimizers as lo
 from lopt.optimizers import L1, Huber, LogCosh
 from tests.reference.halves import HALVES
 from tests.reference.ulps import assert_ulps
@@ -194,3 +195,87 @@ def test_lion_minimises_the_rosenbrock_function():
     x = jnp.array([-1.2, 1.0])
     (x, _), _ = jax.jit(lambda x: jax.lax.scan(step, (x, tx.init(x)), None, 3000))(x)
     np.testing.assert_allclose(x, [1, 1], atol=3e-2)
+
+
+RNG = np.random.default_rng(0)
+GRADS = [{"w": np.float32(RNG.normal(size=(3, 4))), "b": np.float32(RNG.normal(size=3))} for _ in range(5)]
+INITIAL = {"w": jnp.ones((3, 4)), "b": jnp.zeros(3)}
+
+
+def run(tx):
+    p, state = INITIAL, tx.init(INITIAL)
+    for g in GRADS:
+        updates, state = tx.update(g, state, p)
+        p = optax.apply_updates(p, updates)
+    return p, updates, state
+
+
+def test_cautious_lion_equals_the_published_algorithm():
+    rate, decay, b1, b2 = 0.1, 0.5, 0.9, 0.99
+    tx = optax.chain(
+        lopt.cautious(lopt.scale_by_lion(b1, b2), direction=True),
+        optax.add_decayed_weights(decay),
+        optax.scale_by_learning_rate(rate),
+    )
+    p = {k: np.array(x) for k, x in INITIAL.items()}
+    m = {k: np.zeros_like(x) for k, x in p.items()}
+    for g in GRADS:
+        for k in p:
+            u = np.sign(b1 * m[k] + (1 - b1) * g[k])
+            mask = u * g[k] > 0
+            p[k] = p[k] - rate * (u * mask * mask.size / (mask.sum() + 1) + decay * p[k])
+            m[k] = b2 * m[k] + (1 - b2) * g[k]
+    found, _, _ = run(tx)
+    for k in p:
+        np.testing.assert_allclose(found[k], p[k], rtol=1e-5)
+
+
+def test_no_update_ascends_along_the_gradient():
+    _, uncautious, state = run(lopt.lion(0.1))
+    _, updates, cautious_state = run(lopt.cautious(lopt.lion(0.1)))
+    assert jax.tree.structure(state) == jax.tree.structure(cautious_state)
+    ascends = jax.tree.map(lambda u, g: u * g > 0, uncautious, GRADS[-1])
+    assert any(x.any() for x in jax.tree.leaves(ascends))
+    for u, g in zip(jax.tree.leaves(updates), jax.tree.leaves(GRADS[-1]), strict=True):
+        assert (u * g <= 0).all() and (u != 0).any()
+
+
+def test_it_wraps_any_optimizer_with_and_without_rescaling():
+    _, sgd, _ = run(optax.sgd(0.1))
+    _, unscaled, _ = run(lopt.cautious(optax.sgd(0.1), rescale=False))
+    _, scaled, _ = run(lopt.cautious(optax.sgd(0.1)))
+    for key, size in (("w", 12), ("b", 3)):
+        assert_ulps(unscaled[key], sgd[key], ulps=1)  # a product
+        np.testing.assert_allclose(scaled[key], sgd[key] * size / (size + 1), rtol=1e-6)
+
+
+X = {"w": jnp.array([0.5, -0.2, 0.1]), "b": jnp.array(-0.5)}
+G = {"w": jnp.array([-2.0, 0.3, 0.0]), "b": jnp.array(1.0)}
+
+
+def test_for_lion_it_is_the_frank_wolfe_gap():
+    lam = 2.0
+    frank_wolfe_gap = sum(np.sum(np.abs(G[k]) * (1 + lam * X[k] * np.sign(G[k]))) for k in X)
+    np.testing.assert_allclose(jax.jit(lambda x, g: lopt.kkt_gap(x, g, lam, lo.L1()))(X, G), frank_wolfe_gap, rtol=1e-6)
+
+
+def test_it_is_zero_at_a_corner_of_the_box_if_the_descent_direction_points_outward():
+    x, g = {"w": jnp.array([0.5, -0.5])}, {"w": jnp.array([-3.0, 1e-3])}
+    assert lopt.kkt_gap(x, g, 2.0, lo.L1()) == 0
+    assert lopt.kkt_gap({"w": -x["w"]}, g, 2.0, lo.L1()) > 6
+
+
+def test_outside_the_set_it_is_infinite_up_to_rounding():
+    assert np.isposinf(lopt.kkt_gap(X, G, 2.2, lo.L1()))
+    assert np.isfinite(lopt.kkt_gap(jax.tree.map(lambda x: x * (1 + 1e-6), X), G, 2.0, lo.L1()))
+
+
+def test_without_weight_decay_it_is_the_norm_of_the_gradient():
+    np.testing.assert_allclose(lopt.kkt_gap(X, G, 0.0, lo.L1()), 3.3, rtol=1e-6)
+    np.testing.assert_allclose(lopt.kkt_gap(X, G, 0, lo.L2()), np.sqrt(5.09), rtol=1e-6)
+
+
+def test_it_is_float32_for_bfloat16_parameters():
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), (X, G))
+    gap = lopt.kkt_gap(*half, 1.0, lo.L2())
+    assert gap.shape == () and gap.dtype == jnp.float32 and 0 < gap < 10

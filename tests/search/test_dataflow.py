@@ -12,11 +12,13 @@ from lopt.search import (
     Statement,
     canonical_hash,
     fingerprint,
+    formula,
     mutate_constant,
     parse,
     prune,
     prune_loop,
     published,
+    random_program,
     skeleton_hash,
 )
 from tests.reference.programs import descendants, random_programs, updates
@@ -224,3 +226,13 @@ def test_programs_with_equal_hashes_have_equal_fingerprints():
     for program in programs():
         assert by_hash.setdefault(canonical_hash(program), fingerprint(program)) == fingerprint(program)
     assert len(set(by_hash.values())) > 20
+
+
+def test_formulas_parse_to_equal_programs():
+    rng = np.random.default_rng(0)
+    programs = [random_program(rng, 12, extras=("m", "x0")) for _ in range(20)]
+    programs += [parse(published.ADAMW), parse(published.LION), parse("def f(w, g, lr): return w * (g - w)")]
+    for program in programs:
+        assert canonical_hash(parse(formula(program))) == canonical_hash(program)
+    text = "def drift(r, A, t):\n    x0 = r - 1.0\n    return max((x0 * x0) * A, 0.0)\n"
+    assert formula(parse(text), "drift") == text

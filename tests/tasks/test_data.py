@@ -147,7 +147,7 @@ def test_arrays_that_are_no_images_and_labels_raise(tmp_path, name):
 
 def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     """Before it is decompressed: the size is that of its directory."""
-    monkeypatch.setattr("lopt.tasks.supervised.files.MAX_BYTES", 2**20)
+    monkeypatch.setattr("lopt.tasks.supervised.data.MAX_BYTES", 2**20)
     path = tmp_path / "set.npz"
     np.savez_compressed(path, x_train=np.zeros((2**17, 4, 4), np.uint8), y_train=LABELS, x_test=IMAGES, y_test=LABELS)
     assert path.stat().st_size < 2**14

@@ -1,9 +1,7 @@
 """Agents of DiscoRL, and their lifetime."""
 
-from lopt.agents.disco.agent import DiscoAgent, DiscoAgentState, disco_adam
-from lopt.agents.disco.lifetime import DiscoLifetime
-from lopt.agents.disco.network import ActionModel, DiscoNetwork, mlp_torso
-from lopt.agents.disco.replay import ReplayState, TrajectoryReplay
+from lopt.agents.disco.agent import ActionModel, DiscoAgent, DiscoAgentState, DiscoNetwork, disco_adam, mlp_torso
+from lopt.agents.disco.lifetime import DiscoLifetime, ReplayState, TrajectoryReplay
 
 __all__ = [
     "ActionModel",

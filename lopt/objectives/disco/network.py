@@ -8,10 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lopt.nets import LSTM, ReverseLSTM, truncated_lecun
-from lopt.objectives.disco.estimates import ValueEstimates
-from lopt.objectives.disco.moments import DebiasedMoments
-from lopt.objectives.disco.records import DiscoInputs, take_action
-from lopt.objectives.disco.values import signed_log
+from lopt.objectives.disco.records import DebiasedMoments, DiscoInputs, ValueEstimates, signed_log, take_action
 
 CHANNELS = (16, 2)
 """Widths of the two blocks over the actions; the last is that of their output e."""

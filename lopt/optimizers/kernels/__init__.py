@@ -21,10 +21,18 @@
 """
 
 from lopt.optimizers.kernels.box import L1, Huber, LogCosh, Relativistic, SoftThreshold
-from lopt.optimizers.kernels.groups import Group, PerLeaf
-from lopt.optimizers.kernels.norms import L2, HalfL1Square, HalfSquare, LInf, Lp, Quadratic
-from lopt.optimizers.kernels.selection import Softmax, TopK
-from lopt.optimizers.kernels.spectral import NewtonSchulz, Nuclear, polar
+from lopt.optimizers.kernels.groups import Group, PerLeaf, Softmax, TopK
+from lopt.optimizers.kernels.norms import (
+    L2,
+    HalfL1Square,
+    HalfSquare,
+    LInf,
+    Lp,
+    NewtonSchulz,
+    Nuclear,
+    Quadratic,
+    polar,
+)
 
 __all__ = [
     "L1",

@@ -16,8 +16,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lopt import tree
 from lopt.protocols import Task
-from lopt.search.population.code import Code, Layout, empty_code, encode, layout_of, stack
-from lopt.search.population.interpret import Interpreter, interpret_sequential
+from lopt.search.population.code import (
+    Code,
+    Interpreter,
+    Layout,
+    empty_code,
+    encode,
+    interpret_sequential,
+    layout_of,
+    stack,
+)
 from lopt.search.program import Program
 from lopt.types import Key, Params
 

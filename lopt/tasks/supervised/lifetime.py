@@ -1,4 +1,6 @@
-"""The lifetime of a supervised model, and the levels of such lifetimes."""
+"""The lifetime of a supervised model, the levels of such lifetimes, learning-rate schedules drawn at random, and a
+meta-loss that includes the training losses since it was last measured.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +13,9 @@ from flax import struct
 from jaxtyping import Array, Float, Int, UInt
 
 from lopt import tree
-from lopt.protocols import LearnedOptimizer, Task
-from lopt.types import Key, Level, Metrics, Progress, Theta, UpdateInfo, check_lifetimes
+from lopt.optimizers import Schedule
+from lopt.protocols import LearnedOptimizer, Lifetime, Task
+from lopt.types import Key, Level, Metrics, Params, Progress, TaskLoss, Theta, UpdateInfo, check_lifetimes
 
 
 class SupervisedLearnerState(struct.PyTreeNode):
@@ -170,3 +173,142 @@ class Variations:
         if isinstance(self.num_updates, int):
             return Level(params=variation, num_updates=jnp.int32(self.num_updates))
         return Level(params=variation, num_updates=self.num_updates(jax.random.uniform(key_updates)))
+
+
+class WindowState(struct.PyTreeNode):
+    """Learner state of `WindowLoss`.
+
+    Attributes:
+        learner: learner state of the inner lifetime.
+        total: sum of the training losses since the last meta-loss.
+        count: their number.
+    """
+
+    learner: Any
+    total: Float[Array, ""]
+    count: Int[Array, ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowLoss:
+    """A lifetime whose meta-loss is (1 - share) L + share (mean training loss of the updates since the last meta-loss).
+
+    L is the meta-loss of the inner lifetime. An estimator with truncated unrolls (`lopt.meta.PES`) measures L once at
+    the end of a window, on one minibatch; the mean over the window's updates has less noise. A window without updates
+    has the meta-loss L.
+
+    Attributes:
+        lifetime: whose updates report the metric `loss`, such as `SupervisedLifetime`.
+        share: weight of the window's mean, in [0, 1].
+        bound: upper bound of every training loss in the mean, which also replaces NaN; None for no bound.
+
+    Raises:
+        ValueError: `share` outside [0, 1], a `bound` that is not finite.
+    """
+
+    lifetime: Lifetime
+    share: float = 0.5
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"WindowLoss: share must be in [0, 1] (got {self.share})")
+        if self.bound is not None and not abs(self.bound) < float("inf"):
+            raise ValueError(f"WindowLoss: bound must be finite or None (got {self.bound})")
+
+    def init(self, key: Key, theta: Theta, level: Level) -> WindowState:
+        """An initial learner, and an empty window."""
+        return _empty(self.lifetime.init(key, theta, level))
+
+    def age(self, state: WindowState) -> Int[Array, ""]:
+        """Inner updates done."""
+        return self.lifetime.age(state.learner)
+
+    def step(self, key: Key, theta: Theta, level: Level, state: WindowState) -> tuple[WindowState, UpdateInfo]:
+        """One inner update, whose loss enters the window."""
+        learner, info = self.lifetime.step(key, theta, level, state.learner)
+        loss, active = info.metrics["loss"], level.active(self.lifetime.age(state.learner))
+        if self.bound is not None:
+            loss = jnp.where(loss < self.bound, loss, self.bound)
+        total = state.total + jnp.where(active, loss, 0.0)
+        return WindowState(learner, total, state.count + active.astype(state.count.dtype)), info
+
+    def meta_loss(
+        self, key: Key, theta: Theta, level: Level, state: WindowState
+    ) -> tuple[Float[Array, ""], WindowState, Metrics]:
+        """The mixed loss, the same learner with an empty window, and the inner metrics with `window_loss`."""
+        loss, learner, metrics = self.lifetime.meta_loss(key, theta, level, state.learner)
+        mean = jnp.where(state.count > 0, state.total / jnp.maximum(state.count, 1), loss)
+        return (1 - self.share) * loss + self.share * mean, _empty(learner), metrics | {"window_loss": mean}
+
+
+def _empty(learner: Any) -> WindowState:
+    return WindowState(learner, jnp.zeros(()), jnp.zeros((), jnp.int32))
+
+
+class ScheduledInstance(struct.PyTreeNode):
+    """Task instance of `RandomSchedule`.
+
+    Attributes:
+        schedule: the learner's learning-rate schedule.
+        inner: instance of the inner task.
+    """
+
+    schedule: Schedule
+    inner: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomSchedule:
+    """Gives every learner of `task` a random `lopt.optimizers.Schedule`, an extra argument of the optimizer's update.
+
+    The logarithm of the peak learning rate is uniform on [log smallest, log largest]. For meta-training of optimizers
+    whose rate and schedule are the user's choice (`lopt.optimizers.Scheduled`).
+
+    Attributes:
+        task: the inner task.
+        smallest: smallest peak learning rate.
+        largest: largest peak learning rate.
+        probabilities: of the shapes constant, linear and cosine.
+
+    Raises:
+        ValueError: 0 < smallest <= largest < infinity does not hold, or `probabilities` are not three numbers that are
+            not negative and sum to one.
+    """
+
+    task: Task
+    smallest: float
+    largest: float
+    probabilities: tuple[float, float, float] = (0.2, 0.2, 0.6)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smallest <= self.largest < float("inf"):
+            raise ValueError(
+                f"RandomSchedule: expected 0 < smallest <= largest (got {self.smallest} and {self.largest}), both "
+                "finite"
+            )
+        if len(self.probabilities) != 3 or min(self.probabilities) < 0 or abs(sum(self.probabilities) - 1) > 1e-6:
+            raise ValueError(
+                f"RandomSchedule: probabilities must be three numbers that sum to 1 (got {self.probabilities})"
+            )
+
+    def sample(self, key: Key) -> ScheduledInstance:
+        """A random schedule, and an instance of the inner task."""
+        key_peak, key_shape, key_inner = jax.random.split(key, 3)
+        low, high = jnp.log(self.smallest), jnp.log(self.largest)
+        peak = jnp.exp(jax.random.uniform(key_peak, minval=low, maxval=high))
+        shape = jax.random.choice(key_shape, 3, p=jnp.array(self.probabilities))
+        return ScheduledInstance(Schedule(peak, shape.astype(jnp.int32)), self.task.sample(key_inner))
+
+    def init(self, key: Key, instance: ScheduledInstance) -> Params:
+        """Initial parameters of the inner task."""
+        return self.task.init(key, instance.inner)
+
+    def batch(self, key: Key, instance: ScheduledInstance, *, held_out: bool) -> Any:
+        """A minibatch of the inner task."""
+        return self.task.batch(key, instance.inner, held_out=held_out)
+
+    def loss(self, instance: ScheduledInstance, params: Params, batch: Any) -> TaskLoss:
+        """Loss and metrics of the inner task, with the extra optimizer argument `schedule`."""
+        loss, (metrics, extra_args) = self.task.loss(instance.inner, params, batch)
+        return loss, (metrics, extra_args | {"schedule": instance.schedule})

@@ -1,4 +1,4 @@
-"""Classical classifiers in context against scikit-learn."""
+"""Classical classifiers in context against the same predictors of scikit-learn."""
 
 import numpy as np
 
