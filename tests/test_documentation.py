@@ -78,5 +78,5 @@ def test_pictures_are_small():
 @pytest.mark.parametrize("path", TEXTS, ids=identifiers)
 def test_python_blocks_parse(path):
     for block in re.findall(r"^```python\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
-        ast.parse(block)
+        ast.parse(re.sub(r"^(\s*)!.*$", r"\1pass", block, flags=re.MULTILINE))  # a shell command of a notebook
         assert max(map(len, block.splitlines())) <= 120

@@ -27,7 +27,7 @@ from experiments.grid.config import (
 from experiments.grid.groove_presets import PRESETS
 from experiments.grid.lpg_presets import PRESETS as LPG_PRESETS
 from experiments.grid.names import COMPATIBLE, SCORES
-from experiments.grid.report import NORMALISED, PANELS, RETURN, comparison, lifetimes, references
+from experiments.grid.report import NORMALISED, PANELS, RETURN, comparison, conclusion, lifetimes, references
 from experiments.grid.train import Validation, main
 from lopt import curriculum
 from lopt.agents import Imitation
@@ -225,16 +225,18 @@ def test_the_comparison_is_with_the_better_one_of_the_two_baselines():
     """32 levels with A2C at 1, raw A2C at 1.5 and the random policy at 0."""
     ones = np.ones((2, 32))
     returns = {measure.UNTRAINED: 0 * ones, "A2C": ones, measure.RAW_A2C: 1.5 * ones, "random": 0 * ones[:1]}
-    text = comparison(returns | {measure.TRAINED: 1.2 * ones, measure.FROZEN: ones})
-    assert "worse than the better one of the two A2C baselines: difference -0.3 " in text
+    rule = returns | {measure.TRAINED: 1.2 * ones, measure.FROZEN: ones}
+    text = comparison(rule)
+    assert "worse than the better one of the two A2C baselines: difference -0.3 " in conclusion(rule)
     assert "higher than A2C's on 32 of 32 levels and lower on 0" in text
     assert "uses its prediction: with the prediction frozen its score differs by -0.2 " in text
-    text = comparison(returns | {measure.TRAINED: 2 * ones, measure.FROZEN: 2 * ones})
-    assert "better than the better one of the two A2C baselines" in text and "does not demonstrably use" in text
+    rule = returns | {measure.TRAINED: 2 * ones, measure.FROZEN: 2 * ones}
+    assert "better than the better one of the two A2C baselines" in conclusion(rule)
+    assert "does not demonstrably use" in comparison(rule)
     text = comparison(returns | {measure.TRAINED: 0 * ones})
     assert "meta-training had no effect" in text and "frozen" not in text
     noisy = 1.5 + np.random.default_rng(0).normal(size=(2, 32))
-    assert "not distinguishable from" in comparison(returns | {measure.TRAINED: noisy})
+    assert "not distinguishable from" in conclusion(returns | {measure.TRAINED: noisy})
     assert lifetimes(LPG_PRESETS["ta"]) == "10 to 50" and lifetimes(TINY) == "4"
 
 
