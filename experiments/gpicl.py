@@ -3,7 +3,7 @@
 GPICL: sequence models that learn in their context.
 
 Examples:
-    python -m experiments.gpicl  # five minutes on two cores
+    python -m experiments.gpicl  # four minutes on two cores
     python -m experiments.gpicl --preset sweep --out runs/sweep  # over the number of tasks
     python -m experiments.gpicl --model.name lstm --out runs/lstm  # another model
 

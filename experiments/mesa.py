@@ -3,7 +3,7 @@
 Single linear layers: training beside closed forms.
 
 Examples:
-    python -m experiments.mesa  # five minutes on two cores
+    python -m experiments.mesa  # two minutes on two cores
 
 Main options: --preset, --out, --seed, --max-minutes, --resume, --num-steps,
     --systems.length, --systems.dimensions

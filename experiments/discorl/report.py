@@ -69,10 +69,10 @@ def write(
     if drawn := learning_curves(folder):
         sections["Meta-training"] = drawn
     first, *others = results
+    final = results[first].final
     sentences = [
-        verdict(f"The {first}", f"the {label}", paired_difference(results[first].final, result.final), "final return")
-        for label, result in results.items()
-        if label in others
+        verdict(f"The {first}", f"the {other}", paired_difference(final, results[other].final), "final return")
+        for other in others
     ]
     write_results(
         folder,

@@ -106,8 +106,8 @@ class PPOConfig:
     env: str = "CartPole-v1"
     """Environment: a gymnax name, brax/<task> or grid/<level distribution>."""
     drifts: tuple[str, ...] = ("ppo",)
-    """Drifts that are compared: ppo, dpo, rule files of learned drifts (runs/lpo/rule), or import paths of objects or
-    classes (mypackage.MyDrift), whose meta-parameters are the initial ones."""
+    """Drifts that are compared: ppo, dpo, shipped drifts (lpo-cartpole), rule files of learned drifts (runs/lpo/rule),
+    or import paths of objects or classes (mypackage.MyDrift), whose meta-parameters are the initial ones."""
     seeds: int = 4
     """Number of agents per drift, trained side by side."""
     inner: InnerConfig = field(default_factory=InnerConfig)

@@ -20,7 +20,8 @@ from experiments.drift.config import PPOConfig
 from lopt.agents import PPOLifetime
 from lopt.evaluation import bootstrap, curves, mean, table, write_report, write_results
 from lopt.objectives import Drift
-from lopt.rules import load_rule, rebuild
+from lopt.rules import list_rules, load_rule, rebuild
+from lopt.rules.registry import find
 from lopt.training import Outcome, RunFolder, jit_repeated, run, status
 from lopt.types import Key, Metrics, Theta
 
@@ -101,24 +102,25 @@ def drifts(config: PPOConfig) -> list[tuple[str, Drift, Theta]]:
     """Name, drift and meta-parameters of every entry of `config.drifts`.
 
     Raises:
-        ValueError: an unknown name that is neither a rule file nor an import path, or something else than a drift.
+        ValueError: an unknown name that is no shipped rule, rule file or import path, or something else than a drift.
     """
+    shipped = list_rules().names
     entries: list[tuple[str, Drift, Theta]] = []
     for name in config.drifts:
         if name in DRIFTS:
             entries.append((name, DRIFTS[name], ()))
             continue
-        if not Path(name.removesuffix(".npz").removesuffix(".json") + ".json").exists():
+        if name not in shipped and not Path(name.removesuffix(".npz").removesuffix(".json") + ".json").exists():
             if not is_import_path(name):
                 raise unknown_name("drift (nor is there a rule file of this name)", name, DRIFTS)
             drift = make_drift(name)
             entries.append((name.rpartition(".")[2], drift, drift.init(jax.random.key(config.run.seed))))
             continue
-        rule = load_rule(name)
+        rule = load_rule(find(name))
         drift = rebuild(rule.card)
         if not isinstance(drift, Drift):
             raise ValueError(f"drifts: {name} is a rule of another kind (got {rule.card.kind}, expected a drift)")
-        entries.append((Path(name).parent.name or "learned", drift, rule.theta))
+        entries.append((name if name in shipped else Path(name).parent.name or "learned", drift, rule.theta))
     return entries
 
 

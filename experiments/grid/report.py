@@ -94,9 +94,10 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
     )
     if "optimal" in returns:
         text += "'optimal' is the exact optimal return of a level. "
-    sections = {"Held-out levels": table(header, rows) + text + comparison(returns)}
+    gaps = differences(returns)
+    sections = {"Held-out levels": table(header, rows) + text + comparison(returns, gaps)}
     plots.intervals({"": {name: scores[name] for name in returns}}, folder.file("table.png"), "random = 0, A2C = 1")
-    lead = f"{conclusion(returns)}\n\n{image('table.png', 'Scores on held-out levels with 95 % intervals.')}"
+    lead = f"{conclusion(gaps)}\n\n{image('table.png', 'Scores on held-out levels with 95 % intervals.')}"
     if drawn := learning_curves(config, folder):
         sections["Learning curves"] = drawn
     if isinstance(study.rule, LPG):
@@ -118,7 +119,7 @@ def write(config: StudyConfig, study: Study, folder: RunFolder, returns: dict[st
             "seed": config.run.seed,
             "returns": raw,
             "a2c_normalised": scores,
-            "differences": differences(returns),
+            "differences": gaps,
             "per_level": {name: values.mean(0) for name, values in returns.items()},
         },
     )
@@ -142,19 +143,21 @@ def differences(returns: dict[str, np.ndarray]) -> dict[str, Interval]:
     }
 
 
-def conclusion(returns: dict[str, np.ndarray]) -> str:
+def conclusion(gaps: dict[str, Interval]) -> str:
     """How the trained rule compares with the better one of the two A2C baselines, in one sentence."""
-    gaps = differences(returns)
     gap = min((gaps[label] for label in gaps if label.startswith("trained rule - A2C")), key=lambda gap: gap.value)
     return verdict("The trained rule", "the better one of the two A2C baselines", gap, "random = 0, A2C = 1")
 
 
-def comparison(returns: dict[str, np.ndarray]) -> str:
+def comparison(returns: dict[str, np.ndarray], gaps: dict[str, Interval]) -> str:
     """On how many levels the rule is above A2C; whether it bootstraps, and whether meta-training changed anything.
 
     The mean return is dominated by the few levels with large returns, so that it can differ from the count of levels.
+
+    Args:
+        returns: by method, `[seeds, levels]`.
+        gaps: their `differences`, which take seconds.
     """
-    gaps = differences(returns)
     rule, a2c = returns[measure.TRAINED].mean(0), returns["A2C"].mean(0)
     text = (
         f"The return of the rule is higher than A2C's on {(rule > a2c).sum()} of {rule.size} levels and lower on "

@@ -47,6 +47,15 @@ def of(rule, out="unset", **changes):
     return dataclasses.replace(TINY, rule=rule, run=dataclasses.replace(TINY.run, out=str(out)), **changes)
 
 
+def test_shipped_rules_are_given_by_their_names():
+    drift = load_target(of("lpo-cartpole"))
+    optimizer = load_target(of("adafactor-mlp-digits"))
+    assert (type(drift).__name__, type(optimizer).__name__) == ("DriftTarget", "OptimizerTarget")
+    (ppo, *_), (name, learned, theta) = drifts(PPOConfig(drifts=("ppo", "lpo-cartpole")))
+    assert (ppo, name) == ("ppo", "lpo-cartpole")
+    assert isinstance(learned, LPO) and theta
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -12,7 +12,7 @@ import pytest
 from experiments.cli.command_line import parse
 from experiments.cli.evolution import ESConfig
 from experiments.cli.levels import LEVELS
-from experiments.grid import measure, start
+from experiments.grid import measure, report, start
 from experiments.grid.build import build, with_start
 from experiments.grid.compat import GrooveCompat, MeanAdvantageA2C, RawTime, mean_over_time
 from experiments.grid.config import (
@@ -27,7 +27,7 @@ from experiments.grid.config import (
 from experiments.grid.groove_presets import PRESETS
 from experiments.grid.lpg_presets import PRESETS as LPG_PRESETS
 from experiments.grid.names import COMPATIBLE, SCORES
-from experiments.grid.report import NORMALISED, PANELS, RETURN, comparison, conclusion, lifetimes, references
+from experiments.grid.report import NORMALISED, PANELS, RETURN, differences, lifetimes, references
 from experiments.grid.train import Validation, main
 from lopt import curriculum
 from lopt.agents import Imitation
@@ -219,6 +219,14 @@ def test_schedules_are_meta_trained_by_evolution_strategies_on_the_second_half(k
     assert np.isfinite(metrics["meta_loss"]) and np.isfinite(metrics["lifetime_return"])
     assert set(after.theta) == set(study.rule.init(key))
     assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(after.theta))
+
+
+def comparison(returns):
+    return report.comparison(returns, differences(returns))
+
+
+def conclusion(returns):
+    return report.conclusion(differences(returns))
 
 
 def test_the_comparison_is_with_the_better_one_of_the_two_baselines():

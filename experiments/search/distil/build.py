@@ -9,6 +9,7 @@ from experiments.search.distil.drifts import DriftTarget
 from experiments.search.distil.optimizers import OptimizerTarget
 from lopt.objectives import Drift
 from lopt.rules import load, load_rule, rebuild
+from lopt.rules.registry import find
 from lopt.search import MixedMutation, Program, canonical_hash, prune_loop
 from lopt.search.evolution import FitnessCache, Search, Tournament
 
@@ -17,12 +18,12 @@ Target = DriftTarget | OptimizerTarget
 
 
 def load_target(config: DistilConfig) -> Target:
-    """The distillation target: the drift or optimizer in the rule file `config.rule`.
+    """The distillation target: the drift or optimizer `config.rule`, the name of a shipped rule or a rule file.
 
     Raises:
         ValueError: a file that is missing or damaged, or holds neither a drift nor an optimizer.
     """
-    rule, loaded = load_rule(config.rule), load(config.rule)
+    rule, loaded = load_rule(find(config.rule)), load(config.rule)
     if isinstance(loaded, optax.GradientTransformation):
         return OptimizerTarget(loaded, config)
     drift = rebuild(rule.card) if callable(loaded) else None

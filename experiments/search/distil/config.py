@@ -83,7 +83,7 @@ class DistilConfig:
 
     run: Run = RunConfig(out="runs/distil")
     rule: str = "runs/lpo/rule"
-    """Rule file of the learned drift or optimizer, without its suffix."""
+    """Learned drift or optimizer: the name of a shipped rule (lpo-cartpole), or a rule file without its suffix."""
     drift: DriftConfig = field(default_factory=DriftConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     search: SearchConfig = field(default_factory=SearchConfig)

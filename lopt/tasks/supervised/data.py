@@ -241,6 +241,7 @@ TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 MAX_BYTES = 2**32
 """Largest size of a file's arrays, uncompressed; a larger file is refused before it is decompressed."""
 MAX_AXES, MAX_CLASSES = 8, 2**20
+"""Largest number of axes of an IDX file, and of classes of a data set."""
 
 
 def load_idx(path: str | Path) -> np.ndarray:
